@@ -1,0 +1,1 @@
+"""Model development: prepare, train, evaluate, register, and tune."""

@@ -1,0 +1,49 @@
+"""Statistics of the training data, kept in the artifact so that monitoring can tell drift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import FIRST_CATEGORY, Feature, Matrix, Scores, Signature
+
+BINS = 10
+
+
+def describe(matrix: Matrix, scores: Scores, signature: Signature) -> dict[str, Any]:
+    """Return the distribution of each feature and of each score.
+
+    Args:
+        matrix: encoded training rows, shape [rows, features].
+        scores: the model's scores on the holdout, shape [rows, outputs].
+        signature: names the columns.
+    """
+    features = {feature.name: _feature(matrix[:, place], feature) for place, feature in enumerate(signature.features)}
+    names = [str(name) for name in signature.classes] or [signature.target]
+    outputs = {name: _numbers(scores[:, place]) for place, name in enumerate(names)}
+    return {"rows": len(matrix), "features": features, "scores": outputs}
+
+
+def _feature(column: NDArray[Any], feature: Feature) -> dict[str, Any]:
+    if feature.kind == "number":
+        return _numbers(column)
+    counts = {str(value): int((column == code).sum()) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
+    return {"counts": counts, "missing": int((column < FIRST_CATEGORY).sum())}
+
+
+def _numbers(column: NDArray[Any]) -> dict[str, Any]:
+    """Describe numbers by their deciles: bins that each hold a tenth of the rows make drift easy to see."""
+    known = column[~np.isnan(column)].astype(np.float64)
+    if not len(known):
+        return {"edges": [], "counts": [], "missing": len(column)}
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
+    counts, _ = np.histogram(known, bins=edges if len(edges) > 1 else [edges[0], np.nextafter(edges[0], np.inf)])
+    return {
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "missing": int(len(column) - len(known)),
+        "mean": float(known.mean()),
+        "standard_deviation": float(known.std()),
+    }

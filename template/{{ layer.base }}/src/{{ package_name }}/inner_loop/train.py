@@ -1,0 +1,97 @@
+"""A fitted model that became an artifact, proved to answer as the estimator does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import artifact, contract, lineage, task
+from ..artifact import Predictor, Signature, encode
+from ..errors import ProjectError
+from ..params import Params
+from ..problem import data as problem
+from ..problem import model
+from ..storage import HOLDOUT, MODEL, TRAIN, require
+from . import reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_parts() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the training rows and the holdout that `prepare` wrote."""
+    import pandas as pd
+
+    for path in (TRAIN, HOLDOUT):
+        require(path, "prepare")
+    return pd.read_parquet(TRAIN), pd.read_parquet(HOLDOUT)
+
+
+def inputs(frame: pd.DataFrame, signature: Signature) -> pd.DataFrame:
+    """Return the features as estimators see them: shape [rows, features], float32, named columns."""
+    import pandas as pd
+
+    return pd.DataFrame(encode(frame, signature.features), columns=signature.names)
+
+
+def fit(params: Params, train: pd.DataFrame, signature: Signature) -> Any:
+    """Build the estimator of problem/model.py and fit it on `train`."""
+    target = task.encode_target(train[problem.TARGET], signature.classes)
+    return model.build(params.model, signature, params.seed).fit(inputs(train, signature), target)
+
+
+def train(params: Params, folder: Path = MODEL) -> dict[str, Any]:
+    """Fit, export, check parity on the whole holdout, and write the artifact.
+
+    Args:
+        params: the checked params.yaml.
+        folder: where the artifact goes; it is replaced as a whole, or left as it was.
+
+    Returns:
+        The artifact's identity, the rows and the largest difference of graph and estimator.
+
+    Raises:
+        ProjectError: no data, no export, no parity, or scores that are not finite.
+    """
+    training_rows, holdout = read_parts()
+    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    estimator = fit(params, training_rows, signature)
+    file = model.export(estimator, signature)
+    scores = Predictor(file, signature).scores(holdout)
+    difference = check_parity(scores, task.scores(estimator, inputs(holdout, signature)), params.gate.parity_tolerance)
+    documents = {
+        "reference.json": reference.describe(encode(training_rows, signature.features), scores, signature),
+        "lineage.json": lineage.record(params, training_rows, holdout) | {"parity_difference": difference},
+    }
+    identity = artifact.write(folder, file, signature, documents)
+    return {
+        "artifact": str(folder),
+        "identity": identity,
+        "train_rows": len(training_rows),
+        "holdout_rows": len(holdout),
+        "parity_difference": difference,
+    }
+
+
+def check_parity(shipped: artifact.Scores, fitted: artifact.Scores, tolerance: float) -> float:
+    """Return the largest difference between the shipped model's scores and the estimator's.
+
+    Both have shape [rows, outputs]. A difference counts relative to the fitted score where that
+    is larger than 1, so that the same tolerance serves probabilities and amounts.
+
+    Raises:
+        ProjectError: a score is not finite, or the difference exceeds `tolerance`.
+    """
+    if not np.isfinite(shipped).all():
+        rows = int((~np.isfinite(shipped)).any(axis=1).sum())
+        raise ProjectError(f"The model answers {rows:,} holdout rows with NaN or infinity; nothing was written.")
+    difference = float(np.max(np.abs(shipped - fitted) / np.maximum(1.0, np.abs(fitted))))
+    if difference > tolerance:
+        raise ProjectError(
+            f"The exported model and the estimator differ by up to {difference:.3g} on the holdout; "
+            f"gate.parity_tolerance allows {tolerance:.3g}. Nothing was written.",
+            hint="Look for a step that the export treats otherwise, or ship Python: docs/your-data.md.",
+        )
+    return difference

@@ -1,0 +1,107 @@
+"""The search for hyperparameters, every trial recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import contract, registry, task
+from ..params import Params
+from ..problem import data as problem
+from ..problem import model
+from ..problem.parameters import ModelParams
+from ..storage import PARAMS, REPORTS, replacing, write_json
+from .evaluate import primary
+from .train import inputs, read_parts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from optuna import Trial
+
+TUNING = REPORTS / "tuning.json"
+
+
+def tune(params: Params, progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+    """Search with Optuna's seeded TPE sampler (Bergstra et al., 2011) by cross-validation on the training rows.
+
+    The holdout is never looked at. Folds keep time's order where rows have a time, else they keep
+    the entities apart.
+
+    Args:
+        params: the checked params.yaml; its `model` section is the first trial.
+        progress: called after each trial with its number and the best value so far.
+
+    Returns:
+        The best hyperparameters, their value and that of the present ones.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    metric = primary(params)
+    training_rows, _ = read_parts()
+    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    frame = inputs(training_rows, signature)
+    target = task.encode_target(training_rows[problem.TARGET], signature.classes)
+    folds = _folds(training_rows, params.tune.folds)
+
+    def value(candidate: ModelParams) -> float:
+        values = []
+        for fitted, judged in folds:
+            estimator = model.build(candidate, signature, params.seed).fit(frame.iloc[fitted], target[fitted])
+            values.append(metric.compute(target[judged], task.scores(estimator, frame.iloc[judged])))
+        return float(np.mean(values))
+
+    def objective(trial: Trial) -> float:
+        return value(ModelParams.model_validate(model.search_space(trial)))
+
+    study = optuna.create_study(
+        direction="maximize" if metric.direction == "higher" else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=params.seed),
+    )
+    present = value(params.model)
+    study.optimize(
+        objective,
+        n_trials=params.tune.trials,
+        callbacks=[lambda study, trial: progress(trial.number, study.best_value)] if progress else None,
+    )
+    result = {
+        "metric": metric.name,
+        "present": present,
+        "best": study.best_value,
+        "gain": metric.gain(study.best_value, present),
+        "params": study.best_params,
+        "trials": [{"value": trial.value, "params": trial.params} for trial in study.trials],
+    }
+    write_json(TUNING, result)
+    registry.log_run(
+        study.best_params | {"trials": params.tune.trials, "folds": params.tune.folds, "seed": params.seed},
+        {f"tune_{metric.name}": study.best_value, f"present_{metric.name}": present},
+        {"kind": "tuning"},
+        {},
+    )
+    return result
+
+
+def _folds(training_rows: pd.DataFrame, folds: int) -> list[tuple[Any, Any]]:
+    from sklearn.model_selection import GroupKFold, TimeSeriesSplit
+
+    if problem.EVENT_TIME is not None:
+        # `prepare` wrote the rows in time's order.
+        return list(TimeSeriesSplit(n_splits=folds).split(training_rows))
+    return list(GroupKFold(n_splits=folds).split(training_rows, groups=training_rows[problem.ENTITY]))
+
+
+def apply(best: dict[str, Any], path: Path = PARAMS) -> None:
+    """Write hyperparameters into the section `model` of params.yaml; comments stay as they are."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    content["model"].update(best)
+    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)

@@ -1,0 +1,1 @@
+"""Deployment: promote a registered model, and predict with it."""

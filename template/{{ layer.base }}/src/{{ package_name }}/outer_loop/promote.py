@@ -1,0 +1,37 @@
+"""The champion alias moves to another version: forward to a challenger, or back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import registry
+from ..errors import ProjectError
+
+
+def promote(number: str | None = None) -> dict[str, Any]:
+    """Make a registered version the champion.
+
+    Args:
+        number: the version; without it, the challenger. An older number rolls back.
+
+    Returns:
+        The champion before and after.
+
+    Raises:
+        ProjectError: there is no challenger, or it was judged against another champion.
+    """
+    champion = registry.find(registry.CHAMPION)
+    version = registry.get(number) if number else registry.find(registry.CHALLENGER)
+    if version is None:
+        raise ProjectError("There is no challenger to promote.", hint="Run the verb 'run': it registers a green model.")
+    before = champion.number if champion else None
+    if version.number == before:
+        return {"champion": before, "before": before}
+    if number is None and version.tags.get("compared_with") != (before or "none"):
+        raise ProjectError(
+            f"The challenger, version {version.number}, was compared with champion {version.tags.get('compared_with')}, "
+            f"but the champion is now {before or 'none'}.",
+            hint="Run the verb 'evaluate' and 'register' again, or name the version to promote it all the same.",
+        )
+    registry.set_champion(version)
+    return {"champion": version.number, "before": before}

@@ -1,0 +1,189 @@
+"""MLflow: runs are tracked, models are registered, aliases say which one is champion.
+
+Without a server all of it lies in two places beside params.yaml: mlflow.db and mlruns/. Set
+MLFLOW_TRACKING_URI to use a server instead.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ProjectError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NAME = __name__.partition(".")[0]  # of the experiment and of the registered model
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+LOCAL_DATABASE = Path("mlflow.db")
+LOCAL_ARTIFACTS = Path("mlruns")
+ARTIFACT = "model"  # the folder of a run that holds the model artifact
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version."""
+
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def uri(self) -> str:
+        """The address that `Predictor.load` takes."""
+        return f"models:/{NAME}/{self.number}"
+
+
+def tracking_uri() -> str:
+    """Return where runs and models are kept."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL_DATABASE}"
+
+
+def _is_empty() -> bool:
+    """Say at once, without loading MLflow, that the local registry has not been made yet."""
+    return "MLFLOW_TRACKING_URI" not in os.environ and not LOCAL_DATABASE.exists()
+
+
+@contextmanager
+def _connection() -> Iterator[MlflowClient]:
+    """Give a client, and turn what can go wrong on the way to the server into an error for people."""
+    # Two tries are enough to tell that a server is gone; MLflow's own default takes minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    _quiet()
+    mlflow.set_tracking_uri(tracking_uri())
+    try:
+        yield mlflow.MlflowClient()
+    except (MlflowException, RequestException, OSError) as error:
+        raise ProjectError(
+            f"The tracking server at {tracking_uri()} did not do what was asked: {str(error).splitlines()[0]}",
+            hint="Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again.",
+        ) from error
+
+
+def _quiet() -> None:
+    """Keep the making of the local database from printing its hundred migrations."""
+    import logging
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_run(
+    params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str], files: Mapping[Path, str]
+) -> str:
+    """Record one trained and judged model, green or red, and return the run's identifier.
+
+    Args:
+        params: the flat parameters.
+        metrics: numbers by name.
+        tags: lineage and verdict.
+        files: local files and folders, and the run's folder that each goes into.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.utils.time import get_current_time_millis
+
+    with _connection() as client:
+        run = client.create_run(_experiment(client))
+        now = get_current_time_millis()
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+        for path, place in files.items():
+            log = client.log_artifacts if path.is_dir() else client.log_artifact
+            log(run.info.run_id, str(path), place)
+        client.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+
+def _experiment(client: MlflowClient) -> str:
+    existing = client.get_experiment_by_name(NAME)
+    if existing:
+        return str(existing.experiment_id)
+    local = None if "MLFLOW_TRACKING_URI" in os.environ else LOCAL_ARTIFACTS.absolute().as_uri()
+    return str(client.create_experiment(NAME, artifact_location=local))
+
+
+def find(alias: str) -> Version | None:
+    """Return the version that has the alias, or None."""
+    if _is_empty():
+        return None
+    with _connection() as client:
+        # Not get_model_version_by_alias: whether a missing one is an error or None depends on the store.
+        models = client.search_registered_models(filter_string=f"name = '{NAME}'")
+        number = models[0].aliases.get(alias) if models else None
+        return _version(client.get_model_version(NAME, str(number))) if number else None
+
+
+def get(number: str) -> Version:
+    """Return a version by its number.
+
+    Raises:
+        ProjectError: there is no such version.
+    """
+    if _is_empty():
+        raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
+    with _connection() as client:
+        return _version(client.get_model_version(NAME, number))
+
+
+def _version(found: Any) -> Version:
+    return Version(str(found.version), found.run_id, dict(found.tags))
+
+
+def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
+    """Register the artifact of a run as a new version and make it the challenger."""
+    with _connection() as client:
+        if not client.search_registered_models(filter_string=f"name = '{NAME}'"):
+            client.create_registered_model(NAME)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
+        created = _version(client.create_model_version(NAME, source, run_id, tags=dict(tags)))
+        client.set_registered_model_alias(NAME, CHALLENGER, created.number)
+        return created
+
+
+def find_version(tag: str, value: str) -> Version | None:
+    """Return the newest version whose tag has this value, or None."""
+    if _is_empty():
+        return None
+    with _connection() as client:
+        found = client.search_model_versions(f"name = '{NAME}'", max_results=1000)
+        matching = [version for version in found if version.tags.get(tag) == value]
+        return _version(max(matching, key=lambda version: int(version.version))) if matching else None
+
+
+def set_champion(version: Version) -> None:
+    """Let the champion alias name this version."""
+    with _connection() as client:
+        client.set_registered_model_alias(NAME, CHAMPION, version.number)
+
+
+def download(uri: str) -> Path:
+    """Copy a registered artifact to a temporary folder and return it.
+
+    Args:
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    Raises:
+        ProjectError: there is no such version, or the server cannot be reached.
+    """
+    if _is_empty():
+        raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
+    with _connection():
+        import mlflow
+
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=tempfile.mkdtemp(prefix=f"{NAME}-")))
