@@ -76,7 +76,9 @@ def _verb(name: str) -> str:
 
 @app.command(rich_help_panel=INNER_LOOP)
 def simulate(
-    target: Annotated[Path | None, typer.Argument(help="The file to write. Default: data.source of params.yaml.")] = None,
+    target: Annotated[
+        Path | None, typer.Argument(help="The file to write. Default: data.source of params.yaml.")
+    ] = None,
     rows: Annotated[int, typer.Option(min=20, help="How many rows.")] = 8000,
     drift: Annotated[float, typer.Option(min=0, max=1, help="How far the world has moved: 0 not at all, 1 far.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 7,
@@ -107,7 +109,9 @@ def simulate(
 
 @app.command(rich_help_panel=INNER_LOOP)
 def prepare(
-    new_holdout: Annotated[bool, typer.Option("--new-holdout", help="Freeze a new holdout of the newest rows.")] = False,
+    new_holdout: Annotated[
+        bool, typer.Option("--new-holdout", help="Freeze a new holdout of the newest rows.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the data against its contract and split it into training rows and a frozen holdout."""

@@ -133,4 +133,3 @@ def as_flat(params: Params) -> dict[str, str | int | float | bool | None]:
         else:
             flat[key] = value
     return flat
-

@@ -90,9 +90,7 @@ def evaluate(params: Params) -> dict[str, Any]:
     target = task.encode_target(holdout[problem.TARGET], signature.classes)
     scores = predictor.scores(holdout)
 
-    bootstrap = measure.Bootstrap(
-        len(holdout), params.gate.bootstrap_samples, params.gate.confidence, seed=params.seed
-    )
+    bootstrap = measure.Bootstrap(len(holdout), params.gate.bootstrap_samples, params.gate.confidence, seed=params.seed)
     overall = {
         each.name: bootstrap.interval(lambda rows, each=each: each.compute(target[rows], scores[rows]), len(holdout))
         for each in measures.METRICS
@@ -183,7 +181,9 @@ def _rival_rules(params: Params, metric: measure.Metric, gains: dict[str, measur
         "champion": params.gate.minimum_gain_over_champion,
     }
     return [
-        Rule(name, f"gain in {metric.name} over the {name}", gain.value, limits[name], "higher", _interval(gain, params))
+        Rule(
+            name, f"gain in {metric.name} over the {name}", gain.value, limits[name], "higher", _interval(gain, params)
+        )
         for name, gain in gains.items()
     ]
 
