@@ -33,18 +33,19 @@ def simulate(rows: int, seed: int, drift: float = 0.0) -> pd.DataFrame:
     calls = random.poisson(0.6 + drift, rows).astype(float)
     late = np.minimum(random.poisson(0.4, rows), 12).astype(float)
 
-    # What makes people leave: a jump of the price hurts more, and tenure protects less, with drift.
+    # What makes people leave: a fall in usage, a price that the usage does not justify, the first
+    # half year, and repeated trouble. With drift the price weighs more, and tenure protects less.
     risk = (
-        -1.0
-        - (1.2 - drift) * np.log1p(tenure) / 2
-        + (0.06 + 0.06 * drift) * (price - 15)
-        - 0.05 * np.minimum(usage, 40)
-        - 2.2 * change
-        + 0.9 * np.minimum(calls, 4)
-        + 0.6 * late
-        + 0.8 * (plan == "basic") * (usage < 10)
+        -3.4
+        + 2.4 * (change < -0.3)
+        + (1.6 + 0.8 * drift) * (price > 1.2 * usage)
+        + (1.2 - drift) * (tenure < 6)
+        + 1.3 * ((calls >= 2) & (plan != "basic"))
+        + 1.1 * (late >= 2)
+        + 0.5 * (plan == "basic")
+        - 0.01 * np.minimum(tenure, 60)
     )
-    churned = (random.uniform(size=rows) < 1 / (1 + np.exp(-risk - 0.6))).astype(float)
+    churned = (random.uniform(size=rows) < 1 / (1 + np.exp(-risk))).astype(float)
     frame = pd.DataFrame(
         {
             "subscriber_id": [f"subscriber-{number:06d}" for number in random.permutation(rows)],
