@@ -113,9 +113,9 @@ def encode(table: Mapping[str, Any], features: tuple[Feature, ...]) -> Matrix:
 def _codes(column: ArrayLike, feature: Feature) -> Matrix:
     codes: dict[object, float] = {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
     codes[None] = MISSING
-    values = np.asarray(column, dtype=object)
-    # Only NaN differs from itself: that is how a data frame writes a missing text.
-    return np.asarray([codes.get(value, UNKNOWN) if value == value else MISSING for value in values], dtype=np.float32)
+    values = np.array(column, dtype=object)
+    values[values != values] = None  # noqa: PLR0124 - only NaN, a data frame's missing text, differs from itself
+    return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)
 
 
 def _numbers(column: ArrayLike, feature: Feature) -> Matrix:

@@ -122,7 +122,8 @@ def prepare(
         result = step(params.load(), new_holdout=new_holdout)
     lines = [
         f"The data keeps its contract: {result['rows']:,} rows, {len(result['features'])} features.",
-        f"Training rows: {result['train_rows']:,}. Frozen holdout: {result['holdout_rows']:,} ({storage.FROZEN_HOLDOUT}).",
+        f"Training rows: {result['train_rows']:,}. "
+        f"Frozen holdout: {result['holdout_rows']:,} ({storage.FROZEN_HOLDOUT}).",
     ]
     if result["without_label"]:
         lines.append(f"Without a label yet, so left out: {result['without_label']:,} rows.")

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 LOCAL_DATABASE = Path("mlflow.db")
 LOCAL_ARTIFACTS = Path("mlruns")
+# Two tries tell that a server is gone (MLflow's own default takes minutes); nothing is sent to anybody else.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 ARTIFACT = "model"  # the folder of a run that holds the model artifact
 
 
@@ -54,17 +61,13 @@ def _is_empty() -> bool:
 @contextmanager
 def _connection() -> Iterator[MlflowClient]:
     """Give a client, and turn what can go wrong on the way to the server into an error for people."""
-    # Two tries are enough to tell that a server is gone; MLflow's own default takes minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    _quiet()
-    mlflow.set_tracking_uri(tracking_uri())
     try:
-        yield mlflow.MlflowClient()
+        yield _client(tracking_uri())
     except (MlflowException, RequestException, OSError) as error:
         raise ProjectError(
             f"The tracking server at {tracking_uri()} did not do what was asked: {str(error).splitlines()[0]}",
@@ -72,12 +75,17 @@ def _connection() -> Iterator[MlflowClient]:
         ) from error
 
 
-def _quiet() -> None:
-    """Keep the making of the local database from printing its hundred migrations."""
+@lru_cache
+def _client(uri: str) -> MlflowClient:
     import logging
 
+    import mlflow
+
+    # Making the local database would print each of its hundred migrations.
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient()
 
 
 def log_run(

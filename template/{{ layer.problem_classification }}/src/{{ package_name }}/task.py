@@ -49,24 +49,39 @@ def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[s
     return columns
 
 
+def area_under_roc(inside: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+    """Return the area under the ROC curve, by ranks: (sum of ranks inside - n1 (n1 + 1) / 2) / (n1 n0).
+
+    Equal to scikit-learn's roc_auc_score, and quick enough for thousands of resamples. Hanley and
+    McNeil, The Meaning and Use of the Area under a ROC Curve (1982).
+
+    Args:
+        inside: whether a row belongs to the class, shape [rows].
+        score: higher means more likely inside, shape [rows].
+
+    Raises:
+        ValueError: all rows are inside, or none is.
+    """
+    from scipy.stats import rankdata
+
+    ones = int(inside.sum())
+    zeros = len(inside) - ones
+    if not ones or not zeros:
+        raise ValueError("The area under the ROC curve is defined only where both classes occur.")
+    return float((rankdata(score)[inside].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
 def separation(feature: NDArray[np.float64], target: NDArray[Any]) -> float:
     """Return how well one feature alone tells the target, from 0.5 (not at all) to 1 (completely).
 
-    It is the area under the ROC curve of the feature for the best separated class, by the
-    Mann-Whitney statistic: (sum of the class's ranks - n1 (n1 + 1) / 2) / (n1 n0).
+    It is the area under the ROC curve of the class that the feature separates best.
 
     Args:
         feature: shape [rows], without NaN.
         target: class places, shape [rows].
     """
-    from scipy.stats import rankdata
-
-    ranks = rankdata(feature)
-    best = 0.5
-    for place in np.unique(target):
-        inside = target == place
-        ones, zeros = int(inside.sum()), int((~inside).sum())
-        if ones and zeros:
-            area = (ranks[inside].sum() - ones * (ones + 1) / 2) / (ones * zeros)
-            best = max(best, area, 1 - area)
-    return float(best)
+    classes = np.unique(target)
+    if len(classes) < 2:
+        return 0.5
+    areas = [area_under_roc(target == place, feature) for place in classes]
+    return max(max(area, 1 - area) for area in areas)

@@ -29,8 +29,8 @@ def promote(number: str | None = None) -> dict[str, Any]:
         return {"champion": before, "before": before}
     if number is None and version.tags.get("compared_with") != (before or "none"):
         raise ProjectError(
-            f"The challenger, version {version.number}, was compared with champion {version.tags.get('compared_with')}, "
-            f"but the champion is now {before or 'none'}.",
+            f"The challenger, version {version.number}, was compared with champion "
+            f"{version.tags.get('compared_with')}, but the champion is now {before or 'none'}.",
             hint="Run the verb 'evaluate' and 'register' again, or name the version to promote it all the same.",
         )
     registry.set_champion(version)
