@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,8 +29,9 @@ from .storage import replacing
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
-ONNX_MODEL = "model.onnx"
-PYTHON_MODEL = "model.skops"
+ModelName = Literal["model.onnx", "model.skops"]
+ONNX_MODEL: Final = "model.onnx"
+PYTHON_MODEL: Final = "model.skops"
 
 # A category reaches the model as a number. Codes of the known ones begin after these two.
 UNKNOWN, MISSING, FIRST_CATEGORY = -1.0, 0.0, 1
@@ -81,14 +82,21 @@ class Signature(BaseModel):
         return [feature.name for feature in self.features if feature.kind == "number"]
 
 
-def encode(table: Mapping[str, Any], features: tuple[Feature, ...]) -> Matrix:
+class Table(Protocol):
+    """Columns by name, each of shape [rows]: a data frame, an Arrow table or a mapping."""
+
+    def __getitem__(self, name: Any, /) -> Any:
+        """Return a column; raise KeyError when there is none of this name."""
+
+
+def encode(table: Table, features: tuple[Feature, ...]) -> Matrix:
     """Turn columns into the matrix that every model of this project reads.
 
     A number is taken as it is (missing: NaN). A category becomes its place in the feature's list,
     from 1 on; a missing value becomes 0, a value that is not in the list -1.
 
     Args:
-        table: columns by name, each of shape [rows]: a data frame, an Arrow table or a mapping.
+        table: has the features' columns.
         features: the columns to take, in this order.
 
     Returns:
@@ -131,7 +139,7 @@ def _numbers(column: ArrayLike, feature: Feature) -> Matrix:
 class ModelFile:
     """A trained model as it lies in the artifact: the file's name says how it is loaded."""
 
-    name: Literal["model.onnx", "model.skops"]
+    name: ModelName
     content: bytes
 
 
@@ -246,13 +254,13 @@ class Predictor:
 
             uri = registry.download(str(uri))
         folder = Path(uri)
-        manifest = read_manifest(folder)
+        read_manifest(folder)
         signature = Signature.model_validate_json((folder / SIGNATURE).read_text(encoding="utf-8"))
-        name = ONNX_MODEL if ONNX_MODEL in manifest["files"] else PYTHON_MODEL
+        name: ModelName = ONNX_MODEL if (folder / ONNX_MODEL).exists() else PYTHON_MODEL
         model = ModelFile(name, (folder / name).read_bytes())
         return cls(model, signature, identity=identity(folder))
 
-    def scores(self, table: Mapping[str, Any]) -> Scores:
+    def scores(self, table: Table) -> Scores:
         """Return the model's raw output, float64.
 
         Args:
@@ -267,7 +275,7 @@ class Predictor:
         """Return the raw output for rows that are encoded already, shape [rows, features]."""
         return self._run(matrix)
 
-    def predict(self, table: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    def predict(self, table: Table) -> dict[str, NDArray[Any]]:
         """Return the predictions as named columns, each of shape [rows]: `prediction` first."""
         return task.predictions(self.scores(table), self.signature.classes)
 

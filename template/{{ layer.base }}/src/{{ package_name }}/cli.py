@@ -6,6 +6,7 @@ Heavy libraries are loaded inside the verbs, so that the command itself answers 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .errors import ProjectError
+
+# Threads that wait for one another must not keep busy the cores that other programs need.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 PROGRAM = __name__.partition(".")[0]
 
@@ -54,7 +58,7 @@ def _tell(result: dict[str, Any], as_json: bool, lines: list[str], next_step: st
         return
     for line in lines:
         typer.echo(line)
-    if next_step:
+    if next_step and "DVC_STAGE" not in os.environ:  # within `run` the next step comes by itself
         typer.secho(f"Next: {next_step}", fg="cyan")
 
 
@@ -317,3 +321,7 @@ def check() -> None:
     if failed:
         raise ProjectError(f"Not in order: {', '.join(failed)}.", hint="'uv run ruff format .' formats everything.")
     typer.secho("All checks passed.", fg="green")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,8 @@ def _explain(failures: pd.DataFrame, frame: pd.DataFrame) -> Iterable[str]:
     seen = set()
     # A value that cannot be converted also has the wrong type: the first is the message that helps.
     unconverted = set(failures.loc[failures["check"].str.startswith("coerce_dtype"), "column"])
-    for (column, rule), cases in failures.groupby(["column", "check"], sort=False, dropna=False):
+    for (column, named), cases in failures.groupby(["column", "check"], sort=False, dropna=False):
+        rule = str(named)
         rows = cases["index"].dropna()
         values = list(dict.fromkeys(map(repr, cases["failure_case"])))
         shown = ", ".join(values[:MOST_VALUES_SHOWN]) + (", …" if len(values) > MOST_VALUES_SHOWN else "")

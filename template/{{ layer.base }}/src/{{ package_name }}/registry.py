@@ -50,7 +50,7 @@ class Version:
 
 def tracking_uri() -> str:
     """Return where runs and models are kept."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL_DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL_DATABASE.absolute().as_posix()}"
 
 
 def _is_empty() -> bool:

@@ -91,10 +91,7 @@ def evaluate(params: Params) -> dict[str, Any]:
     scores = predictor.scores(holdout)
 
     bootstrap = measure.Bootstrap(len(holdout), params.gate.bootstrap_samples, params.gate.confidence, seed=params.seed)
-    overall = {
-        each.name: bootstrap.interval(lambda rows, each=each: each.compute(target[rows], scores[rows]), len(holdout))
-        for each in measures.METRICS
-    }
+    overall = {each.name: bootstrap.interval(_value(each, target, scores), len(holdout)) for each in measures.METRICS}
     champion = registry.find(registry.CHAMPION)
     rivals = {"baseline": _baseline_scores(training_rows, holdout, signature)}
     if champion and params.gate.compare_with_champion:
@@ -168,7 +165,11 @@ def _champion_scores(champion: registry.Version, holdout: pd.DataFrame) -> Score
         ) from error
 
 
-def _gain(metric: measure.Metric, target: measure.Target, scores: Scores, rival: Scores) -> Any:
+def _value(metric: measure.Metric, target: measure.Target, scores: Scores) -> measure.Statistic:
+    return lambda rows: metric.compute(target[rows], scores[rows])
+
+
+def _gain(metric: measure.Metric, target: measure.Target, scores: Scores, rival: Scores) -> measure.Statistic:
     def statistic(rows: Any) -> float:
         return metric.gain(metric.compute(target[rows], scores[rows]), metric.compute(target[rows], rival[rows]))
 
@@ -197,9 +198,7 @@ def _by_slice(
             len(rows), params.gate.bootstrap_samples, params.gate.confidence, seed=params.seed
         )
         try:
-            interval = bootstrap.interval(
-                lambda drawn, rows=rows: metric.compute(target[rows[drawn]], scores[rows[drawn]]), len(rows)
-            )
+            interval = bootstrap.interval(_value(metric, target[rows], scores[rows]), len(rows))
         except ValueError:  # a slice without both classes: the metric is not defined there
             continue
         report[name] = asdict(interval) | {"rows": len(rows)}

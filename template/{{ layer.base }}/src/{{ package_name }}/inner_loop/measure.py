@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Target = NDArray[Any]
+Statistic = Callable[[NDArray[np.int64]], float]  # of the rows with these numbers
 LATENCY_CALLS = 300
 
 
@@ -56,7 +57,7 @@ class Bootstrap:
         self._samples = np.random.default_rng(seed).integers(0, rows, size=(samples, rows))
         self._quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]
 
-    def interval(self, statistic: Callable[[NDArray[np.int64]], float], rows: int) -> Interval:
+    def interval(self, statistic: Statistic, rows: int) -> Interval:
         """Return the statistic of all rows, with its interval.
 
         Args:
@@ -72,7 +73,7 @@ class Bootstrap:
         return Interval(value, float(low), float(high))
 
 
-def _or_nan(statistic: Callable[[NDArray[np.int64]], float], sample: NDArray[np.int64]) -> float:
+def _or_nan(statistic: Statistic, sample: NDArray[np.int64]) -> float:
     try:
         return statistic(sample)
     except ValueError:
@@ -94,8 +95,8 @@ def slices(frame: pd.DataFrame, columns: list[str], minimum_rows: int) -> dict[s
 def latency_ms(predictor: Predictor, frame: pd.DataFrame) -> dict[str, float]:
     """Return the median and the 99th percentile of single-row answers, in milliseconds, by this machine's clock."""
     rows = [
-        {name: [value] for name, value in record.items()}
-        for record in frame[predictor.signature.names].head(LATENCY_CALLS).to_dict("records")
+        dict(zip(predictor.signature.names, ([value] for value in values), strict=True))
+        for values in frame[predictor.signature.names].head(LATENCY_CALLS).itertuples(index=False)
     ]
     seconds = []
     for row in rows:
