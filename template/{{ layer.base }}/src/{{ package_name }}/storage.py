@@ -119,21 +119,28 @@ def _first_line(error: Exception) -> str:
 
 
 def _read(place: str) -> pa.Table:
-    from pyarrow import csv, fs
+    from pyarrow import fs
     from pyarrow import parquet as pq
 
     as_csv = place.partition("?")[0].lower().endswith((".csv", ".csv.gz"))
     if place.startswith(WEB_SCHEMES):
         with _download(place) as file:
-            return csv.read_csv(file) if as_csv else pq.read_table(file)
+            return _read_csv(file) if as_csv else pq.read_table(file)
     if "://" in place:
         filesystem, path = fs.FileSystem.from_uri(place)
     else:
         filesystem, path = fs.LocalFileSystem(), place
     if as_csv:
         with filesystem.open_input_stream(path, compression="gzip" if path.lower().endswith(".gz") else None) as stream:
-            return csv.read_csv(stream)
+            return _read_csv(stream)
     return pq.read_table(path, filesystem=filesystem)
+
+
+def _read_csv(stream: Any) -> pa.Table:
+    from pyarrow import csv
+
+    # An empty field is a missing value in a text column too.
+    return csv.read_csv(stream, convert_options=csv.ConvertOptions(strings_can_be_null=True))
 
 
 @contextmanager
