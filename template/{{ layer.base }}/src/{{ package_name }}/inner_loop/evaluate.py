@@ -17,8 +17,7 @@ from ..problem import data as problem
 from ..problem import metrics as measures
 from ..storage import METRICS, MODEL, MODEL_CARD, PLOTS, REPORTS, VERDICT, clear_folder, read_json, write_json
 from . import measure, plots
-from .figures import draw_importance
-from .model_card import write_model_card
+from .report import draw_importance, write_model_card
 from .train import inputs, read_parts
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ..params import Params
 from ..problem import data as problem
 from ..storage import PLOTS, REPORTS, write_json
 from .evaluate import primary
-from .figures import new_figure, save
+from .report import new_figure, save
 from .train import fit, inputs, read_parts
 
 STALENESS = REPORTS / "staleness.json"

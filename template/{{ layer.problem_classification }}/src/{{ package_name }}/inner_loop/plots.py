@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import INK, new_figure, save
+from .report import INK, new_figure, save
 
 CALIBRATION_BINS = 10
 

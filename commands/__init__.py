@@ -1,0 +1,1 @@
+"""What contributors and newcomers run in this repository: demo, changes, expected-files."""

@@ -1,0 +1,36 @@
+"""Render projects from this checkout, as fast as Copier can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import copier
+from plumbum import local
+
+TEMPLATE = Path(__file__).parents[1]
+
+
+def render(destination: Path, answers: Mapping[str, Any], template: Path = TEMPLATE) -> None:
+    """Render a project with the given answers and defaults for all others.
+
+    The template is taken as it lies in its folder, uncommitted changes included: Copier does so
+    when it finds no git, and saves two thirds of the time.
+
+    Args:
+        destination: the folder to render into.
+        answers: by question.
+        template: the template's folder.
+
+    Raises:
+        ValueError: an answer is refused by a validator or is not a choice.
+    """
+    with local.env(PATH=""):
+        copier.run_copy(str(template), destination, data=dict(answers), defaults=True, quiet=True, overwrite=True)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment for commands in a rendered project: without this project's own virtual environment."""
+    return {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}

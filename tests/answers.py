@@ -1,0 +1,83 @@
+"""The answers that the tests cover. A new choice is a row here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from allpairspy import AllPairs
+
+EXPECTED_FILES = Path(__file__).parent / "expected_files"
+
+METRICS = {
+    "classification": ["roc_auc", "average_precision", "log_loss", "brier_score"],
+    "regression": ["mean_absolute_error", "root_mean_squared_error", "r2"],
+}
+
+# Every question with choices, and every choice, the default first.
+CHOICES: dict[str, list[Any]] = {
+    "problem_type": list(METRICS),
+    "primary_metric": [metric for metrics in METRICS.values() for metric in metrics],
+    "license": ["proprietary", "mit", "apache_2_0", "bsd_3_clause"],
+    "ci_provider": ["github"],
+    "infrastructure": ["local"],
+}
+
+# Free text that validators accept and that careless rendering would break.
+HOSTILE = {
+    "project_name": "Ünï \"quoted\" 'single' ${HOME} {{ 7 * 7 }} {% raw %} 🚀 #[*_]",
+    "package_name": "a" * 39 + "9",
+    "description": 'It\'s 100% "safe": $(id) ${{ secrets.X }} {{ boom }} %s [link](x) *bold* \N{SNOWMAN} # no comment',
+    "owner": "A" + "-" * 37 + "9",
+    "contact": "a.b+c_d-e@sub-domain.example.com",
+    "repository": "Some-Org/a.b_c-" + "d" * 80,
+}
+
+
+def exists(answers: dict[str, Any]) -> bool:
+    """Say whether a combination can be chosen, given some of the answers."""
+    type_, metric = answers.get("problem_type"), answers.get("primary_metric")
+    return type_ is None or metric is None or metric in METRICS[type_]
+
+
+def combinations() -> Iterator[dict[str, Any]]:
+    """Yield every combination of choices that can be answered."""
+    for values in itertools.product(*CHOICES.values()):
+        answers = dict(zip(CHOICES, values, strict=True))
+        if exists(answers):
+            yield answers
+
+
+def pairs(answers: dict[str, Any]) -> set[tuple[Any, Any]]:
+    """Return every pair of answers."""
+    return set(itertools.combinations(answers.items(), 2))
+
+
+def covering_answers() -> list[dict[str, Any]]:
+    """Return few answers in which every possible pair of choices occurs."""
+
+    def allowed(row: list[Any]) -> bool:
+        return exists(dict(zip(CHOICES, row, strict=False)))
+
+    rows = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()), filter_func=allowed)]
+    # With a filter AllPairs can give up on a pair: the rest is added one by one.
+    covered = set().union(*map(pairs, rows))
+    for answers in combinations():
+        if not pairs(answers) <= covered:
+            rows.append(answers)
+            covered |= pairs(answers)
+    return rows
+
+
+def single_answers() -> dict[str, dict[str, Any]]:
+    """Return the default answers, and for each other choice the answers that differ in it alone."""
+    singles: dict[str, dict[str, Any]] = {"default": {}}
+    for question, values in CHOICES.items():
+        for value in values[1:]:
+            answers = {question: value}
+            if question == "primary_metric":
+                answers["problem_type"] = next(type_ for type_, metrics in METRICS.items() if value in metrics)
+            singles[f"{question}-{value}"] = answers
+    return singles

@@ -1,0 +1,99 @@
+"""Each file, for each distinct combination of the answers that it depends on, in its own language."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from commands.expected_files import rendered_files
+from commands.rendering import render
+
+from .answer_space import all_answers, distinct_renders, template_files
+from .answers import combinations, covering_answers, single_answers
+
+LEFTOVER = re.compile(r"(?<!\$)\{\{|\{%|%\}|(?<!\})\}\}(?!\})")
+
+
+def parse(name: str, text: str) -> None:
+    """Parse a rendered file in the language that its name says.
+
+    Raises:
+        Exception: whatever the language's parser raises.
+    """
+    suffix = Path(name).suffix
+    if suffix == ".py":
+        ast.parse(text)
+    elif suffix == ".toml":
+        tomllib.loads(text)
+    elif suffix in (".yaml", ".yml"):
+        assert yaml.safe_load(text), name
+    elif suffix == ".json":
+        json.loads(text)
+    elif name == ".dvc/config":
+        configparser.ConfigParser().read_string(text)
+    else:
+        assert suffix in (".md", "") or name in KNOWN_PLAIN, f"no parser for {name}: add one"
+
+
+KNOWN_PLAIN = {".gitignore", ".dvc/.gitignore", ".dvcignore"}
+
+
+def clean(name: str, text: str) -> None:
+    """Demand what a careful author's file has."""
+    assert text.strip(), f"{name} is empty"
+    assert text.endswith("\n"), f"{name} has no final newline"
+    assert not text.endswith("\n\n"), f"{name} ends in blank lines"
+    assert "\r" not in text, f"{name} has carriage returns"
+    for number, line in enumerate(text.splitlines(), 1):
+        assert line == line.rstrip(), f"{name}:{number} ends in white space"
+    assert "\n\n\n" not in text or name.endswith(".py") or "LICENSE" in name, f"{name} has double blank lines"
+    assert "TODO" not in text, name
+
+
+def test_every_file_for_every_combination() -> None:
+    count = 0
+    for file, answers in distinct_renders(combinations()):
+        name, text = file.render(answers)
+        clean(name, text)
+        assert "{" not in name, name
+        if "${{" not in text:
+            assert not LEFTOVER.search(text) or name.endswith(".py"), f"{name}: Jinja is left over"
+        parse(name, text)
+        count += 1
+    assert count >= len(template_files())
+
+
+def test_this_is_what_copier_renders(tmp_path: Path) -> None:
+    for number, given in enumerate([{}, *covering_answers()[-2:]]):
+        folder = tmp_path / str(number)
+        render(folder, given)
+        answers = all_answers(given)
+        recorded = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
+        assert {name: answers[name] for name in recorded if not name.startswith("_")} == {
+            name: value for name, value in recorded.items() if not name.startswith("_")
+        }
+        expected = dict(file.render(answers) for file in template_files() if file.key(answers) is not None)
+        assert sorted([*expected, ".copier-answers.yml"]) == rendered_files(folder)
+        for name, text in expected.items():
+            assert (folder / name).read_text(encoding="utf-8") == text, name
+
+
+def test_the_default_project_is_small() -> None:
+    answers = all_answers({})
+    files = [file for file in template_files() if file.key(answers) is not None]
+    assert len(files) + 1 <= 60
+
+
+def test_no_answer_of_one_project_stands_in_another() -> None:
+    """Names of the default project are answers, not constants: no other project may hold them."""
+    given = {"project_name": "Zebra", "package_name": "zebra", "owner": "herd", "description": "Counts stripes."}
+    for file, answers in distinct_renders({**given, **row} for row in single_answers().values()):
+        name, text = file.render(answers)
+        constants = re.findall(r"ml-team|copier_mlops|\bchurn (?:simulate|run|check)|uv run churn|src/churn", text)
+        assert not constants, f"{name}: {constants}"
