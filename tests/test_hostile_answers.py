@@ -70,7 +70,7 @@ def test_refused_in_words_or_rendered_unharmed(name: str, value: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(values=st.fixed_dictionaries({name: TEXT for name in FREE_TEXT}))
+@given(values=st.fixed_dictionaries(dict.fromkeys(FREE_TEXT, TEXT)))
 def test_all_at_once(values: dict[str, str]) -> None:
     accepted = dict(HOSTILE)
     for name, value in values.items():
@@ -92,8 +92,10 @@ def test_any_project_name_that_is_allowed_has_a_default_package_name(value: str)
     try:
         answers = all_answers({"project_name": value})
     except RefusedError as refused:
-        assert "package_name cannot be" in str(refused), "only a reserved name needs another answer"  # noqa: PT017
-        return
+        # Only a reserved name needs another answer.
+        if "package_name cannot be" in str(refused):
+            return
+        raise
     assert answers["package_name"].isidentifier()
 
 

@@ -167,7 +167,7 @@ def evaluate(as_json: Json = False) -> None:
         result = step(checked)
     green = result["verdict"] == GREEN
     lines = [
-        f"{name}: {each['value']:.4g}  ({each['low']:.4g} to {each['high']:.4g})"
+        f"{name}: {each['value']:.4g} {each['unit']} ({each['low']:.4g} to {each['high']:.4g})"
         for name, each in result["metrics"].items()
     ]
     lines += [f"gain over {name}: {each['value']:.4g}" for name, each in result["gains"].items()]

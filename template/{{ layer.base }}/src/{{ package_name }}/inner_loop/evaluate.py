@@ -130,7 +130,7 @@ def evaluate(params: Params) -> dict[str, Any]:
         "champion": champion.number if champion else None,
         "holdout": {"rows": len(holdout), "version": lineage["holdout_version"]},
         "rules": [asdict(rule) | {"passed": rule.passed, "margin": rule.margin} for rule in rules],
-        "metrics": {name: asdict(interval) for name, interval in overall.items()},
+        "metrics": {each.name: asdict(overall[each.name]) | {"unit": each.unit} for each in measures.METRICS},
         "gains": {name: asdict(interval) for name, interval in gains.items()},
         "slices": by_slice,
         "groups": by_group,
@@ -198,7 +198,7 @@ def _by_slice(
         )
         try:
             interval = bootstrap.interval(_value(metric, target[rows], scores[rows]), len(rows))
-        except ValueError:  # a slice without both classes: the metric is not defined there
+        except ValueError:  # a slice with a single class or value: the metric is not defined there
             continue
         report[name] = asdict(interval) | {"rows": len(rows)}
     return report

@@ -77,7 +77,9 @@ def _or_nan(statistic: Statistic, sample: NDArray[np.int64]) -> float:
     try:
         return statistic(sample)
     except ValueError:
-        return float("nan")  # a resample of a small slice can miss a class: the metric is not defined there
+        return float(
+            "nan"
+        )  # a resample of a small slice can hold a single class or value: the metric is not defined there
 
 
 def slices(frame: pd.DataFrame, columns: list[str], minimum_rows: int) -> dict[str, NDArray[np.int64]]:

@@ -86,7 +86,9 @@ def _purpose(signature: Signature) -> list[str]:
 
 
 def _quality(verdict: dict[str, Any]) -> list[str]:
-    metrics = [[name, each["value"], each["low"], each["high"]] for name, each in verdict["metrics"].items()]
+    metrics = [
+        [name, each["value"], each["low"], each["high"], each["unit"]] for name, each in verdict["metrics"].items()
+    ]
     rules = [
         ["met" if rule["passed"] else "**missed**", rule["subject"], rule["value"], rule["limit"]]
         for rule in verdict["rules"]
@@ -95,7 +97,7 @@ def _quality(verdict: dict[str, Any]) -> list[str]:
     return [
         f"## How good it is, on {verdict['holdout']['rows']:,} held-out rows",
         "",
-        *_table(["metric", "value", "from", "to"], metrics),
+        *_table(["metric", "value", "from", "to", "unit"], metrics),
         "",
         *_table(["gate", "demand", "value", "limit"], rules),
         "",

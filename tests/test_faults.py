@@ -1,0 +1,108 @@
+"""Each fault turns the right gate red, in words, and takes nothing away that was there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Installed
+from .test_execution import both, one, source
+
+RAW = "data/raw/simulated.parquet"
+OUTPUTS = ("data/prepared", "data/holdout.json", "artifacts", "reports")
+
+# What breaks the raw rows (Python, on the data frame `rows`), and the words that tell it.
+BROKEN = {
+    "missing column": ("rows = rows.drop(columns='tenure')", "tenure: the column is missing"),
+    "wrong type": ("rows['tenure'] = 'long'", "tenure: 8,000 rows cannot be read as float64"),
+    "unknown category": ("rows.loc[3, 'plan'] = 'gold'", "plan: 1 row break isin"),
+    "no rows": ("rows = rows.head(0)", "holds no rows"),
+    "one value": ("rows[data.TARGET] = rows[data.TARGET].dropna().iloc[0]", "Every row has the same"),
+    "duplicated keys": ("rows = pd.concat([rows, rows.head(2)])", "a key that occurs more than once"),
+    "leaking target": (
+        "rows = rows.dropna(subset=[data.TARGET]); rows['tenure'] = rows[data.TARGET] / rows[data.TARGET].max()",
+        "the target leaks into it",
+    ),
+}
+
+
+def python(project: Installed, code: str) -> None:
+    """Run code in the project's environment, with its problem/data.py as `data`."""
+    prelude = f"import pandas as pd\nfrom {project.package}.problem import data\n"
+    project.run("python", "-c", prelude + code)
+
+
+def outputs(project: Installed) -> dict[str, bytes]:
+    files = [path for name in OUTPUTS for path in [project.folder / name, *(project.folder / name).rglob("*")]]
+    return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+
+@both
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_data_stops_the_loop_and_nothing_is_lost(trained: Installed, fault: str) -> None:
+    code, words = BROKEN[fault]
+    before = outputs(trained)
+    python(trained, f"rows = pd.read_parquet('{RAW}')\n{code}\nrows.to_parquet('{RAW}', index=False)")
+    answer = trained.verb("run", code=None)
+    assert words in answer.stdout + answer.stderr
+    assert "What to do:" in answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert outputs(trained) == before
+
+
+@one
+def test_a_truncated_file_and_a_silent_address_are_told(trained: Installed) -> None:
+    raw = trained.folder / RAW
+    raw.write_bytes(raw.read_bytes()[:5000])
+    assert "cannot be read as a table" in trained.verb("prepare", code=1).stderr
+    source(trained, "http://127.0.0.1:9/rows.parquet")
+    assert "cannot be reached" in trained.verb("prepare", code=1).stderr
+
+
+@both
+def test_a_model_of_shuffled_labels_is_red(trained: Installed) -> None:
+    python(
+        trained,
+        "path = 'data/prepared/train.parquet'\nrows = pd.read_parquet(path)\n"
+        "rows[data.TARGET] = rows[data.TARGET].sample(frac=1, random_state=1).to_numpy()\n"
+        "rows.to_parquet(path, index=False)",
+    )
+    trained.verb("train")
+    told = trained.verb("evaluate", code=2)
+    assert "Verdict: red" in told.stdout
+    assert "threshold: " in told.stderr
+    assert "It is missed by" in told.stderr
+    assert "it is not registered" in trained.verb("register", code=1).stderr
+    answer = json.loads(trained.verb("evaluate", "--json", code=2).stdout)
+    assert {"threshold", "champion"} <= {rule["rule"] for rule in answer["rules"] if not rule["passed"]}
+
+
+@both
+def test_a_graph_that_answers_otherwise_is_not_written(trained: Installed) -> None:
+    model = trained.folder / f"src/{trained.package}/problem/model.py"
+    text = model.read_text(encoding="utf-8")
+    # The graph of an estimator that has forgotten its last trees.
+    wrong = "    boosting = estimator[-1]\n    boosting._predictors = boosting._predictors[:-20]\n"
+    place = '    """Return the fitted estimator in the form in which it is shipped."""\n'
+    assert place in text
+    faulty = text.replace(place, place + "    import copy\n\n    estimator = copy.deepcopy(estimator)\n" + wrong)
+    model.write_text(faulty, encoding="utf-8")
+    before = outputs(trained)
+    answer = trained.verb("run", code=None)
+    assert "differ by up to" in answer.stderr
+    assert "gate.parity_tolerance" in answer.stderr
+    assert outputs(trained) == before
+
+
+@one
+def test_a_changed_holdout_is_refused_until_a_new_one_is_frozen(trained: Installed) -> None:
+    python(
+        trained, f"rows = pd.read_parquet('{RAW}')\nrows.drop(index=rows.index[-2000]).to_parquet('{RAW}', index=False)"
+    )
+    answer = trained.verb("run", code=None)
+    assert "Models judged on different rows cannot be compared" in answer.stderr
+    trained.verb("prepare", "--new-holdout")
+    assert "Verdict: green" in trained.verb("run").stdout
+    assert json.loads(Path(trained.folder / "reports/verdict.json").read_text(encoding="utf-8"))["champion"] == "1"
