@@ -7,7 +7,7 @@ computed here equal to what Copier itself records and renders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from commands.rendering import TEMPLATE
 
 FOLDER = TEMPLATE / "template"
 SUFFIX = ".jinja"
-CASTS = {"str": str, "float": float, "yaml": yaml.safe_load}
+CASTS: dict[str, Callable[[Any], Any]] = {"str": str, "float": float, "yaml": yaml.safe_load}
 # What Copier itself puts beside the answers.
 COPIER = {"_copier_conf": {"answers_file": ".copier-answers.yml"}, "_copier_operation": "copy", "_copier_answers": {}}
 

@@ -68,9 +68,9 @@ def test_format_and_lint_find_nothing(number: int, rendered: Render) -> None:
     run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=project)
 
 
-@pytest.mark.parametrize("number", range(len(PROJECTS)))
-def test_workflows_are_in_order(number: int, rendered: Render) -> None:
-    project = rendered(PROJECTS[number])
+@pytest.mark.parametrize("answers", [{}, HOSTILE], ids=["default", "hostile"])
+def test_workflows_are_in_order(answers: dict[str, Any], rendered: Render) -> None:
+    project = rendered(answers)
     commit(project)
     run(need("actionlint"), cwd=project)
     run(need("zizmor"), "--offline", "--no-progress", "--persona=pedantic", ".", cwd=project)

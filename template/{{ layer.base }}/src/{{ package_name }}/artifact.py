@@ -252,8 +252,12 @@ class Predictor:
         if str(uri).startswith("models:/"):
             from . import registry
 
-            uri = registry.download(str(uri))
-        folder = Path(uri)
+            with registry.downloaded(str(uri)) as folder:
+                return cls._from_folder(folder)
+        return cls._from_folder(Path(uri))
+
+    @classmethod
+    def _from_folder(cls, folder: Path) -> Predictor:
         read_manifest(folder)
         signature = Signature.model_validate_json((folder / SIGNATURE).read_text(encoding="utf-8"))
         name: ModelName = ONNX_MODEL if (folder / ONNX_MODEL).exists() else PYTHON_MODEL

@@ -58,7 +58,7 @@ def _tell(result: dict[str, Any], as_json: bool, lines: list[str], next_step: st
         return
     for line in lines:
         typer.echo(line)
-    if next_step and "DVC_STAGE" not in os.environ:  # within `run` the next step comes by itself
+    if next_step and "DVC_STAGE" not in os.environ:  # within the graph the next step comes by itself
         typer.secho(f"Next: {next_step}", fg="cyan")
 
 
@@ -197,8 +197,9 @@ def register(as_json: Json = False) -> None:
 def run(
     force: Annotated[bool, typer.Option("--force", help="Run every step, changed or not.")] = False,
 ) -> None:
-    """Run the whole inner loop with DVC: only what changed runs again."""
+    """Run the whole inner loop, prepare to register: only what changed runs again."""
     from . import params
+    from .inner_loop.run import run as step
 
     source = params.load().data.source
     if "://" not in source and not Path(source).exists():
@@ -211,13 +212,19 @@ def run(
             "The inner loop wants a git repository: every model is traced to its commit.",
             hint="git init && git add . && git commit -m 'Start'",
         )
-    from dvc.cli import main as dvc
+    count = step(STAGES, force=force, tell=lambda line: typer.secho(line, bold=True))
+    if not count:
+        typer.echo("Nothing has changed since the last run; --force runs all the same.")
+    typer.secho(f"Next: look at reports/model_card.md, then {_verb('promote')}", fg="cyan")
 
-    # In this process: starting another would double the time when nothing has changed.
-    code = dvc(["repro", *(["--force"] if force else [])])
-    if code == 0:
-        typer.secho(f"Next: look at reports/model_card.md, then {_verb('promote')}", fg="cyan")
-    raise typer.Exit(code)
+
+# The stages of dvc.yaml, in its order.
+STAGES: dict[str, Callable[[], None]] = {
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "register": register,
+}
 
 
 def _inside_git() -> bool:

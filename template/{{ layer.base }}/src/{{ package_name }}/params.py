@@ -64,6 +64,7 @@ class Params(Section):
     """The whole of params.yaml."""
 
     seed: int = Field(ge=0, le=2**32 - 1)
+    threads: int = Field(ge=1, le=1024)
     data: DataParams
     split: SplitParams
     model: ModelParams

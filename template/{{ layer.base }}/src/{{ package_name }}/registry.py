@@ -180,8 +180,9 @@ def set_champion(version: Version) -> None:
         client.set_registered_model_alias(NAME, CHAMPION, version.number)
 
 
-def download(uri: str) -> Path:
-    """Copy a registered artifact to a temporary folder and return it.
+@contextmanager
+def downloaded(uri: str) -> Iterator[Path]:
+    """Give a temporary folder with a copy of a registered artifact.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
@@ -191,7 +192,9 @@ def download(uri: str) -> Path:
     """
     if _is_empty():
         raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
-    with _connection():
-        import mlflow
+    with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as folder:
+        with _connection():
+            import mlflow
 
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=tempfile.mkdtemp(prefix=f"{NAME}-")))
+            copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+        yield copy

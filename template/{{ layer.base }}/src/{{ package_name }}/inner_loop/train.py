@@ -13,6 +13,7 @@ from ..errors import ProjectError
 from ..params import Params
 from ..problem import data as problem
 from ..problem import model
+from ..problem.parameters import ModelParams
 from ..storage import HOLDOUT, MODEL, TRAIN, require
 from . import reference
 
@@ -39,7 +40,24 @@ def inputs(frame: pd.DataFrame, signature: Signature) -> pd.DataFrame:
 def fit(params: Params, train: pd.DataFrame, signature: Signature) -> Any:
     """Build the estimator of problem/model.py and fit it on `train`."""
     target = task.encode_target(train[problem.TARGET], signature.classes)
-    return model.build(params.model, signature, params.seed).fit(inputs(train, signature), target)
+    return learn(params, params.model, inputs(train, signature), target, signature)
+
+
+def learn(params: Params, candidate: ModelParams, frame: pd.DataFrame, target: Any, signature: Signature) -> Any:
+    """Build the estimator with the hyperparameters of `candidate` and fit it.
+
+    Args:
+        params: for the seed and the number of threads: sums depend on how they are shared out, so
+            the same artifact comes only from the same number.
+        candidate: the hyperparameters.
+        frame: the features, shape [rows, features], float32.
+        target: the encoded target, shape [rows].
+        signature: names the columns.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(params.threads):
+        return model.build(candidate, signature, params.seed).fit(frame, target)
 
 
 def train(params: Params, folder: Path = MODEL) -> dict[str, Any]:

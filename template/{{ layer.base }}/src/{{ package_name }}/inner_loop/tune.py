@@ -15,7 +15,7 @@ from ..problem import model
 from ..problem.parameters import ModelParams
 from ..storage import PARAMS, REPORTS, replacing, write_json
 from .evaluate import primary
-from .train import inputs, read_parts
+from .train import inputs, learn, read_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
     def value(candidate: ModelParams) -> float:
         values = []
         for fitted, judged in folds:
-            estimator = model.build(candidate, signature, params.seed).fit(frame.iloc[fitted], target[fitted])
+            estimator = learn(params, candidate, frame.iloc[fitted], target[fitted], signature)
             values.append(metric.compute(target[judged], task.scores(estimator, frame.iloc[judged])))
         return float(np.mean(values))
 
