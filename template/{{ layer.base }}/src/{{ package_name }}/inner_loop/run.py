@@ -32,8 +32,10 @@ def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable
             continue
         tell(f"{name}:")
         os.environ["DVC_STAGE"] = name  # as DVC tells the processes that it starts
-        work()
-        del os.environ["DVC_STAGE"]
+        try:
+            work()
+        finally:
+            del os.environ["DVC_STAGE"]
         if _dvc("commit", "--force", "--quiet", name):
             raise ProjectError(f"DVC could not record the stage {name!r}.", hint="Its message stands above.")
         count += 1

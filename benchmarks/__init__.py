@@ -1,0 +1,1 @@
+"""How fast the template and the projects it makes are, against what people would take instead."""
