@@ -33,7 +33,11 @@ def main() -> None:
         for number, answers in enumerate(covering_answers()):
             before, after = (Path(folder) / side / str(number) for side in ("before", "after"))
             print(f"\rrendering {number + 1}", end="", file=sys.stderr, flush=True)
-            render(before, answers, template=old)
+            try:
+                render(before, answers, template=old)
+            except ValueError as error:
+                print(f"\nnot possible before: {answers} ({error})", file=sys.stderr)
+                continue
             render(after, answers)
             for file, difference in _differences(before, after, stat=arguments.stat).items():
                 projects.setdefault(f"{file}\n{difference}", []).append(str(answers))

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from . import task
-from .errors import ProjectError
+from . import ProjectError, task
 from .storage import replacing
 
 FORMAT_VERSION = 1
@@ -35,6 +34,7 @@ PYTHON_MODEL: Final = "model.skops"
 
 # A category reaches the model as a number. Codes of the known ones begin after these two.
 UNKNOWN, MISSING, FIRST_CATEGORY = -1.0, 0.0, 1
+FIRST_OPSET_THAT_COUNTS_PARTS = 18  # of ONNX's Split: https://onnx.ai/onnx/operators/onnx__Split.html
 
 Matrix = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -174,7 +174,9 @@ def as_onnx(estimator: Any, signature: Signature, **options: Any) -> ModelFile:
     # The converter wants an input for each named column; a service is faster with one matrix.
     # A Split in front of the graph gives both.
     graph = model.graph
-    split = helper.make_node("Split", ["features"], signature.names, axis=1, num_outputs=len(signature.names))
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    parts = {"num_outputs": len(signature.names)} if opset >= FIRST_OPSET_THAT_COUNTS_PARTS else {}
+    split = helper.make_node("Split", ["features"], signature.names, axis=1, **parts)
     graph.node.insert(0, split)
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(signature.names)]))

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .errors import ProjectError
+from . import ProjectError
 
 # Threads that wait for one another must not keep busy the cores that other programs need.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -98,7 +99,8 @@ def simulate(
     if path.exists() and not force:
         raise ProjectError(f"{path} exists and is left as it is.", hint="Give --force to replace it.")
     try:
-        from .problem import sample
+        # By name: the file is there to be deleted.
+        sample = import_module(f"{PROGRAM}.problem.sample")
     except ImportError as error:
         raise ProjectError("problem/sample.py was deleted.", hint="Use your own data: data.source.") from error
     with _working("simulating"):
@@ -176,7 +178,7 @@ def evaluate(as_json: Json = False) -> None:
     _tell(result, as_json, lines, _verb("register") if green else f"look at {storage.MODEL_CARD}")
     if not green:
         failed = failed_rules(result)
-        typer.secho(f"{len(failed)} of {len(result['rules'])} demands of the gate are missed:", fg="red", err=True)
+        typer.secho(f"Missed, of {len(result['rules'])} demands of the gate: {len(failed)}", fg="red", err=True)
         for line in failed:
             typer.secho(f"  - {line}", fg="red", err=True)
         raise typer.Exit(2)
@@ -189,8 +191,9 @@ def register(as_json: Json = False) -> None:
 
     with _working("registering"):
         result = step()
-    lines = [f"{result['model']} version {result['version']} is registered and is the challenger."]
-    _tell(result, as_json, lines, _verb("promote"))
+    role = result["alias"]
+    lines = [f"{result['model']} version {result['version']} is registered and is the {role}."]
+    _tell(result, as_json, lines, _verb("predict INPUT OUTPUT" if role == "champion" else "promote"))
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -199,7 +202,7 @@ def run(
 ) -> None:
     """Run the whole inner loop, prepare to register: only what changed runs again."""
     from . import params
-    from .inner_loop.run import run as step
+    from .inner_loop import run as step
 
     source = params.load().data.source
     if "://" not in source and not Path(source).exists():
@@ -244,10 +247,13 @@ def tune(
     result = step.tune(checked, _progress(checked.tune.trials))
     lines = [f"{result['metric']}: {result['present']:.4g} now, {result['best']:.4g} at best, by cross-validation."]
     lines += [f"  {name}: {value}" for name, value in result["params"].items()]
-    if apply and result["gain"] > 0:
+    better = result["gain"] > 0
+    if not better:
+        lines.append("No trial was better than the present hyperparameters.")
+    elif apply:
         step.apply(result["params"])
         lines.append("params.yaml has them now.")
-    _tell(result, as_json, lines, _verb("run") if apply else _verb("tune --apply"))
+    _tell(result, as_json, lines, _verb("run" if apply else "tune --apply") if better else "")
 
 
 def _progress(total: int) -> Callable[[int, float], None] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from . import ProjectError
 from .artifact import Feature, Signature
-from .errors import ProjectError
 
 if TYPE_CHECKING:
     import pandas as pd

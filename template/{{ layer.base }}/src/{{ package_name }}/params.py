@@ -8,7 +8,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .errors import ProjectError
+from . import ProjectError
 from .problem.parameters import ModelParams
 from .storage import PARAMS
 

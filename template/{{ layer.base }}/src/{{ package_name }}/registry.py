@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ProjectError
+from . import ProjectError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -154,14 +154,12 @@ def _version(found: Any) -> Version:
 
 
 def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
-    """Register the artifact of a run as a new version and make it the challenger."""
+    """Register the artifact of a run as a new version."""
     with _connection() as client:
         if not client.search_registered_models(filter_string=f"name = '{NAME}'"):
             client.create_registered_model(NAME)
         source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
-        created = _version(client.create_model_version(NAME, source, run_id, tags=dict(tags)))
-        client.set_registered_model_alias(NAME, CHALLENGER, created.number)
-        return created
+        return _version(client.create_model_version(NAME, source, run_id, tags=dict(tags)))
 
 
 def find_version(tag: str, value: str) -> Version | None:
@@ -174,10 +172,16 @@ def find_version(tag: str, value: str) -> Version | None:
         return _version(max(matching, key=lambda version: int(version.version))) if matching else None
 
 
-def set_champion(version: Version) -> None:
-    """Let the champion alias name this version."""
+def set_alias(alias: str, version: Version) -> None:
+    """Let an alias name this version."""
     with _connection() as client:
-        client.set_registered_model_alias(NAME, CHAMPION, version.number)
+        client.set_registered_model_alias(NAME, alias, version.number)
+
+
+def remove_alias(alias: str) -> None:
+    """Let an alias name no version."""
+    with _connection() as client:
+        client.delete_registered_model_alias(NAME, alias)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .errors import ProjectError
+from . import ProjectError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,13 +81,17 @@ def clear_folder(folder: Path) -> Path:
     return folder
 
 
-def read_table(source: str | Path) -> pd.DataFrame:
+SOURCE_HINT = "data.source in params.yaml names the table: a Parquet or CSV file, a local path or a URL."
+
+
+def read_table(source: str | Path, hint: str = SOURCE_HINT) -> pd.DataFrame:
     """Read a Parquet or CSV table from a path or a URL.
 
     Args:
         source: a local path, or a URL with the scheme s3, gs, abfss, http or https. A folder of
             Parquet files is read as one table. Credentials come from the environment, as the
             cloud's own tools find them (for another S3 endpoint: AWS_ENDPOINT_URL).
+        hint: the way out that an error tells.
 
     Returns:
         The table with the types that the file declares (Parquet) or that its text suggests (CSV);
@@ -99,7 +103,6 @@ def read_table(source: str | Path) -> pd.DataFrame:
     import pyarrow as pa
 
     place = str(source)
-    hint = "data.source in params.yaml names the table: a Parquet or CSV file, a local path or a URL."
     try:
         table = _read(place)
     except FileNotFoundError as error:

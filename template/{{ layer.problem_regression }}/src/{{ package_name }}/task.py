@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ProjectError
+from . import ProjectError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,1 +1,57 @@
-"""Model development: prepare, train, evaluate, register, and tune."""
+"""Model development: prepare, train, evaluate, register, and tune.
+
+`run` is the whole loop: DVC says what has changed, and keeps the results.
+
+`dvc repro` does the same in a process for each stage; here the stages share one, because starting
+Python and loading the libraries takes longer than a small model takes to train.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from .. import ProjectError
+
+
+def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable[[str], None]) -> int:
+    """Run the stages of dvc.yaml that changed, in order, and return how many there were.
+
+    Args:
+        stages: by the names of dvc.yaml, in its order, what each does.
+        force: run every stage, changed or not.
+        tell: prints a line.
+
+    Raises:
+        ProjectError: DVC cannot read or record a stage; and whatever a stage raises.
+    """
+    if not force and not _changed():
+        return 0
+    count = 0
+    for name, work in stages.items():
+        if not force and not _changed(name):
+            tell(f"{name}: nothing has changed, skipped")
+            continue
+        tell(f"{name}:")
+        os.environ["DVC_STAGE"] = name  # as DVC tells the processes that it starts
+        try:
+            work()
+        finally:
+            del os.environ["DVC_STAGE"]
+        if _dvc("commit", "--force", "--quiet", name):
+            raise ProjectError(f"DVC could not record the stage {name!r}.", hint="Its message stands above.")
+        count += 1
+    return count
+
+
+def _changed(*stage: str) -> bool:
+    code = _dvc("status", "--quiet", *stage)
+    if code not in (0, 1):
+        raise ProjectError("DVC could not tell what has changed.", hint="Run 'uv run dvc status' to see why.")
+    return code == 1
+
+
+def _dvc(*arguments: str) -> int:
+    from dvc.cli import main
+
+    return int(main(list(arguments)))

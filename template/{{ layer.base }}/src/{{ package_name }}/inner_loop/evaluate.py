@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import registry, task
+from .. import ProjectError, registry, task
 from ..artifact import Predictor, Scores, Signature, encode
-from ..errors import ProjectError
 from ..params import Params, as_flat
 from ..problem import data as problem
 from ..problem import metrics as measures

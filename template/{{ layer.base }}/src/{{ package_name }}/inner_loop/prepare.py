@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import contract, task
+from .. import ProjectError, contract, task
 from ..artifact import Signature, encode
-from ..errors import ProjectError
 from ..params import DataParams, Params
 from ..problem import data as problem
 from ..storage import FROZEN_HOLDOUT, HOLDOUT, TRAIN, read_json, write_json, write_table

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import artifact, registry
-from ..errors import ProjectError
+from .. import ProjectError, artifact, registry
 from ..storage import MODEL, REGISTRATION, VERDICT, read_json, write_json
 from .evaluate import GREEN, failed_rules
 
 
 def register() -> dict[str, Any]:
-    """Register the judged model, once; a second call returns the same version.
+    """Register the judged model, once, and make it the challenger unless it is champion already.
 
     Returns:
-        The version's number and what was written to reports/registration.json.
+        The version's number, its alias, and what else was written to reports/registration.json.
 
     Raises:
         ProjectError: the verdict is red, is about another model, or about another champion.
@@ -32,8 +31,8 @@ def register() -> dict[str, Any]:
             hint="reports/model_card.md shows where it fails; improve the model or the data, then run again.",
         )
     version = registry.find_version("model_identity", verdict["model"])
+    champion = registry.find(registry.CHAMPION)
     if version is None:
-        champion = registry.find(registry.CHAMPION)
         if verdict["champion"] != (champion.number if champion else None):
             raise ProjectError(
                 f"The model was compared with champion {verdict['champion'] or 'none'}, "
@@ -41,7 +40,15 @@ def register() -> dict[str, Any]:
                 hint="Run the verb 'evaluate' again: it compares with the champion of today.",
             )
         version = registry.create_version(verdict["run_id"], _tags(verdict))
-    result = {"model": registry.NAME, "version": version.number, "run_id": version.run_id, "identity": verdict["model"]}
+    alias = registry.CHAMPION if version == champion else registry.CHALLENGER
+    registry.set_alias(alias, version)
+    result = {
+        "model": registry.NAME,
+        "version": version.number,
+        "alias": alias,
+        "run_id": version.run_id,
+        "identity": verdict["model"],
+    }
     write_json(REGISTRATION, result)
     return result
 

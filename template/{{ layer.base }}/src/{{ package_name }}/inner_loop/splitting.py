@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import ProjectError
+from .. import ProjectError
 from ..lineage import data_version
 
 if TYPE_CHECKING:

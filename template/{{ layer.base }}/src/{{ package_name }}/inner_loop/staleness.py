@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import contract, task
-from ..errors import ProjectError
+from .. import ProjectError, contract, task
 from ..params import Params
 from ..problem import data as problem
 from ..storage import PLOTS, REPORTS, write_json

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import artifact, contract, lineage, task
+from .. import ProjectError, artifact, contract, lineage, task
 from ..artifact import Predictor, Signature, encode
-from ..errors import ProjectError
 from ..params import Params
 from ..problem import data as problem
 from ..problem import model

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna import Trial
 
+NULL = "tag:yaml.org,2002:null"
 TUNING = REPORTS / "tuning.json"
 
 
@@ -101,6 +102,7 @@ def apply(best: dict[str, Any], path: Path = PARAMS) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
     content = yaml.load(path.read_text(encoding="utf-8"))
     content["model"].update(best)
     with replacing(path) as new, new.open("w", encoding="utf-8") as file:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import registry
-from ..errors import ProjectError
+from .. import ProjectError, registry
 
 
 def promote(number: str | None = None) -> dict[str, Any]:
@@ -20,8 +19,8 @@ def promote(number: str | None = None) -> dict[str, Any]:
     Raises:
         ProjectError: there is no challenger, or it was judged against another champion.
     """
-    champion = registry.find(registry.CHAMPION)
-    version = registry.get(number) if number else registry.find(registry.CHALLENGER)
+    champion, challenger = registry.find(registry.CHAMPION), registry.find(registry.CHALLENGER)
+    version = registry.get(number) if number else challenger
     if version is None:
         raise ProjectError("There is no challenger to promote.", hint="Run the verb 'run': it registers a green model.")
     before = champion.number if champion else None
@@ -33,5 +32,8 @@ def promote(number: str | None = None) -> dict[str, Any]:
             f"{version.tags.get('compared_with')}, but the champion is now {before or 'none'}.",
             hint="Run the verb 'evaluate' and 'register' again, or name the version to promote it all the same.",
         )
-    registry.set_champion(version)
+    registry.set_alias(registry.CHAMPION, version)
+    if version == challenger:
+        # It has won. Were the alias left, `promote` after a rollback would bring it straight back.
+        registry.remove_alias(registry.CHALLENGER)
     return {"champion": version.number, "before": before}
