@@ -10,7 +10,6 @@ from ..artifact import Predictor
 from ..problem import data as problem
 from ..storage import read_table, write_table
 
-
 HINT = "The first argument names the table to predict: a Parquet or CSV file, a local path or a URL."
 
 
