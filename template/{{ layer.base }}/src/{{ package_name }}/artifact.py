@@ -32,9 +32,12 @@ ModelName = Literal["model.onnx", "model.skops"]
 ONNX_MODEL: Final = "model.onnx"
 PYTHON_MODEL: Final = "model.skops"
 
+MATRIX = "features.matrix"  # the graph's one input; no converted name of a column holds a dot
 # A category reaches the model as a number. Codes of the known ones begin after these two.
 UNKNOWN, MISSING, FIRST_CATEGORY = -1.0, 0.0, 1
 FIRST_OPSET_THAT_COUNTS_PARTS = 18  # of ONNX's Split: https://onnx.ai/onnx/operators/onnx__Split.html
+
+OTHER_FORM = "Let export() in problem/model.py return as_python(estimator): docs/your-data.md tells how."
 
 Matrix = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -168,18 +171,19 @@ def as_onnx(estimator: Any, signature: Signature, **options: Any) -> ModelFile:
     except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError) as error:
         raise ProjectError(
             f"{type(estimator).__name__} cannot become an ONNX graph: {str(error).strip().splitlines()[0]}",
-            hint="Let export() in problem/model.py return as_python(estimator): docs/your-data.md tells how.",
+            hint=OTHER_FORM,
         ) from error
 
     # The converter wants an input for each named column; a service is faster with one matrix.
     # A Split in front of the graph gives both.
     graph = model.graph
+    names = [each.name for each in graph.input]  # the columns' names as the converter spells them
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    parts = {"num_outputs": len(signature.names)} if opset >= FIRST_OPSET_THAT_COUNTS_PARTS else {}
-    split = helper.make_node("Split", ["features"], signature.names, axis=1, **parts)
+    parts = {"num_outputs": len(names)} if opset >= FIRST_OPSET_THAT_COUNTS_PARTS else {}
+    split = helper.make_node("Split", [MATRIX], names, axis=1, **parts)
     graph.node.insert(0, split)
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(signature.names)]))
+    graph.input.append(helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, [None, len(names)]))
     return ModelFile(ONNX_MODEL, model.SerializeToString())
 
 
@@ -204,11 +208,14 @@ def _load_onnx(content: bytes, signature: Signature) -> _Model:
     options = onnxruntime.SessionOptions()
     # One row is far too little work to share: threads would only wait for one another.
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class in common
+        raise ProjectError(f"ONNX Runtime cannot load the graph: {error}", hint=OTHER_FORM) from error
     output = session.get_outputs()[-1].name
 
     def run(matrix: Matrix) -> Scores:
-        (scores,) = session.run([output], {"features": matrix})
+        (scores,) = session.run([output], {MATRIX: matrix})
         return np.asarray(scores, dtype=np.float64).reshape(len(matrix), -1)
 
     return run
@@ -218,10 +225,16 @@ def _load_python(content: bytes, signature: Signature) -> _Model:
     import pandas as pd
     import skops.io
 
-    # Types that are neither known to skops nor of this package are refused by skops.
-    own = __name__.partition(".")[0] + "."
-    trusted = [name for name in skops.io.get_untrusted_types(data=content) if name.startswith((own, "sklearn."))]
-    estimator = skops.io.loads(content, trusted=trusted)
+    # skops knows NumPy's and Python's plain types; of all others, these are what a model is built from.
+    known = (__name__.partition(".")[0] + ".", "sklearn.", "numpy.dtype")
+    found = skops.io.get_untrusted_types(data=content)
+    foreign = [name for name in found if not name.startswith(known)]
+    if foreign:
+        raise ProjectError(
+            f"The model holds objects of types that are not accepted: {', '.join(foreign)}.",
+            hint="Build it from classes of scikit-learn and of this project.",
+        )
+    estimator = skops.io.loads(content, trusted=found)
 
     def run(matrix: Matrix) -> Scores:
         return task.scores(estimator, pd.DataFrame(matrix, columns=signature.names))

@@ -296,7 +296,10 @@ def promote(
     from .outer_loop.promote import promote as step
 
     result = step(version)
-    lines = [f"Champion: version {result['champion']} (before: {result['before'] or 'none'})."]
+    if result["champion"] == result["before"]:
+        lines = [f"Version {result['champion']} is the champion already; nothing has changed."]
+    else:
+        lines = [f"Champion: version {result['champion']} (before: {result['before'] or 'none'})."]
     _tell(result, as_json, lines, _verb("predict INPUT OUTPUT"))
 
 

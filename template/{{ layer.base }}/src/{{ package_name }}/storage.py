@@ -81,17 +81,13 @@ def clear_folder(folder: Path) -> Path:
     return folder
 
 
-SOURCE_HINT = "data.source in params.yaml names the table: a Parquet or CSV file, a local path or a URL."
-
-
-def read_table(source: str | Path, hint: str = SOURCE_HINT) -> pd.DataFrame:
+def read_table(source: str | Path) -> pd.DataFrame:
     """Read a Parquet or CSV table from a path or a URL.
 
     Args:
         source: a local path, or a URL with the scheme s3, gs, abfss, http or https. A folder of
             Parquet files is read as one table. Credentials come from the environment, as the
             cloud's own tools find them (for another S3 endpoint: AWS_ENDPOINT_URL).
-        hint: the way out that an error tells.
 
     Returns:
         The table with the types that the file declares (Parquet) or that its text suggests (CSV);
@@ -103,13 +99,16 @@ def read_table(source: str | Path, hint: str = SOURCE_HINT) -> pd.DataFrame:
     import pyarrow as pa
 
     place = str(source)
+    hint = (
+        "A table is a Parquet or CSV file, at a local path or a URL. For training, data.source in params.yaml names it."
+    )
     try:
         table = _read(place)
     except FileNotFoundError as error:
         raise ProjectError(f"There is no data at {place}.", hint=hint) from error
     except pa.ArrowInvalid as error:
         raise ProjectError(f"{place} cannot be read as a table: {_first_line(error)}", hint=hint) from error
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise ProjectError(f"{place} cannot be reached: {_first_line(error)}", hint=hint) from error
     if table.num_rows == 0:
         raise ProjectError(f"{place} holds no rows.", hint=hint)

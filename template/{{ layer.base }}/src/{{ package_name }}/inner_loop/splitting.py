@@ -93,7 +93,7 @@ def _checked(
     if frozen and (frozen.rows, frozen.version) != (new.rows, new.version):
         raise ProjectError(
             f"The frozen holdout has {frozen.rows:,} rows; the data now gives {new.rows:,} in its place, "
-            "or other values in them. Models judged on different rows cannot be compared.",
+            "or other columns or values in them. Models judged on different rows cannot be compared.",
             hint=f"If the data was changed by mistake, restore it. {NEW_HOLDOUT}",
         )
     if not len(train) or not len(holdout):

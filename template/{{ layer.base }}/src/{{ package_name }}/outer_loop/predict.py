@@ -8,9 +8,7 @@ from typing import Any
 from .. import ProjectError, contract, registry
 from ..artifact import Predictor
 from ..problem import data as problem
-from ..storage import read_table, write_table
-
-HINT = "The first argument names the table to predict: a Parquet or CSV file, a local path or a URL."
+from ..storage import write_table
 
 
 def predict(source: str, target: Path, model: str | None = None) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def predict(source: str, target: Path, model: str | None = None) -> dict[str, An
     """
     uri = model or _registered()
     predictor = Predictor.load(uri)
-    frame = contract.check(read_table(source, HINT), contract.without_target(problem.CONTRACT, problem), source)
+    frame = contract.check(problem.load(source), contract.without_target(problem.CONTRACT, problem), source)
     keys = [name for name in (problem.ENTITY, problem.EVENT_TIME) if name is not None]
     result = frame[keys].assign(**predictor.predict(frame), model=predictor.identity[:12])
     write_table(target, result)
