@@ -52,7 +52,7 @@ def clean(name: str, text: str) -> None:
     assert "\r" not in text, f"{name} has carriage returns"
     for number, line in enumerate(text.splitlines(), 1):
         assert line == line.rstrip(), f"{name}:{number} ends in white space"
-    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)  # code has its own rules
+    prose = re.sub(r"^```.*?^```", "(code)", text, flags=re.DOTALL | re.MULTILINE)  # code has its own rules
     assert "\n\n\n" not in prose or name.endswith(".py") or "LICENSE" in name, f"{name} has double blank lines"
     assert "TODO" not in text, name
 

@@ -33,7 +33,12 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "answers", [{}, {"problem_type": "regression"}, HOSTILE], ids=["default", "regression", "hostile"]
+    "answers",
+    [
+        pytest.param({}, id="default"),
+        pytest.param({"problem_type": "regression"}, id="regression", marks=pytest.mark.slow),
+        pytest.param(HOSTILE, id="hostile", marks=pytest.mark.slow),
+    ],
 )
 def test_a_fresh_project_passes_all_its_checks(answers: dict[str, str], tmp_path: Path) -> None:
     project = install(tmp_path / "project", answers)
@@ -75,6 +80,7 @@ def test_nothing_changed_nothing_runs(trained: Installed) -> None:
     assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 4
 
 
+@pytest.mark.slow
 @both
 def test_dvc_reproduces_what_run_made(trained: Installed) -> None:
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
@@ -83,6 +89,7 @@ def test_dvc_reproduces_what_run_made(trained: Installed) -> None:
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
 
 
+@pytest.mark.slow
 @both
 def test_metrics_and_plots_are_compared_by_dvc(trained: Installed) -> None:
     commit_all(trained)
@@ -163,6 +170,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: flo
     pytest.fail(f"{url} does not answer: {log.read_text()}")
 
 
+@pytest.mark.slow
 @one
 def test_a_tracking_server_keeps_runs_and_models(trained: Installed, server: str, tmp_path: Path) -> None:
     env = {"MLFLOW_TRACKING_URI": server}
@@ -236,6 +244,7 @@ def source(project: Installed, place: str) -> None:
     parameters.write_text("\n".join(changed) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_check_workflow_runs(tmp_path: Path) -> None:
     """By a real workflow runner; the one action that it cannot fetch is a stub that demands uv."""
     act = need("act")

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from .conftest import Installed
-from .test_execution import both, one, source
+from .test_execution import one, source
 
+# Regression goes the same way through the loops: CI looks, at leisure.
+both = pytest.mark.parametrize(
+    "trained", ["classification", pytest.param("regression", marks=pytest.mark.slow)], indirect=True
+)
 RAW = "data/raw/simulated.parquet"
 OUTPUTS = ("data/prepared", "data/holdout.json", "artifacts", "reports")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from .conftest import Installed
 from .test_execution import both
 
@@ -11,6 +13,7 @@ SECTIONS = 4
 POINTS = 7
 
 
+@pytest.mark.slow
 @both
 def test_what_the_page_names_exists_and_passes(trained: Installed) -> None:
     page = (trained.folder / "docs/readiness.md").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from .answers import CHOICES, combinations, covering_answers, pairs
 SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))
 UNSAFE = ("_tasks", "_migrations", "_jinja_extensions")
 ANSWER_FOLDERS = re.compile(r"\{\{ layer\.([a-z0-9_]+) \}\}")
+SHARED_LAYERS = {"base", "problem_tabular"}  # what several answers have in common
 WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$')
 
 
@@ -44,7 +45,7 @@ def test_every_layer_is_used_and_is_named_after_its_answer() -> None:
     assert used == layers()
     names = {f"{question}_{value}" for question, values in CHOICES.items() for value in values}
     short = {name.replace("problem_type_", "problem_").replace("ci_provider_", "ci_") for name in names}
-    assert layers() <= short | {"base"}
+    assert layers() <= short | SHARED_LAYERS
 
 
 def test_a_layer_is_laid_onto_the_root_or_left_out() -> None:

@@ -1,0 +1,13 @@
+"""The rows that the tests use: 400 of the real ones, all rows of 36 families drawn by lot.
+
+They come from statsmodels.datasets.randhie (public domain), which the project does not install.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+
+def example_rows() -> pd.DataFrame:
+    """Return a small raw table that keeps the contract."""
+    return pd.read_json(Path(__file__).with_name("example.json"), orient="split", precise_float=True)

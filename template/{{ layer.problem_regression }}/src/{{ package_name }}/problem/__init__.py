@@ -1,1 +1,0 @@
-"""Yours: the only files that know the problem. A template update never touches them."""
