@@ -115,10 +115,12 @@ def test_the_same_commit_data_and_parameters_give_the_same_artifact(trained: Ins
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
     shutil.rmtree(trained.folder / "artifacts")
     shutil.rmtree(trained.folder / "data/prepared")
-    # In new processes, in another folder than the first time, and with another number of threads.
-    for verb in ("prepare", "train"):
-        trained.verb(verb, env={"OMP_NUM_THREADS": "2"})
-    assert (trained.folder / "artifacts/model/manifest.json").read_bytes() == before
+    # In new processes, in another folder than the first time, with another number of threads, and with
+    # Python's sets in other orders.
+    trained.verb("prepare", env={"OMP_NUM_THREADS": "2"})
+    for seed in ("0", "1", "2", "3"):
+        trained.verb("train", env={"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": seed})
+        assert (trained.folder / "artifacts/model/manifest.json").read_bytes() == before
 
 
 @both

@@ -184,7 +184,12 @@ def as_onnx(estimator: Any, signature: Signature, **options: Any) -> ModelFile:
     graph.node.insert(0, split)
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, [None, len(names)]))
-    return ModelFile(ONNX_MODEL, model.SerializeToString())
+
+    # The converter lists the operator sets in the order of a Python set, which differs from process to process.
+    operators = sorted(model.opset_import, key=lambda each: each.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(operators)
+    return ModelFile(ONNX_MODEL, model.SerializeToString(deterministic=True))
 
 
 def as_python(estimator: Any) -> ModelFile:
