@@ -7,6 +7,8 @@ MLFLOW_TRACKING_URI to use a server instead.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,10 +77,27 @@ def _connection() -> Iterator[MlflowClient]:
         ) from error
 
 
+_making: subprocess.Popen[bytes] | None = None
+
+
+def make_ahead() -> None:
+    """Begin to make the local registry in another process, if there is none.
+
+    It takes seconds: MLflow is large, and its database grows by a hundred migrations. `run` lets
+    them pass while the data is checked and the model is fitted.
+    """
+    global _making  # noqa: PLW0603 - one registry, made once
+    if _is_empty():
+        command = [sys.executable, "-c", f"from {__name__} import _client, tracking_uri; _client(tracking_uri())"]
+        _making = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 @lru_cache
 def _client(uri: str) -> MlflowClient:
     import logging
 
+    if _making:
+        _making.wait()
     import mlflow
 
     # Making the local database would print each of its hundred migrations.

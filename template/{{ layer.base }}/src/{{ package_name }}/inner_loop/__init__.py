@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from .. import ProjectError
+from .. import ProjectError, registry
 
 
 def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable[[str], None]) -> int:
@@ -27,21 +27,29 @@ def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable
     """
     if not force and not _changed():
         return 0
-    count = 0
-    for name, work in stages.items():
-        if not force and not _changed(name):
-            tell(f"{name}: nothing has changed, skipped")
-            continue
-        tell(f"{name}:")
-        os.environ["DVC_STAGE"] = name  # as DVC tells the processes that it starts
-        try:
-            work()
-        finally:
-            del os.environ["DVC_STAGE"]
-        if _dvc("commit", "--force", "--quiet", name):
-            raise ProjectError(f"DVC could not record the stage {name!r}.", hint="Its message stands above.")
-        count += 1
-    return count
+    registry.make_ahead()
+    done: list[str] = []
+    try:
+        for name, work in stages.items():
+            if not force and not _changed(name):
+                tell(f"{name}: nothing has changed, skipped")
+                continue
+            tell(f"{name}:")
+            _run_stage(name, work)
+            done.append(name)
+    finally:
+        # Also when a later stage fails: what was done need not be done again.
+        if done and _dvc("commit", "--force", "--quiet", *done):
+            raise ProjectError(f"DVC could not record {', '.join(done)}.", hint="Its message stands above.")
+    return len(done)
+
+
+def _run_stage(name: str, work: Callable[[], None]) -> None:
+    os.environ["DVC_STAGE"] = name  # as DVC tells the processes that it starts
+    try:
+        work()
+    finally:
+        del os.environ["DVC_STAGE"]
 
 
 def _changed(*stage: str) -> bool:
