@@ -1,4 +1,4 @@
-"""The rows that the tests use: 400 of the real ones, all rows of 36 families drawn by lot.
+"""The rows that the tests use: 600 of the real ones, drawn by lot.
 
 They come from statsmodels.datasets.randhie (public domain), which the project does not install.
 """

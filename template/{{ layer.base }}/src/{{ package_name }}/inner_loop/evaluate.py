@@ -88,15 +88,13 @@ def evaluate(params: Params) -> dict[str, Any]:
     target = task.encode_target(holdout[problem.TARGET], signature.classes)
     scores = predictor.scores(holdout)
 
-    bootstrap = measure.Bootstrap(len(holdout), params.gate.bootstrap_samples, params.gate.confidence, seed=params.seed)
-    overall = {each.name: bootstrap.interval(_value(each, target, scores), len(holdout)) for each in measures.METRICS}
+    bootstrap = measure.Bootstrap(holdout[problem.ENTITY], params.gate, params.seed)
+    overall = {each.name: bootstrap.interval(_value(each, target, scores)) for each in measures.METRICS}
     champion = registry.find(registry.CHAMPION)
     rivals = {"baseline": _baseline_scores(training_rows, holdout, signature)}
     if champion and params.gate.compare_with_champion:
         rivals["champion"] = _champion_scores(champion, holdout)
-    gains = {
-        name: bootstrap.interval(_gain(metric, target, scores, rival), len(holdout)) for name, rival in rivals.items()
-    }
+    gains = {name: bootstrap.interval(_gain(metric, target, scores, rival)) for name, rival in rivals.items()}
     by_slice = _by_slice(params, metric, holdout, target, scores)
     by_group = _by_group(params, holdout, target, scores)
     latency = measure.latency_ms(predictor, holdout)
@@ -192,11 +190,9 @@ def _by_slice(
 ) -> dict[str, Any]:
     report = {}
     for name, rows in measure.slices(holdout, measures.SLICES, params.gate.minimum_slice_rows).items():
-        bootstrap = measure.Bootstrap(
-            len(rows), params.gate.bootstrap_samples, params.gate.confidence, seed=params.seed
-        )
+        bootstrap = measure.Bootstrap(holdout[problem.ENTITY].iloc[rows], params.gate, params.seed)
         try:
-            interval = bootstrap.interval(_value(metric, target[rows], scores[rows]), len(rows))
+            interval = bootstrap.interval(_value(metric, target[rows], scores[rows]))
         except ValueError:  # a slice with a single class or value: the metric is not defined there
             continue
         report[name] = asdict(interval) | {"rows": len(rows)}
@@ -218,8 +214,9 @@ def _by_group(params: Params, holdout: pd.DataFrame, target: measure.Target, sco
         for fairness in measures.FAIRNESS:
             values = {name: fairness.compute(target[rows], scores[rows]) for name, rows in groups.items()}
             known = [value for value in values.values() if np.isfinite(value)]
-            largest = max(known, default=0.0)
-            ratio = min(known) / largest if largest > 0 else 1.0
+            if len(known) < 2:
+                continue  # one group alone cannot be treated unlike another
+            ratio = min(known) / max(known) if max(known) > 0 else 1.0
             report[f"{fairness.name} by {column}"] = {"groups": values, "ratio": ratio}
     return report
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Matrix, Predictor, Scores, Signature
+from ..params import GateParams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,22 +50,36 @@ class Interval:
 class Bootstrap:
     """Percentile bootstrap: the same seeded resamples for every statistic, so that differences are paired.
 
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    Whole entities are drawn, with all their rows: rows of one entity are alike, and drawing them
+    one by one would make intervals too narrow. Efron and Tibshirani, An Introduction to the
+    Bootstrap (1993), chapters 8 and 13.
     """
 
-    def __init__(self, rows: int, samples: int, confidence: float, seed: int) -> None:
-        """Draw `samples` resamples of `rows` row numbers."""
-        self._samples = np.random.default_rng(seed).integers(0, rows, size=(samples, rows))
-        self._quantiles = [(1 - confidence) / 2, (1 + confidence) / 2]
+    def __init__(self, entities: pd.Series, gate: GateParams, seed: int) -> None:
+        """Draw the resamples.
 
-    def interval(self, statistic: Statistic, rows: int) -> Interval:
+        Args:
+            entities: the entity of each row, shape [rows].
+            gate: how many resamples, and which confidence.
+            seed: for the drawing.
+        """
+        random = np.random.default_rng(seed)
+        self._all = np.arange(len(entities))
+        codes, names = entities.factorize()
+        order = np.argsort(codes, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        drawn = random.integers(0, len(names), size=(gate.bootstrap_samples, len(names)))
+        alone = len(names) == len(entities)
+        self._samples = [order[draw] if alone else np.concatenate([parts[each] for each in draw]) for draw in drawn]
+        self._quantiles = [(1 - gate.confidence) / 2, (1 + gate.confidence) / 2]
+
+    def interval(self, statistic: Statistic) -> Interval:
         """Return the statistic of all rows, with its interval.
 
         Args:
             statistic: computes a number from an array of row numbers.
-            rows: how many rows there are.
         """
-        value = statistic(np.arange(rows))
+        value = statistic(self._all)
         drawn = np.asarray([_or_nan(statistic, sample) for sample in self._samples])
         drawn = drawn[~np.isnan(drawn)]
         if not len(drawn):

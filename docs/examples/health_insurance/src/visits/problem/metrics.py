@@ -19,7 +19,10 @@ Scores = NDArray[np.float64]
 SMALLEST_FORECAST = 0.01
 
 SLICES = ["idp", "hlthg", "hlthf"]  # quality must hold on each of their values
-GROUPS = ["hlthg", "hlthf", "hlthp"]  # the less healthy must not be underrated, nor the others overrated
+# The less healthy must not be underrated, nor the others overrated. hlthp is not among them: 86 rows of 22
+# families are held out, below gate.minimum_slice_rows, so its rule would hold whatever the model says.
+# docs/problem.md tells what was found on these rows.
+GROUPS = ["hlthg", "hlthf"]
 
 
 def deviance_explained(target: Target, scores: Scores) -> float:

@@ -60,7 +60,6 @@ METRICS = [
     Metric("harm_per_tumour", harm_per_tumour, "lower", unit="biopsies"),
 ]
 
-
 FAIRNESS: list[Metric] = []
 
 
