@@ -76,8 +76,8 @@ def tag(folder: Path) -> Path:
 
 
 def clone_template(folder: Path) -> Path:
-    """Clone this template's last commit; changes that are not committed are not in it."""
-    return tag(clone(str(ROOT), folder / "template", "--no-tags"))
+    """Clone this template's last commit, in one pack as from a host; changes that are not committed are not in it."""
+    return tag(clone(str(ROOT), folder / "template", "--no-tags", "--no-local"))
 
 
 def one_file_template(folder: Path) -> Path:

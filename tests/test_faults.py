@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from commands.rendering import render
+
+from .answers import METRICS
 from .conftest import Installed
 from .test_execution import one, source
 
@@ -16,6 +20,12 @@ both = pytest.mark.parametrize(
 )
 RAW = "data/raw/simulated.parquet"
 OUTPUTS = ("data/prepared", "data/holdout.json", "artifacts", "reports")
+
+SHUFFLE = (
+    "path = 'data/prepared/train.parquet'\nrows = pd.read_parquet(path)\n"
+    "rows[data.TARGET] = rows[data.TARGET].sample(frac=1, random_state=1).to_numpy()\n"
+    "rows.to_parquet(path, index=False)"
+)
 
 # What breaks the raw rows (Python, on the data frame `rows`), and the words that tell it.
 BROKEN = {
@@ -67,12 +77,7 @@ def test_a_truncated_file_and_a_silent_address_are_told(trained: Installed) -> N
 
 @both
 def test_a_model_of_shuffled_labels_is_red(trained: Installed) -> None:
-    python(
-        trained,
-        "path = 'data/prepared/train.parquet'\nrows = pd.read_parquet(path)\n"
-        "rows[data.TARGET] = rows[data.TARGET].sample(frac=1, random_state=1).to_numpy()\n"
-        "rows.to_parquet(path, index=False)",
-    )
+    python(trained, SHUFFLE)
     trained.verb("train")
     told = trained.verb("evaluate", code=2)
     assert "Verdict: red" in told.stdout
@@ -81,6 +86,26 @@ def test_a_model_of_shuffled_labels_is_red(trained: Installed) -> None:
     assert "it is not registered" in trained.verb("register", code=1).stderr
     answer = json.loads(trained.verb("evaluate", "--json", code=2).stdout)
     assert {"threshold", "champion"} <= {rule["rule"] for rule in answer["rules"] if not rule["passed"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trained", "metric"),
+    [(type_, metric) for type_, metrics in METRICS.items() for metric in metrics],
+    indirect=["trained"],
+)
+def test_each_metric_tells_a_good_model_from_one_that_learned_nothing(
+    trained: Installed, metric: str, tmp_path: Path
+) -> None:
+    type_ = next(type_ for type_, metrics in METRICS.items() if metric in metrics)
+    render(tmp_path / "other", {"problem_type": type_, "primary_metric": metric})
+    shutil.copy(tmp_path / "other/params.yaml", trained.folder / "params.yaml")
+    assert "Verdict: green" in trained.verb("evaluate").stdout
+    # The project's own test of this, on its few example rows.
+    trained.run("pytest", "--no-cov", "-q", "-k", "shuffled_labels")
+    python(trained, SHUFFLE)
+    trained.verb("train")
+    assert f"threshold: {metric} is " in trained.verb("evaluate", code=2).stderr
 
 
 @both

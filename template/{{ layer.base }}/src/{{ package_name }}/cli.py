@@ -335,7 +335,14 @@ def check() -> None:
         if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
             failed.append(name)
     if failed:
-        raise ProjectError(f"Not in order: {', '.join(failed)}.", hint="'uv run ruff format .' formats everything.")
+        hints = {
+            "format": "'uv run ruff format .' formats everything.",
+            "lint": "'uv run ruff check --fix .' mends much.",
+        }
+        raise ProjectError(
+            f"Not in order: {', '.join(failed)}.",
+            hint=" ".join(hints[name] for name in failed if name in hints) or "The output above says what and where.",
+        )
     typer.secho("All checks passed.", fg="green")
 
 
