@@ -13,7 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from commands.rendering import TEMPLATE, clean_environment, render
+from commands.rendering import clean_environment, render
 
 # The developer's own Copier settings must not answer a question.
 os.environ["COPIER_SETTINGS_PATH"] = str(Path(__file__).parent / "copier-settings.yml")
@@ -148,6 +148,3 @@ class CopyOf(Installed):
     ) -> subprocess.CompletedProcess[str]:
         """Run a command with the original's environment and the copy's code."""
         return super().run(*command, code=code, env=self._environment | dict(env or {}))
-
-
-__all__ = ["TEMPLATE", "Installed", "commit", "install", "need", "shared_project"]

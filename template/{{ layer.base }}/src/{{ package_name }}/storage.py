@@ -73,14 +73,6 @@ def require(source: Path, made_by: str) -> None:
         raise ProjectError(f"{source} does not exist.", hint=f"Run the verb {made_by!r} first: it writes this.")
 
 
-def clear_folder(folder: Path) -> Path:
-    """Empty `folder`, or make it, and return it."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def read_table(source: str | Path) -> pd.DataFrame:
     """Read a Parquet or CSV table from a path or a URL.
 

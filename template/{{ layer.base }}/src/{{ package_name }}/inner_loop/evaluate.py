@@ -14,7 +14,7 @@ from ..artifact import Predictor, Scores, Signature, encode
 from ..params import Params, as_flat
 from ..problem import data as problem
 from ..problem import metrics as measures
-from ..storage import METRICS, MODEL, MODEL_CARD, PLOTS, REPORTS, VERDICT, clear_folder, read_json, write_json
+from ..storage import METRICS, MODEL, MODEL_CARD, PLOTS, VERDICT, read_json, replacing, write_json
 from . import measure, plots
 from .report import draw_importance, write_model_card
 from .train import inputs, read_parts
@@ -252,10 +252,10 @@ def _write(
     scores: Scores,
     lineage: dict[str, Any],
 ) -> None:
-    REPORTS.mkdir(exist_ok=True)
-    clear_folder(PLOTS)
-    plots.draw(PLOTS, target, scores, predictor.signature.classes)
-    draw_importance(PLOTS / "importance.png", {each["name"]: each["importance"] for each in verdict["features"]})
+    with replacing(PLOTS) as pictures:
+        pictures.mkdir()
+        plots.draw(pictures, target, scores, predictor.signature.classes)
+        draw_importance(pictures / "importance.png", {each["name"]: each["importance"] for each in verdict["features"]})
     flat = {name: interval["value"] for name, interval in verdict["metrics"].items()}
     slices = {name: report["value"] for name, report in verdict["slices"].items()}
     write_json(METRICS, flat | {"slices": slices})
