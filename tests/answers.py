@@ -20,6 +20,7 @@ METRICS = {
 CHOICES: dict[str, list[Any]] = {
     "problem_type": list(METRICS),
     "primary_metric": [metric for metrics in METRICS.values() for metric in metrics],
+    "serving_mode": ["online", "batch", "online_and_batch"],
     "license": ["proprietary", "mit", "apache_2_0", "bsd_3_clause"],
     "ci_provider": ["github"],
     "infrastructure": ["local"],
@@ -32,6 +33,7 @@ HOSTILE = {
     "description": 'It\'s 100% "safe": $(id) ${{ secrets.X }} {{ boom }} %s [link](x) *bold* \N{SNOWMAN} # no comment',
     "owner": "A" + "-" * 37 + "9",
     "contact": "a.b+c_d-e@sub-domain.example.com",
+    "environments": "x, dev-1, " + "p" * 20,
     "repository": "Some-Org/a.b_c-" + "d" * 80,
 }
 

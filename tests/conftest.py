@@ -122,7 +122,9 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     problem_type = request.param
 
     def make(folder: Path) -> None:
-        project = install(folder, {"problem_type": problem_type, "project_name": "Loop"})
+        project = install(
+            folder, {"problem_type": problem_type, "project_name": "Loop", "serving_mode": "online_and_batch"}
+        )
         for words in (["simulate"], ["run"], ["promote"]):
             project.verb(*words)
 

@@ -18,7 +18,7 @@ from .answers import CHOICES, combinations, covering_answers, pairs
 SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))
 UNSAFE = ("_tasks", "_migrations", "_jinja_extensions")
 ANSWER_FOLDERS = re.compile(r"\{\{ layer\.([a-z0-9_]+) \}\}")
-SHARED_LAYERS = {"base", "problem_tabular"}  # what several answers have in common
+SHARED_LAYERS = {"base", "problem_tabular", "infra_local_online"}  # not named after a single answer
 WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$')
 
 
@@ -44,7 +44,7 @@ def test_every_layer_is_used_and_is_named_after_its_answer() -> None:
     used = {name for answers in combinations() for name, place in all_answers(answers)["layer"].items() if place}
     assert used == layers()
     names = {f"{question}_{value}" for question, values in CHOICES.items() for value in values}
-    short = {name.replace("problem_type_", "problem_").replace("ci_provider_", "ci_") for name in names}
+    short = {name.replace("problem_type_", "problem_").replace("ci_provider_", "ci_").replace("infrastructure_", "infra_").replace("serving_mode_", "serving_") for name in names}
     assert layers() <= short | SHARED_LAYERS
 
 

@@ -68,6 +68,7 @@ class Signature(BaseModel):
     event_time: str | None
     target: str
     classes: tuple[str | int | bool, ...] = ()
+    personal: tuple[str, ...] = ()  # columns about people that may arrive with a row and are never kept
 
     @property
     def names(self) -> list[str]:
@@ -121,9 +122,13 @@ def encode(table: Table, features: tuple[Feature, ...]) -> Matrix:
     return np.column_stack(columns)
 
 
+def codes_of(feature: Feature) -> dict[object, float]:
+    """Return the number by which the model knows each category, and None."""
+    return {None: MISSING} | {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
+
+
 def _codes(column: ArrayLike, feature: Feature) -> Matrix:
-    codes: dict[object, float] = {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
-    codes[None] = MISSING
+    codes = codes_of(feature)
     values = np.array(column, dtype=object)
     values[values != values] = None  # noqa: PLR0124 - only NaN, a data frame's missing text, differs from itself
     return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)

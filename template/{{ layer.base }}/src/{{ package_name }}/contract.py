@@ -92,6 +92,7 @@ def signature(contract: pa.DataFrameSchema, problem: Any, task_name: str) -> Sig
         event_time=problem.EVENT_TIME,
         target=problem.TARGET,
         classes=_allowed(contract.columns[problem.TARGET]),
+        personal=tuple(problem.PERSONAL),
     )
 
 

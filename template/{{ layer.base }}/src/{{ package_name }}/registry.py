@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class Version:
     number: str
     run_id: str
     tags: Mapping[str, str]
+    registered_at: str  # ISO 8601, UTC
 
     @property
     def uri(self) -> str:
@@ -169,7 +171,8 @@ def get(number: str) -> Version:
 
 
 def _version(found: Any) -> Version:
-    return Version(str(found.version), found.run_id, dict(found.tags))
+    created = datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC)
+    return Version(str(found.version), found.run_id, dict(found.tags), created.isoformat(timespec="seconds"))
 
 
 def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
@@ -189,6 +192,12 @@ def find_version(tag: str, value: str) -> Version | None:
         found = client.search_model_versions(f"name = '{NAME}'", max_results=1000)
         matching = [version for version in found if version.tags.get(tag) == value]
         return _version(max(matching, key=lambda version: int(version.version))) if matching else None
+
+
+def set_tag(version: Version, name: str, value: str) -> None:
+    """Record something about a version that was learnt after it was registered."""
+    with _connection() as client:
+        client.set_model_version_tag(NAME, version.number, name, value)
 
 
 def set_alias(alias: str, version: Version) -> None:

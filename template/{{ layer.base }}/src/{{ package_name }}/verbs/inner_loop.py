@@ -1,82 +1,17 @@
-"""The verbs: everything this project can do, for people, for DVC and for CI alike.
-
-Heavy libraries are loaded inside the verbs, so that the command itself answers at once.
-"""
+"""The verbs of the inner loop: from data to a registered model."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from . import ProjectError
-
-# Threads that wait for one another must not keep busy the cores that other programs need.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-PROGRAM = __name__.partition(".")[0]
-
-app = typer.Typer(
-    name=PROGRAM,
-    help="From data to a model in production, one verb a step. Start with: simulate, then run.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, and nothing else.")]
-INNER_LOOP = "Inner loop: develop a model"
-OUTER_LOOP = "Outer loop: use a model"
-DEVELOPMENT = "Development"
-
-
-def main() -> None:
-    """Run the command; an error that people can put right is told in words, any other as a traceback."""
-    try:
-        app()
-    except ProjectError as error:
-        _fail(error)
-
-
-def _fail(error: ProjectError) -> NoReturn:
-    typer.secho(f"Error: {error}", fg="red", err=True)
-    if error.hint:
-        typer.secho(f"What to do: {error.hint}", err=True)
-    raise SystemExit(1)
-
-
-def _tell(result: dict[str, Any], as_json: bool, lines: list[str], next_step: str = "") -> None:
-    if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
-        return
-    for line in lines:
-        typer.echo(line)
-    if next_step and "DVC_STAGE" not in os.environ:  # within the graph the next step comes by itself
-        typer.secho(f"Next: {next_step}", fg="cyan")
-
-
-@contextmanager
-def _working(what: str) -> Iterator[None]:
-    """Show on standard error that something goes on, where a person watches."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
-        yield
-
-
-def _verb(name: str) -> str:
-    return f"uv run {PROGRAM} {name}"
+from .. import ProjectError
+from . import INNER_LOOP, PROGRAM, Json, app, tell, verb, working
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -91,7 +26,7 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Write simulated data, to try the project before there is real data."""
-    from . import params, storage
+    from .. import params, storage
 
     path = target or Path(params.load().data.source)
     if "://" in str(path):
@@ -103,13 +38,13 @@ def simulate(
         sample = import_module(f"{PROGRAM}.problem.sample")
     except ImportError as error:
         raise ProjectError("problem/sample.py was deleted.", hint="Use your own data: data.source.") from error
-    with _working("simulating"):
+    with working("simulating"):
         storage.write_table(path, sample.simulate(rows, seed, drift))
-    _tell(
+    tell(
         {"output": str(path), "rows": rows, "drift": drift},
         as_json,
         [f"{rows:,} simulated rows are in {path}. Nobody in them exists."],
-        _verb("run"),
+        verb("run"),
     )
 
 
@@ -121,10 +56,10 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Check the data against its contract and split it into training rows and a frozen holdout."""
-    from . import params, storage
-    from .inner_loop.prepare import prepare as step
+    from .. import params, storage
+    from ..inner_loop.prepare import prepare as step
 
-    with _working("checking and splitting the data"):
+    with working("checking and splitting the data"):
         result = step(params.load(), new_holdout=new_holdout)
     lines = [
         f"The data keeps its contract: {result['rows']:,} rows, {len(result['features'])} features.",
@@ -137,35 +72,35 @@ def prepare(
         lines.append(f"Newer than the holdout, so left out: {result['newer_than_holdout']:,} rows (--new-holdout).")
     if result["columns_left_out"]:
         lines.append(f"Not in the contract, so left out: {', '.join(result['columns_left_out'])}.")
-    _tell(result, as_json, lines, _verb("train"))
+    tell(result, as_json, lines, verb("train"))
 
 
 @app.command(rich_help_panel=INNER_LOOP)
 def train(as_json: Json = False) -> None:
     """Fit the model and write it as an artifact that is proved to answer like the estimator."""
-    from . import params
-    from .inner_loop.train import train as step
+    from .. import params
+    from ..inner_loop.train import train as step
 
     checked = params.load()
-    with _working("fitting, exporting and comparing"):
+    with working("fitting, exporting and comparing"):
         result = step(checked)
     lines = [
         f"Trained on {result['train_rows']:,} rows; the artifact {result['identity'][:12]} is in {result['artifact']}.",
         f"Shipped model and estimator differ by at most {result['parity_difference']:.2g} "
         f"on {result['holdout_rows']:,} held-out rows.",
     ]
-    _tell(result, as_json, lines, _verb("evaluate"))
+    tell(result, as_json, lines, verb("evaluate"))
 
 
 @app.command(rich_help_panel=INNER_LOOP)
 def evaluate(as_json: Json = False) -> None:
     """Judge the model on the holdout: metrics, slices, baseline, champion, speed. A red verdict exits with 2."""
-    from . import params, storage
-    from .inner_loop.evaluate import GREEN, failed_rules
-    from .inner_loop.evaluate import evaluate as step
+    from .. import params, storage
+    from ..inner_loop.evaluate import GREEN, failed_rules
+    from ..inner_loop.evaluate import evaluate as step
 
     checked = params.load()
-    with _working("judging the model"):
+    with working("judging the model"):
         result = step(checked)
     green = result["verdict"] == GREEN
     lines = [
@@ -175,7 +110,7 @@ def evaluate(as_json: Json = False) -> None:
     lines += [f"gain over {name}: {each['value']:.4g}" for name, each in result["gains"].items()]
     if not as_json:
         typer.secho(f"Verdict: {result['verdict']}", fg="green" if green else "red", bold=True)
-    _tell(result, as_json, lines, _verb("register") if green else f"look at {storage.MODEL_CARD}")
+    tell(result, as_json, lines, verb("register") if green else f"look at {storage.MODEL_CARD}")
     if not green:
         failed = failed_rules(result)
         typer.secho(f"Missed, of {len(result['rules'])} demands of the gate: {len(failed)}", fg="red", err=True)
@@ -187,13 +122,13 @@ def evaluate(as_json: Json = False) -> None:
 @app.command(rich_help_panel=INNER_LOOP)
 def register(as_json: Json = False) -> None:
     """Register the model as challenger; a red verdict is refused."""
-    from .inner_loop.register import register as step
+    from ..inner_loop.register import register as step
 
-    with _working("registering"):
+    with working("registering"):
         result = step()
     role = result["alias"]
     lines = [f"{result['model']} version {result['version']} is registered and is the {role}."]
-    _tell(result, as_json, lines, _verb("predict INPUT OUTPUT" if role == "champion" else "promote"))
+    tell(result, as_json, lines, verb("predict INPUT OUTPUT" if role == "champion" else "promote"))
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -201,14 +136,14 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run every step, changed or not.")] = False,
 ) -> None:
     """Run the whole inner loop, prepare to register: only what changed runs again."""
-    from . import params
-    from .inner_loop import run as step
+    from .. import params
+    from ..inner_loop import run as step
 
     source = params.load().data.source
     if "://" not in source and not Path(source).exists():
         raise ProjectError(
             f"There is no data at {source}.",
-            hint=f"Simulate some with {_verb('simulate')!r}, or let data.source in params.yaml name yours.",
+            hint=f"Simulate some with {verb('simulate')!r}, or let data.source in params.yaml name yours.",
         )
     if not _inside_git():
         raise ProjectError(
@@ -218,7 +153,7 @@ def run(
     count = step(STAGES, force=force, tell=lambda line: typer.secho(line, bold=True))
     if not count:
         typer.echo("Nothing has changed since the last run; --force runs all the same.")
-    typer.secho(f"Next: look at reports/model_card.md, then {_verb('promote')}", fg="cyan")
+    typer.secho(f"Next: look at reports/model_card.md, then {verb('promote')}", fg="cyan")
 
 
 # The stages of dvc.yaml, in its order.
@@ -240,8 +175,8 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Search for better hyperparameters on the training rows; the holdout is never looked at."""
-    from . import params
-    from .inner_loop import tune as step
+    from .. import params
+    from ..inner_loop import tune as step
 
     checked = params.load()
     result = step.tune(checked, _progress(checked.tune.trials))
@@ -253,7 +188,7 @@ def tune(
     elif apply:
         step.apply(result["params"])
         lines.append("params.yaml has them now.")
-    _tell(result, as_json, lines, _verb("run" if apply else "tune --apply") if better else "")
+    tell(result, as_json, lines, verb("run" if apply else "tune --apply") if better else "")
 
 
 def _progress(total: int) -> Callable[[int, float], None] | None:
@@ -277,74 +212,11 @@ def _progress(total: int) -> Callable[[int, float], None] | None:
 @app.command(rich_help_panel=INNER_LOOP)
 def staleness(as_json: Json = False) -> None:
     """Show how fast the model ages: its quality when the training data ended earlier."""
-    from . import params
-    from .inner_loop.staleness import staleness as step
+    from .. import params
+    from ..inner_loop.staleness import staleness as step
 
     checked = params.load()
-    with _working("training on older and older data"):
+    with working("training on older and older data"):
         result = step(checked)
     lines = [f"{row['age_days']:>7} days old: {result['metric']} {row['value']:.4g}" for row in result["ages"]]
-    _tell(result, as_json, [*lines, "The curve is in reports/staleness.png."])
-
-
-@app.command(rich_help_panel=OUTER_LOOP)
-def promote(
-    version: Annotated[str | None, typer.Argument(help="Default: the challenger. An older one rolls back.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make the challenger, or the version named, the champion."""
-    from .outer_loop.promote import promote as step
-
-    result = step(version)
-    if result["champion"] == result["before"]:
-        lines = [f"Version {result['champion']} is the champion already; nothing has changed."]
-    else:
-        lines = [f"Champion: version {result['champion']} (before: {result['before'] or 'none'})."]
-    _tell(result, as_json, lines, _verb("predict INPUT OUTPUT"))
-
-
-@app.command(rich_help_panel=OUTER_LOOP)
-def predict(
-    source: Annotated[str, typer.Argument(help="A Parquet or CSV table: a path or a URL.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .parquet or .csv.")],
-    model: Annotated[
-        str | None, typer.Option(help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Predict every row of a table with a registered model."""
-    from .outer_loop.predict import predict as step
-
-    with _working("predicting"):
-        result = step(source, target, model)
-    _tell(result, as_json, [f"{result['rows']:,} predictions by {result['model']} are in {result['output']}."])
-
-
-@app.command(rich_help_panel=DEVELOPMENT)
-def check() -> None:
-    """Run every check that CI runs: format, lint, types, tests with coverage."""
-    commands = {
-        "format": ["ruff", "format", "--check", "."],
-        "lint": ["ruff", "check", "."],
-        "types": ["mypy"],
-        "tests": ["pytest"],
-    }
-    failed = []
-    for name, command in commands.items():
-        typer.secho(f"{name}: {' '.join(command)}", bold=True)
-        if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
-            failed.append(name)
-    if failed:
-        hints = {
-            "format": "'uv run ruff format .' formats everything.",
-            "lint": "'uv run ruff check --fix .' mends much.",
-        }
-        raise ProjectError(
-            f"Not in order: {', '.join(failed)}.",
-            hint=" ".join(hints[name] for name in failed if name in hints) or "The output above says what and where.",
-        )
-    typer.secho("All checks passed.", fg="green")
-
-
-if __name__ == "__main__":
-    main()
+    tell(result, as_json, [*lines, "The curve is in reports/staleness.png."])

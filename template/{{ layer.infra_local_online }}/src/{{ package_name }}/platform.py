@@ -1,0 +1,1 @@
+"""Where it runs: this machine. The only module that knows the infrastructure."""
