@@ -222,7 +222,7 @@ def main() -> int:
         measured,
         [Comparison(OURS, CHOICES[name], GOALS[CHOICES[name]]) for name in options.against],
         options,
-        steps={journey.name: journey.times for journey in journeys if journey.name in measured.seconds},
+        steps={journey.name: journey.times for journey in journeys if journey.name in measured.values},
     )
 
 

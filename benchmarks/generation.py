@@ -102,7 +102,7 @@ def peers(folder: Path, options: argparse.Namespace, skipped: dict[str, str]) ->
 
 def comparisons(measured: Measured) -> list[Comparison]:
     """Return what is put against what: the goal against the smallest template, the peers for information."""
-    others = [name for name in measured.seconds if name not in {OURS, ONE_FILE}]
+    others = [name for name in measured.values if name not in {OURS, ONE_FILE}]
     return [Comparison(OURS, ONE_FILE, GOAL), *(Comparison(OURS, name) for name in others)]
 
 

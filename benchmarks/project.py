@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,9 +91,10 @@ def one_file_template(folder: Path) -> Path:
     return tag(target)
 
 
-def render(template: Path, target: Path) -> float:
-    """Copy a template with its defaults and return the seconds that it took."""
-    return seconds((*COPIER, "copy", "--defaults", "--quiet", template, target), template.parent)
+def render(template: Path, target: Path, answers: Sequence[str] = ()) -> float:
+    """Copy a template with its defaults, or other `answers` such as `serving_mode=online`; return the seconds."""
+    data = [f"--data={answer}" for answer in answers]
+    return seconds((*COPIER, "copy", "--defaults", "--quiet", *data, template, target), template.parent)
 
 
 def install_tool(folder: Path, name: str, package: str, extra: tuple[str, ...] = ()) -> Path:
@@ -130,14 +132,42 @@ class Project:
         return (str(self.scripts / "python"), *words)
 
 
-def make_project(folder: Path) -> Project:
+def install_environment(folder: Path, name: str, requirements: Sequence[str]) -> Path:
+    """Install packages into an environment of their own in the workspace and return the folder of its commands."""
+    place = folder / "environments" / name
+    if place.exists():
+        return place / SCRIPTS
+    with working(f"installing {', '.join(requirements)}"):
+        seconds(("uv", "venv", "--quiet", place), folder, environment())
+        seconds(("uv", "pip", "install", "--quiet", f"--python={place}", *requirements), folder, environment())
+    return place / SCRIPTS
+
+
+def make_project(folder: Path, answers: Sequence[str] = ()) -> Project:
     """Render the template and install the project."""
     target = folder / "churn"
     with working("rendering and installing a project"):
-        render(clone_template(folder), target)
+        render(clone_template(folder), target, answers)
         commit(target)
         seconds(("uv", "sync", "--quiet"), target, environment())
     return Project(target)
+
+
+def chosen_project(folder: Path, existing: Path | None, *answers: str) -> Project:
+    """Return a project that is there already, rendered with `answers` and installed, or make one."""
+    return Project(existing.resolve()) if existing else make_project(folder, answers)
+
+
+def versions(project: Project, *names: str) -> list[str]:
+    """Return requirements that bring the same versions of packages as the project has."""
+    listed = subprocess.run(
+        ("uv", "pip", "freeze", f"--python={project.scripts / 'python'}"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line for line in listed.stdout.splitlines() if line.partition("==")[0] in names]
 
 
 def run_everything(project: Project) -> None:

@@ -63,24 +63,57 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Several:
+    """Something of which a run gives several figures, such as seconds and memory.
+
+    Attributes:
+        name: how tables call it.
+        run: does it once and returns its figures by kind.
+        warm_up: as in Subject.
+        rounds: as in Subject.
+    """
+
+    name: str
+    run: Callable[[], Mapping[str, float]]
+    warm_up: Callable[[], object] | None = None
+    rounds: int | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """A subject against its reference, and the largest ratio that is aimed at."""
+    """A subject against its reference, and the ratio that is aimed at.
+
+    Attributes:
+        subject: what is judged.
+        reference: what it is put against; None: the subject's own figure is judged.
+        goal: the largest ratio, or figure, that is aimed at.
+        at_least: the goal is the smallest one instead.
+    """
 
     subject: str
-    reference: str
+    reference: str | None
     goal: float | None = None
+    at_least: bool = False
+
+    def allows(self, ratio: float) -> bool:
+        """Whether a ratio, or figure, reaches the goal."""
+        return self.goal is None or (ratio >= self.goal if self.at_least else ratio <= self.goal)
 
 
 @dataclass
 class Measured:
-    """The seconds of every round by subject, and why a subject has none."""
+    """The figures of every round by subject, what they count, and why a subject has none."""
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    unit: str = "s"
 
     def ratios(self, comparison: Comparison) -> list[float]:
-        """Return subject / reference for each round in which both took part."""
-        pairs = zip(self.seconds.get(comparison.subject, []), self.seconds.get(comparison.reference, []), strict=False)
+        """Return subject / reference for each round in which both took part, or the subject's own figures."""
+        subjects = self.values.get(comparison.subject, [])
+        if comparison.reference is None:
+            return subjects
+        pairs = zip(subjects, self.values.get(comparison.reference, []), strict=False)
         return [subject / reference for subject, reference in pairs]
 
     def meets(self, comparison: Comparison) -> bool:
@@ -88,7 +121,17 @@ class Measured:
         if comparison.goal is None:
             return True
         ratios = self.ratios(comparison)
-        return bool(ratios) and median(ratios) <= comparison.goal
+        return bool(ratios) and comparison.allows(median(ratios))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One kind of figure in a report: what was measured, and what is put against what."""
+
+    title: str
+    measured: Measured
+    comparisons: Sequence[Comparison] = ()
+    steps: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
 
 
 def environment(extra: Mapping[str, str] | None = None, path: Sequence[Path] = ()) -> dict[str, str]:
@@ -156,17 +199,43 @@ def measure(subjects: Sequence[Subject], rounds: int, optional: frozenset[str] =
     Raises:
         CommandError: a subject failed that is not optional.
     """
-    measured = Measured()
+    return measure_several([_as_several(subject) for subject in subjects], {"time": "s"}, rounds, optional)["time"]
 
-    def attempt(subject: Subject, what: str, action: Callable[[], object]) -> object:
+
+def _as_several(subject: Subject) -> Several:
+    return Several(subject.name, lambda: {"time": subject.run()}, subject.warm_up, subject.rounds)
+
+
+def measure_several(
+    subjects: Sequence[Several], units: Mapping[str, str], rounds: int, optional: frozenset[str] = frozenset()
+) -> dict[str, Measured]:
+    """Do what `measure` does for subjects with several figures.
+
+    Args:
+        subjects: in the order in which each round runs them.
+        units: the unit of each kind of figure.
+        rounds: how many rounds.
+        optional: as in `measure`.
+
+    Returns:
+        What was measured, by kind.
+
+    Raises:
+        CommandError: a subject failed that is not optional.
+    """
+    skipped: dict[str, str] = {}
+    measured = {kind: Measured(unit=unit, skipped=skipped) for kind, unit in units.items()}
+
+    def attempt(subject: Several, what: str, action: Callable[[], object]) -> object:
         try:
             with working(what):
                 return action()
         except CommandError as error:
             if subject.name not in optional:
                 raise
-            measured.skipped[subject.name] = str(error)
-            measured.seconds.pop(subject.name, None)
+            skipped[subject.name] = str(error)
+            for each in measured.values():
+                each.values.pop(subject.name, None)
             progress.print(f"{subject.name} is left out: {error}", markup=False, highlight=False)
             return None
 
@@ -174,13 +243,19 @@ def measure(subjects: Sequence[Subject], rounds: int, optional: frozenset[str] =
         attempt(subject, f"warm-up: {subject.name}", subject.warm_up or subject.run)
     for number in range(1, rounds + 1):
         for subject in subjects:
-            if subject.name in measured.skipped or number > (subject.rounds or rounds):
+            if subject.name in skipped or number > (subject.rounds or rounds):
                 continue
-            taken = attempt(subject, f"round {number} of {rounds}: {subject.name}", subject.run)
-            if isinstance(taken, float):
-                measured.seconds.setdefault(subject.name, []).append(taken)
-                progress.print(f"  {taken:.2f} s  {subject.name}", markup=False, highlight=False)
+            found = attempt(subject, f"round {number} of {rounds}: {subject.name}", subject.run)
+            if isinstance(found, Mapping):
+                _record(measured, subject.name, found)
     return measured
+
+
+def _record(measured: Mapping[str, Measured], name: str, found: Mapping[str, float]) -> None:
+    for kind, value in found.items():
+        measured[kind].values.setdefault(name, []).append(value)
+        about = f", {kind}" if len(found) > 1 else ""
+        progress.print(f"  {_figure(value)} {measured[kind].unit}  {name}{about}", markup=False, highlight=False)
 
 
 def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -217,79 +292,133 @@ def report(
         options: parsed by a parser of `arguments`.
         steps: the seconds of every round by subject and step, where a subject has several.
     """
-    output.print(times_table(title, measured.seconds))
-    for name, by_step in (steps or {}).items():
-        output.print(times_table(f"{name}, by step", by_step))
-    if comparisons:
-        output.print(ratios_table(measured, comparisons))
-    for name, reason in measured.skipped.items():
+    return report_sections([Section(title, measured, comparisons, steps or {})], options)
+
+
+def report_sections(sections: Sequence[Section], options: argparse.Namespace) -> int:
+    """Do what `report` does for a benchmark with several kinds of figures: one table of medians, one of ratios."""
+    if len(sections) == 1:
+        (section,) = sections
+        output.print(values_table(section.title, section.measured.values, section.measured.unit))
+    else:
+        output.print(medians_table(sections))
+    for section in sections:
+        for name, by_step in section.steps.items():
+            output.print(values_table(f"{name}, by step", by_step, section.measured.unit))
+    if any(section.comparisons for section in sections):
+        output.print(ratios_table(sections))
+    skipped = {name: reason for section in sections for name, reason in section.measured.skipped.items()}
+    for name, reason in skipped.items():
         output.print(f"Left out: {name}. {reason}", markup=False, highlight=False)
     if options.json:
-        document = as_document(title, measured, comparisons) | {"steps": steps or {}}
+        documents = [as_document(section) for section in sections]
+        document = documents[0] if len(documents) == 1 else {"sections": documents}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    missed = [comparison for comparison in comparisons if not measured.meets(comparison)]
+    missed = [
+        f"{section.title}: {each.subject}" + (f" against {each.reference}" if each.reference else "")
+        for section in sections
+        for each in section.comparisons
+        if not section.measured.meets(each)
+    ]
     if not (options.demand and missed):
         return 0
-    for comparison in missed:
-        output.print(f"Goal missed: {comparison.subject} against {comparison.reference}", style="red")
+    for line in missed:
+        output.print(f"Goal missed: {line}", style="red", markup=False, highlight=False)
     return 1
 
 
-def times_table(title: str, times: Mapping[str, Sequence[float]]) -> Table:
+def values_table(title: str, values: Mapping[str, Sequence[float]], unit: str) -> Table:
     """Return median and range of each name."""
     table = Table(title=title, title_justify="left")
     table.add_column("what")
-    for heading in ("median s", "min-max s", "rounds"):
+    for heading in (f"median {unit}", f"min-max {unit}", "rounds"):
         table.add_column(heading, justify="right")
-    for name, values in times.items():
-        table.add_row(name, f"{median(values):.3f}", f"{min(values):.3f}-{max(values):.3f}", str(len(values)))
+    for name, figures in values.items():
+        smallest, largest = _figure(min(figures)), _figure(max(figures))
+        table.add_row(name, _figure(median(figures)), f"{smallest}-{largest}", str(len(figures)))
     return table
 
 
-def ratios_table(measured: Measured, comparisons: Sequence[Comparison]) -> Table:
-    """Return the median ratio of each comparison beside its goal."""
-    table = Table(title="ratios within the rounds: below 1 is faster than the reference", title_justify="left")
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def medians_table(sections: Sequence[Section]) -> Table:
+    """Return the median of each kind of figure for each name; the JSON file has the single ones.
+
+    The longer of the two lists goes down the page.
+    """
+    names = list(dict.fromkeys(name for section in sections for name in section.measured.values))
+    kinds = [f"{section.title}, {section.measured.unit}" for section in sections]
+    cells = [
+        [_figure(median(figures)) if (figures := section.measured.values.get(name)) else "-" for name in names]
+        for section in sections
+    ]
+    if len(names) > len(kinds):
+        names, kinds, cells = kinds, names, [list(row) for row in zip(*cells, strict=True)]
+    table = Table(title="medians", title_justify="left")
     table.add_column("what")
-    table.add_column("reference")
+    for name in names:
+        table.add_column(name, justify="right")
+    for kind, row in zip(kinds, cells, strict=True):
+        table.add_row(kind, *row)
+    return table
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def ratios_table(sections: Sequence[Section]) -> Table:
+    """Return the median ratio of each comparison beside its goal."""
+    only_times = {section.measured.unit for section in sections} == {"s"}
+    faster = ": below 1 is faster than the reference" if only_times else ""
+    table = Table(title=f"ratios within the rounds{faster}", title_justify="left")
+    several = len(sections) > 1
+    for heading in ("figure", "what", "reference") if several else ("what", "reference"):
+        table.add_column(heading)
     for heading in ("median", "min-max", "goal"):
         table.add_column(heading, justify="right")
-    for comparison in comparisons:
-        ratios = measured.ratios(comparison)
-        goal = "-" if comparison.goal is None else f"<= {comparison.goal:g}x"
-        if not ratios:
-            table.add_row(comparison.subject, comparison.reference, "not measured", "", goal)
-            continue
-        colour = "" if comparison.goal is None else "green" if measured.meets(comparison) else "red"
-        table.add_row(
-            comparison.subject,
-            comparison.reference,
-            f"{median(ratios):.2f}x",
-            f"{min(ratios):.2f}-{max(ratios):.2f}",
-            goal,
-            style=colour,
-        )
+    for section in sections:
+        for comparison in section.comparisons:
+            ratios = section.measured.ratios(comparison)
+            reference, unit = (
+                (comparison.reference, "x") if comparison.reference else ("-", f" {section.measured.unit}")
+            )
+            sign = ">=" if comparison.at_least else "<="
+            goal = "-" if comparison.goal is None else f"{sign} {comparison.goal:g}{unit}"
+            found = ("not measured", "")
+            if ratios:
+                found = (f"{_ratio(median(ratios))}{unit}", f"{_ratio(min(ratios))}-{_ratio(max(ratios))}")
+            colour = "" if comparison.goal is None else "green" if section.measured.meets(comparison) else "red"
+            kind = [section.title] if several else []
+            table.add_row(*kind, comparison.subject, reference, *found, goal, style=colour)
     return table
 
 
-def as_document(title: str, measured: Measured, comparisons: Sequence[Comparison]) -> dict[str, object]:
+def as_document(section: Section) -> dict[str, object]:
     """Return everything that was measured as plain values; of the machine only what figures depend on."""
+    measured = section.measured
     return {
-        "benchmark": title,
+        "benchmark": section.title,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "seconds": measured.seconds,
+        "unit": measured.unit,
+        "values": measured.values,
         "skipped": measured.skipped,
         "comparisons": [
             {
                 "subject": comparison.subject,
                 "reference": comparison.reference,
                 "goal": comparison.goal,
+                "goal_is": "at least" if comparison.at_least else "at most",
                 "met": None if comparison.goal is None else measured.meets(comparison),
                 "ratios": measured.ratios(comparison),
                 "median": median(ratios) if (ratios := measured.ratios(comparison)) else None,
             }
-            for comparison in comparisons
+            for comparison in section.comparisons
         ],
+        "steps": section.steps,
     }

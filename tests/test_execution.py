@@ -309,13 +309,13 @@ def test_an_update_leaves_alone_what_is_the_users(tmp_path: Path) -> None:
 
     for path in template.glob("template/*/src/*/problem/*.py"):
         path.write_text(path.read_text(encoding="utf-8") + "\n# newer\n", encoding="utf-8")
-    for path in template.glob("template/*/src/*/cli.py"):
+    for path in template.glob("template/*/src/*/registry.py"):
         path.write_text(path.read_text(encoding="utf-8") + "\n# newer\n", encoding="utf-8")
     for path in template.glob("template/*/params.yaml.jinja"):
         path.write_text(path.read_text(encoding="utf-8") + "\n# newer\n", encoding="utf-8")
     release("v1.1.0")
     subprocess.run([*copier, "update", "--defaults", "--quiet"], cwd=project, check=True)
-    assert (project / "src/churn/cli.py").read_text().endswith("# newer\n")
+    assert (project / "src/churn/registry.py").read_text().endswith("# newer\n")
     assert data.read_text() == "# mine\n"
     assert not sample.exists()
     assert (project / "params.yaml").read_text() == "seed: 1\n"

@@ -44,7 +44,13 @@ def test_every_layer_is_used_and_is_named_after_its_answer() -> None:
     used = {name for answers in combinations() for name, place in all_answers(answers)["layer"].items() if place}
     assert used == layers()
     names = {f"{question}_{value}" for question, values in CHOICES.items() for value in values}
-    short = {name.replace("problem_type_", "problem_").replace("ci_provider_", "ci_").replace("infrastructure_", "infra_").replace("serving_mode_", "serving_") for name in names}
+    short = {
+        name.replace("problem_type_", "problem_")
+        .replace("ci_provider_", "ci_")
+        .replace("infrastructure_", "infra_")
+        .replace("serving_mode_", "serving_")
+        for name in names
+    }
     assert layers() <= short | SHARED_LAYERS
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -28,6 +28,7 @@ from .storage import replacing
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+REFERENCE = "reference.json"
 ModelName = Literal["model.onnx", "model.skops"]
 ONNX_MODEL: Final = "model.onnx"
 PYTHON_MODEL: Final = "model.skops"
@@ -127,11 +128,41 @@ def codes_of(feature: Feature) -> dict[object, float]:
     return {None: MISSING} | {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
 
 
+def row_encoder(features: tuple[Feature, ...]) -> Callable[[list[list[Any]]], Matrix]:
+    """Return a function that encodes rows as `encode` does columns, for a few rows at a time.
+
+    It takes rows of values in the features' order, missing ones None, shape [rows, features], and
+    writes the codes into them. A value that is not in its category's list raises KeyError: who
+    answers single rows can refuse them.
+    """
+    categories = [(place, codes_of(feature)) for place, feature in enumerate(features) if feature.kind == "category"]
+
+    def encoded(rows: list[list[Any]]) -> Matrix:
+        for row in rows:
+            for place, codes in categories:
+                row[place] = codes[row[place]]
+        return np.array(rows, dtype=np.float32)
+
+    return encoded
+
+
 def _codes(column: ArrayLike, feature: Feature) -> Matrix:
     codes = codes_of(feature)
+    if hasattr(column, "dictionary_encode"):
+        return _codes_of_arrow(column, codes)
     values = np.array(column, dtype=object)
     values[values != values] = None  # noqa: PLR0124 - only NaN, a data frame's missing text, differs from itself
     return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)
+
+
+def _codes_of_arrow(column: Any, codes: Mapping[object, float]) -> Matrix:
+    """Look up each different value of an Arrow column once, and not each row's."""
+    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    encoded = whole.dictionary_encode()
+    values = [None if value != value else value for value in encoded.dictionary.to_pylist()]  # noqa: PLR0124 - NaN
+    code = np.asarray([*(codes.get(value, UNKNOWN) for value in values), MISSING], dtype=np.float32)
+    places = encoded.indices.cast("int64").fill_null(len(values))  # a row without a value: the last code
+    return code[places.to_numpy(zero_copy_only=False)]
 
 
 def _numbers(column: ArrayLike, feature: Feature) -> Matrix:
@@ -258,10 +289,18 @@ LOADERS = {ONNX_MODEL: _load_onnx, PYTHON_MODEL: _load_python}
 class Predictor:
     """A loaded artifact: the one way to predict, online, in batch and in tests."""
 
-    def __init__(self, model: ModelFile, signature: Signature, *, identity: str = "") -> None:
+    def __init__(
+        self,
+        model: ModelFile,
+        signature: Signature,
+        *,
+        identity: str = "",
+        reference: Mapping[str, Any] | None = None,
+    ) -> None:
         """Load `model` from memory; `Predictor.load` is the usual way."""
         self.signature = signature
         self.identity = identity
+        self.reference = reference or {}  # statistics of the training data
         self._run = LOADERS[model.name](model.content, signature)
 
     @classmethod
@@ -287,7 +326,9 @@ class Predictor:
         signature = Signature.model_validate_json((folder / SIGNATURE).read_text(encoding="utf-8"))
         name: ModelName = ONNX_MODEL if (folder / ONNX_MODEL).exists() else PYTHON_MODEL
         model = ModelFile(name, (folder / name).read_bytes())
-        return cls(model, signature, identity=identity(folder))
+        statistics = folder / REFERENCE
+        reference = json.loads(statistics.read_text(encoding="utf-8")) if statistics.exists() else {}
+        return cls(model, signature, identity=identity(folder), reference=reference)
 
     def scores(self, table: Table) -> Scores:
         """Return the model's raw output, float64.

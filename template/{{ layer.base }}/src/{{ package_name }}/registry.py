@@ -158,6 +158,18 @@ def find(alias: str) -> Version | None:
         return _version(client.get_model_version(NAME, str(number))) if number else None
 
 
+def in_use() -> Version:
+    """Return the champion, or the challenger as long as there is no champion.
+
+    Raises:
+        ProjectError: nothing is registered.
+    """
+    version = find(CHAMPION) or find(CHALLENGER)
+    if version is None:
+        raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
+    return version
+
+
 def get(number: str) -> Version:
     """Return a version by its number.
 

@@ -34,12 +34,18 @@ def _feature(column: NDArray[Any], feature: Feature) -> dict[str, Any]:
 
 
 def _numbers(column: NDArray[Any]) -> dict[str, Any]:
-    """Describe numbers by bins that each hold as many rows: a shift is then easy to see."""
+    """Describe numbers by bins that each hold as many rows: a shift is then easy to see.
+
+    A value so frequent that two quantiles fall on it gets a bin of its own: else whole numbers,
+    or an amount that is mostly zero, would share one bin with everything near them.
+    """
     known = column[~np.isnan(column)].astype(np.float64)
     if not len(known):
         return {"edges": [], "counts": [], "missing": len(column)}
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
-    counts, _ = np.histogram(known, bins=edges if len(edges) > 1 else [edges[0], np.nextafter(edges[0], np.inf)])
+    quantiles = np.quantile(known, np.linspace(0, 1, BINS + 1))
+    frequent = quantiles[1:][np.diff(quantiles) == 0]
+    edges = np.unique(np.concatenate([quantiles, np.nextafter(frequent, np.inf)]))
+    counts, _ = np.histogram(known, bins=edges)
     return {
         "edges": edges.tolist(),
         "counts": counts.tolist(),

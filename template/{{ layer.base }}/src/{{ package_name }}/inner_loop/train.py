@@ -79,7 +79,7 @@ def train(params: Params, folder: Path = MODEL) -> dict[str, Any]:
     scores = Predictor(file, signature).scores(holdout)
     difference = check_parity(scores, task.scores(estimator, inputs(holdout, signature)), params.gate.parity_tolerance)
     documents = {
-        "reference.json": reference.describe(encode(training_rows, signature.features), scores, signature),
+        artifact.REFERENCE: reference.describe(encode(training_rows, signature.features), scores, signature),
         "lineage.json": lineage.record(params, training_rows, holdout) | {"parity_difference": difference},
     }
     identity = artifact.write(folder, file, signature, documents)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import ProjectError, contract, registry
+from .. import contract, registry
 from ..artifact import Predictor
 from ..problem import data as problem
 from ..storage import write_table
@@ -25,17 +25,10 @@ def predict(source: str, target: Path, model: str | None = None) -> dict[str, An
     Raises:
         ProjectError: no model is registered, or the table breaks the contract.
     """
-    uri = model or _registered()
+    uri = model or registry.in_use().uri
     predictor = Predictor.load(uri)
     frame = contract.check(problem.load(source), contract.without_target(problem.CONTRACT, problem), source)
     keys = [name for name in (problem.ENTITY, problem.EVENT_TIME) if name is not None]
     result = frame[keys].assign(**predictor.predict(frame), model=predictor.identity[:12])
     write_table(target, result)
     return {"rows": len(result), "model": uri, "identity": predictor.identity, "output": str(target)}
-
-
-def _registered() -> str:
-    version = registry.find(registry.CHAMPION) or registry.find(registry.CHALLENGER)
-    if version is None:
-        raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
-    return version.uri

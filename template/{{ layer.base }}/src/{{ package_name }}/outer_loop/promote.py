@@ -1,10 +1,18 @@
-"""The champion alias moves to another version: forward to a challenger, or back."""
+"""The champion alias moves to another version: forward to a challenger, or back to an earlier champion."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from .. import ProjectError, registry
+from ..registry import Version
+
+# Tags of a version. The first one tells which champion it followed ("none": no one), and so leads
+# back from champion to champion. It is written once: a rollback goes further back, never in a circle.
+FOLLOWED = "followed_champion"
+ROLLED_BACK = "rolled_back_at"
+NONE = "none"
 
 
 def promote(number: str | None = None) -> dict[str, Any]:
@@ -26,14 +34,92 @@ def promote(number: str | None = None) -> dict[str, Any]:
     before = champion.number if champion else None
     if version.number == before:
         return {"champion": before, "before": before}
-    if number is None and version.tags.get("compared_with") != (before or "none"):
+    if number is None:
+        check_comparison(version, champion)
+    crown(version, champion)
+    return {"champion": version.number, "before": before}
+
+
+def check_comparison(version: Version, champion: Version | None) -> None:
+    """Demand that a version was judged against the champion of today.
+
+    Raises:
+        ProjectError: it was judged against another one.
+    """
+    compared, current = version.tags.get("compared_with"), champion.number if champion else NONE
+    if compared != current:
         raise ProjectError(
-            f"The challenger, version {version.number}, was compared with champion "
-            f"{version.tags.get('compared_with')}, but the champion is now {before or 'none'}.",
-            hint="Run the verb 'evaluate' and 'register' again, or name the version to promote it all the same.",
+            f"Version {version.number} was compared with champion {compared}, but the champion is now {current}.",
+            hint="Run the verbs 'evaluate' and 'register' again, "
+            f"or name the version to promote it all the same: 'promote {version.number}'.",
         )
+
+
+def crown(version: Version, champion: Version | None) -> None:
+    """Move the champion alias forward to `version`, and note which champion it followed."""
+    # An earlier champion keeps its own note, or the notes would lead in a circle.
+    if champion is None or version.number not in line_of(champion):
+        registry.set_tag(version, FOLLOWED, champion.number if champion else NONE)
     registry.set_alias(registry.CHAMPION, version)
-    if version == challenger:
+    challenger = registry.find(registry.CHALLENGER)
+    if challenger and challenger.number == version.number:
         # It has won. Were the alias left, `promote` after a rollback would bring it straight back.
         registry.remove_alias(registry.CHALLENGER)
-    return {"champion": version.number, "before": before}
+
+
+def previous(version: Version) -> Version | None:
+    """Return the champion that this version followed, or None."""
+    number = version.tags.get(FOLLOWED, NONE)
+    return None if number == NONE else registry.get(number)
+
+
+def line_of(version: Version) -> list[str]:
+    """Return the numbers of the champions that led to this version, the latest first."""
+    line: list[str] = []
+    before = previous(version)
+    while before and before.number not in (version.number, *line):  # a tag changed by hand must not make a circle
+        line.append(before.number)
+        before = previous(before)
+    return line
+
+
+def step_back(version: Version, left: Version) -> None:
+    """Move the champion alias back to `version`, and note when `left` was given up."""
+    registry.set_tag(left, ROLLED_BACK, datetime.now(UTC).isoformat(timespec="seconds"))
+    registry.set_alias(registry.CHAMPION, version)
+
+
+def rollback() -> dict[str, Any]:
+    """Make the champion's predecessor champion again.
+
+    Returns:
+        The champion before and after, and the one that a further rollback would bring.
+
+    Raises:
+        ProjectError: there is no champion, or none before it.
+    """
+    champion, target = way_back()
+    step_back(target, champion)
+    earlier = previous(target)
+    return {
+        "canary": None,
+        "champion": target.number,
+        "before": champion.number,
+        "earlier": earlier.number if earlier else None,
+    }
+
+
+def way_back() -> tuple[Version, Version]:
+    """Return the champion and its predecessor.
+
+    Raises:
+        ProjectError: there is no champion, or none before it.
+    """
+    champion = registry.find(registry.CHAMPION)
+    target = previous(champion) if champion else None
+    if champion is None or target is None:
+        raise ProjectError(
+            f"There is no champion before version {champion.number}." if champion else "There is no champion.",
+            hint="A rollback goes from a champion to the one before it. 'promote VERSION' takes any version.",
+        )
+    return champion, target

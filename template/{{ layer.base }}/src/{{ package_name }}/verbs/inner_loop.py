@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .. import ProjectError
-from . import INNER_LOOP, PROGRAM, Json, app, tell, verb, working
+from . import BRING_INTO_USE, INNER_LOOP, PROGRAM, Json, app, tell, verb, working
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -128,7 +128,7 @@ def register(as_json: Json = False) -> None:
         result = step()
     role = result["alias"]
     lines = [f"{result['model']} version {result['version']} is registered and is the {role}."]
-    tell(result, as_json, lines, verb("predict INPUT OUTPUT" if role == "champion" else "promote"))
+    tell(result, as_json, lines, verb("predict INPUT OUTPUT" if role == "champion" else BRING_INTO_USE))
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -136,8 +136,27 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run every step, changed or not.")] = False,
 ) -> None:
     """Run the whole inner loop, prepare to register: only what changed runs again."""
-    from .. import params
     from ..inner_loop import run as step
+
+    require_data_and_git()
+    count = step(STAGES, force=force, tell=lambda line: typer.secho(line, bold=True))
+    if not count:
+        typer.echo("Nothing has changed since the last run; --force runs all the same.")
+    typer.secho(f"Next: look at reports/model_card.md, then {verb(BRING_INTO_USE)}", fg="cyan")
+
+
+# The stages of dvc.yaml, in its order.
+STAGES: dict[str, Callable[[], None]] = {
+    "prepare": prepare,
+    "train": train,
+    "evaluate": evaluate,
+    "register": register,
+}
+
+
+def require_data_and_git() -> None:
+    """Raise a ProjectError when the inner loop has nothing to learn from, or no history to be traced in."""
+    from .. import params
 
     source = params.load().data.source
     if "://" not in source and not Path(source).exists():
@@ -150,19 +169,6 @@ def run(
             "The inner loop wants a git repository: every model is traced to its commit.",
             hint="git init && git add . && git commit -m 'Start'",
         )
-    count = step(STAGES, force=force, tell=lambda line: typer.secho(line, bold=True))
-    if not count:
-        typer.echo("Nothing has changed since the last run; --force runs all the same.")
-    typer.secho(f"Next: look at reports/model_card.md, then {verb('promote')}", fg="cyan")
-
-
-# The stages of dvc.yaml, in its order.
-STAGES: dict[str, Callable[[], None]] = {
-    "prepare": prepare,
-    "train": train,
-    "evaluate": evaluate,
-    "register": register,
-}
 
 
 def _inside_git() -> bool:

@@ -1,0 +1,35 @@
+# mypy: disable-error-code="import-not-found,import-untyped"
+"""Compare a table with the model's reference statistics, and print the seconds. Runs in the project's environment.
+
+python drift_compare.py ARTIFACT CURRENT.parquet
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import scipy.spatial.distance
+import scipy.stats
+from churn import params
+from churn.artifact import Predictor, encode
+from churn.outer_loop.monitoring import drift
+
+LIBRARIES = (scipy.spatial.distance, scipy.stats)  # the comparison imports them when it is called first
+
+artifact, source = Path(sys.argv[1]), Path(sys.argv[2])
+monitor = params.load().monitor
+predictor = Predictor.load(artifact)
+reference = json.loads((artifact / "reference.json").read_text(encoding="utf-8"))
+frame = pd.read_parquet(source)
+
+start = time.perf_counter()
+matrix = encode(frame, predictor.signature.features)
+encoded = time.perf_counter()
+scores = predictor.score_matrix(matrix)
+scored = time.perf_counter()
+report = drift.compare(matrix, scores, predictor.signature, reference, monitor)
+compared = time.perf_counter()
+found = {"compare": compared - scored, "data frame to report": compared - scored + encoded - start}
+print(json.dumps({"rows": report.rows, "drifted": sorted(report.drifted_features), "seconds": found}))

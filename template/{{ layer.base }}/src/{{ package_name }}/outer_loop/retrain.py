@@ -1,0 +1,89 @@
+"""The inner loop again, on the newest data: the answer to a red verdict of the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import typer
+
+from .. import ProjectError, inner_loop, registry
+from ..inner_loop.staleness import staleness
+from ..params import Params
+from ..problem import data as problem
+from ..storage import REGISTRATION, read_json
+from .monitoring import history
+
+SAME = "The data gives the same model as before. Bring newer data to data.source, with its labels."
+
+
+def retrain(
+    stages: Mapping[str, Callable[[], None]],
+    params: Params,
+    *,
+    reason: str,
+    force: bool,
+    tell: Callable[[str], None],
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Run the inner loop with a new holdout of the newest rows, and register a green model as challenger.
+
+    The new holdout is what makes the verdict one on the world of today: champion and challenger are
+    both judged on it. Afterwards, where rows have a time, the study of how fast models age is made
+    anew: it says when the next retraining will be due.
+
+    The start is written down first, so that the monitor asks for no second retraining meanwhile. A
+    retraining that was interrupted, or that an error ended, may be repeated at once.
+
+    Args:
+        stages: those of dvc.yaml, by name; `prepare` freezes a new holdout.
+        params: the checked params.yaml.
+        reason: why, for the record.
+        force: also within the cool-down.
+        tell: prints a line.
+        now: the time of the start; None: the clock's.
+
+    Returns:
+        The version that is challenger now, or None and why there is none.
+
+    Raises:
+        ProjectError: one was started a short while ago, or a step failed.
+        typer.Exit: the verdict is red; `evaluate` has said why.
+    """
+    now = now or datetime.now(UTC)
+    past = history.load()
+    cooling = past.cooling_until(params.monitor, now)
+    under_way = past.retraining is not None and past.retraining.outcome is None
+    if cooling and past.retraining and not under_way and not force:
+        raise ProjectError(
+            f"A retraining was started at {past.retraining.started_at:%Y-%m-%d %H:%M} UTC and ended with "
+            f"{past.retraining.outcome}; monitor.cool_down_hours asks to wait until {cooling:%Y-%m-%d %H:%M} UTC.",
+            hint="Wait, or give --force when the data or the code has changed since.",
+        )
+    _record(history.Retraining(started_at=now, reason=reason))
+    outcome: Literal["challenger", "no challenger", "failed"] | None = "failed"
+    try:
+        inner_loop.run(stages, force=True, tell=tell)
+        registration = read_json(REGISTRATION, "register")
+        outcome = "challenger" if registration["alias"] == registry.CHALLENGER else "no challenger"
+    except typer.Exit:
+        outcome = "no challenger"
+        raise
+    except KeyboardInterrupt:
+        outcome = None
+        raise
+    finally:
+        _record(history.Retraining(started_at=now, reason=reason, outcome=outcome))
+    if problem.EVENT_TIME is not None:
+        tell("staleness:")
+        staleness(params)
+        tell("How fast models age is in reports/staleness.png.")
+    if outcome == "no challenger":
+        return {"challenger": None, "why": SAME, "reason": reason}
+    return {"challenger": registration["version"], "identity": registration["identity"], "reason": reason}
+
+
+def _record(retraining: history.Retraining) -> None:
+    # Read again: the monitor may have added a window since.
+    history.save(history.load().model_copy(update={"retraining": retraining}))

@@ -1,1 +1,0 @@
-"""Where it runs: this machine. The only module that knows the infrastructure."""

@@ -1,0 +1,174 @@
+"""A new version takes a small share of the requests, and is watched."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import ProjectError, platform
+from .client import Client, SilentError
+from .release import Deployment, Traffic, UnfitError
+from .trial import encoded, post
+
+if TYPE_CHECKING:
+    from ..params import DeployParams
+
+Say = Callable[[str], None]
+
+TURN_SECONDS = 1.0  # between two looks at the metrics
+ENOUGH = 20  # answers of each version, before their times are compared
+TAIL = 0.95
+PATIENCE_SECONDS = 60.0  # beyond canary_seconds, for the canary to answer enough requests
+SILENCE = 3  # looks in a row without an answer mean that the service is gone
+OWN_CLIENTS = 4
+OWN_REQUESTS = 400  # at most, in one turn
+INTERNAL_ERROR = 500
+OVERLOADED = 503
+
+
+def fault(new: Traffic, old: Traffic, limits: DeployParams) -> str | None:
+    """Say what is wrong with the canary, with numbers, or None.
+
+    Errors are counted against at least `canary_requests`, so that an early one weighs no more than
+    a late one. Slow is a canary whose mean time and whose 95th percentile both exceed the old
+    version's by the allowed ratio: the mean is exact, but one pause of the machine lifts it; the
+    percentile is robust, but as coarse as the histogram's buckets.
+
+    Args:
+        new: the canary's traffic since it began.
+        old: the stable version's in the same time.
+        limits: what is allowed.
+    """
+    if new.errors / max(new.requests, limits.canary_requests) > limits.maximum_error_rate:
+        return f"{new.errors:.0f} errors in {new.requests:.0f} requests, allowed are {limits.maximum_error_rate:.2%}"
+    if min(new.answered, old.answered) < min(ENOUGH, limits.canary_requests):
+        return None
+    allowed = limits.maximum_latency_ratio
+    tail, usual = new.quantile(TAIL), old.quantile(TAIL)
+    if new.mean > allowed * old.mean and tail > allowed * usual:
+        return (
+            f"it takes {new.mean * 1000:.2f} ms on average and {tail * 1000:.2f} ms at the 95th percentile, "
+            f"the old version {old.mean * 1000:.2f} and {usual * 1000:.2f} ms; allowed is {allowed:g} times as much"
+        )
+    return None
+
+
+@dataclass
+class _OwnTraffic:
+    """Requests sent in place of users who are not there."""
+
+    environment: str
+    bodies: list[bytes]
+    sent: int = 0
+    failed: int = 0
+
+    def send(self, number: int, seconds: float) -> None:
+        """Send so many requests over a few connections, and stop when the time is over."""
+        places = itertools.cycle(range(len(self.bodies)))
+        turns = [[next(places) for _ in range(math.ceil(number / OWN_CLIENTS))] for _ in range(OWN_CLIENTS)]
+        endpoint, end = platform.endpoint(self.environment), time.monotonic() + seconds
+
+        def one_client(turn: list[int]) -> tuple[int, int]:
+            sent = failed = 0
+            with Client(endpoint) as client:
+                for place in turn:
+                    if time.monotonic() > end:
+                        break
+                    sent += 1
+                    try:
+                        status = post(client, self.bodies[place]).status
+                        failed += status >= INTERNAL_ERROR and status != OVERLOADED
+                    except SilentError:
+                        failed += 1
+            return sent, failed
+
+        with ThreadPoolExecutor(OWN_CLIENTS) as pool:
+            for sent, failed in pool.map(one_client, turns):
+                self.sent += sent
+                self.failed += failed
+
+
+def watch(
+    environment: str, deployed: Deployment, rows: list[dict[str, Any]], limits: DeployParams, progress: Say
+) -> dict[str, Any]:
+    """Watch a canary for `canary_seconds` and until it has answered `canary_requests`.
+
+    When users send too few requests, it sends its own, with the examples in `rows`.
+
+    Args:
+        environment: where the canary runs.
+        deployed: the stable version and the canary.
+        rows: good rows.
+        limits: the section `deploy` of params.yaml.
+        progress: is told how far it is.
+
+    Returns:
+        The figures of both versions, and how many requests were its own.
+
+    Raises:
+        UnfitError: the canary errs, is slow, is refused or stops the service.
+    """
+    if deployed.canary is None:
+        raise ValueError("there is no canary to watch")
+    number, old_number = deployed.canary.version, deployed.stable.version
+    own = _OwnTraffic(environment, [encoded(row) for row in rows])
+    before = platform.traffic(environment)
+    begin, silent = time.monotonic(), 0
+    while True:
+        turn = time.monotonic()
+        elapsed = turn - begin
+        try:
+            now = platform.traffic(environment)
+            silent = 0
+        except ProjectError:
+            silent += 1
+            now = before
+        new, old = (now.get(each, Traffic()).since(before.get(each, Traffic())) for each in (number, old_number))
+        reason = (
+            ("the service has stopped answering" if silent >= SILENCE else None)
+            or fault(new, old, limits)
+            or (
+                f"{own.failed} of the {own.sent} requests that this deployment sent failed"
+                if own.failed > limits.maximum_error_rate * own.sent
+                else None
+            )
+            or _problem(environment)
+            or (
+                f"it answered only {new.requests:.0f} of {limits.canary_requests} requests in {elapsed:.0f} s"
+                if elapsed > limits.canary_seconds + PATIENCE_SECONDS
+                else None
+            )
+        )
+        if reason:
+            raise UnfitError(
+                f"Version {number} failed as canary in {environment}: {reason}.",
+                hint="The service's log and metrics say more. Correct it, register a new version and deploy that.",
+            )
+        progress(
+            f"{environment}: canary {elapsed:.0f} s of {limits.canary_seconds:.0f}, {new.requests:.0f} requests "
+            f"of at least {limits.canary_requests}, {new.errors:.0f} errors"
+        )
+        if elapsed >= limits.canary_seconds and new.requests >= limits.canary_requests:
+            return {
+                "seconds": round(elapsed, 1),
+                "own_requests": own.sent,
+                "requests": int(new.requests),
+                "errors": int(new.errors),
+                "mean_ms": round(new.mean * 1000, 3),
+                "mean_ms_before": round(old.mean * 1000, 3),
+            }
+        due = limits.canary_requests * min(1.0, (elapsed + TURN_SECONDS) / limits.canary_seconds)
+        if not silent and new.requests < due:
+            missing = math.ceil((due - new.requests) / deployed.share)
+            own.send(min(missing, OWN_REQUESTS), TURN_SECONDS)
+        time.sleep(max(0.0, turn + TURN_SECONDS - time.monotonic()))
+
+
+def _problem(environment: str) -> str | None:
+    status = platform.status(environment)
+    return status.problem if status else None

@@ -1,0 +1,149 @@
+"""Podman where no Docker is: the settings that a container inside a container needs, and a base image.
+
+Images come from a registry where one can be reached. Elsewhere those that a Dockerfile begins with are
+made here under the same names: Debian by mmdebstrap, with a Python that is on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+from commands.rendering import clean_environment
+
+from .conftest import UV, need
+
+PYTHON = "docker.io/library/python:3.12-slim"
+UV_IMAGE = "ghcr.io/astral-sh/uv"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# crun refuses the control groups of a machine that is a container itself, and there is no systemd to ask.
+ENGINE = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+cgroupns = "host"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+"""
+# Images are kept between runs: the base alone takes half a minute.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier-mlops" / "containers"
+
+
+@cache
+def _environment() -> dict[str, str]:
+    # Of the two formats of images only Docker's knows health checks. No layer is kept for a next build.
+    environment = clean_environment() | {
+        "BUILDAH_FORMAT": "docker",
+        "BUILDAH_ISOLATION": "chroot",
+        "BUILDAH_LAYERS": "false",
+    }
+    if os.geteuid():
+        return environment  # a user's own Podman is set up already
+    need("runc")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    (CACHE / "containers.conf").write_text(ENGINE, encoding="utf-8")
+    storage = f'[storage]\ndriver = "overlay"\nrunroot = "{CACHE}/run"\ngraphroot = "{CACHE}/images"\n'
+    (CACHE / "storage.conf").write_text(storage, encoding="utf-8")
+    return environment | {
+        "CONTAINERS_CONF": str(CACHE / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(CACHE / "storage.conf"),
+    }
+
+
+def call(
+    *words: str | Path,
+    code: int | None = 0,
+    program: Sequence[str] = ("podman",),
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run podman, or a program that uses it, and demand its exit code (None: any but 0)."""
+    need("podman")
+    environment = _environment() | dict(env or {})
+    finished = subprocess.run(
+        [*program, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    expected = finished.returncode != 0 if code is None else finished.returncode == code
+    assert expected, f"{words}: {finished.returncode}\n{finished.stdout}\n{finished.stderr}"
+    return finished
+
+
+def has(image: str) -> bool:
+    """Say whether an image is here, or can be had from its registry at once."""
+    need("podman")
+    for command in (["podman", "image", "exists", image], ["timeout", "20", "podman", "pull", "--quiet", image]):
+        if subprocess.run(command, env=_environment(), capture_output=True, check=False).returncode == 0:
+            return True
+    return False
+
+
+def base_images(uv_tag: str) -> None:
+    """See to it that the images which the Dockerfile begins with are here."""
+    need("podman")
+    _environment()
+    with FileLock(CACHE.with_suffix(".lock")):
+        if not has(PYTHON):
+            _make_python(PYTHON)
+        if not has(f"{UV_IMAGE}:{uv_tag}"):
+            _make_uv(f"{UV_IMAGE}:{uv_tag}")
+
+
+def _python() -> Path:
+    """Return the folder of a Python 3.12; of the one that runs the tests when there is none."""
+    places = [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.12.*/bin"))]
+    command = [UV, "python", "find", "--no-python-downloads", "--no-project", "3.12"]
+    environment = clean_environment() | {"UV_PYTHON_SEARCH_PATH": os.pathsep.join(places)} if places else None
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return Path(found.stdout.strip()).resolve().parents[1] if found.returncode == 0 else Path(sys.base_prefix)
+
+
+def _make_python(image: str) -> None:
+    """Make Debian with a Python in /usr/local and what signs this machine's connections.
+
+    As python:3.12-slim it has pip and no compiler.
+    """
+    prefix = _python()
+    version = next(path.name for path in sorted(prefix.glob("lib/python3.*"))).removeprefix("python")
+    hook = " && ".join(
+        [
+            'mkdir -p "$1/usr/local"',
+            f'tar -C "{prefix}" --exclude=test --exclude=__pycache__ -c bin lib | tar -C "$1/usr/local" -x',
+            f'ln -sf python{version} "$1/usr/local/bin/python"',
+            f'ln -sf python{version} "$1/usr/local/bin/python3"',
+            f'cp -L {CERTIFICATES} "$1{CERTIFICATES}"',
+            'chroot "$1" ldconfig',
+        ]
+    )
+    libraries = "libssl3,libffi8,libsqlite3-0,libreadline8,libncursesw6,libexpat1,libuuid1,liblzma5,libbz2-1.0"
+    command = [
+        *[need("mmdebstrap"), "--quiet", "--variant=essential"],
+        *[f"--include=apt,ca-certificates,netbase,tzdata,passwd,{libraries}", f"--customize-hook={hook}"],
+        *["bookworm", str(CACHE / "base.tar")],
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    environment = {
+        "PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "SSL_CERT_FILE": CERTIFICATES,
+        "PIP_CERT": CERTIFICATES,
+    }
+    changes = [f"--change=ENV {name}={value}" for name, value in environment.items()]
+    call("import", "--quiet", *changes, "--change=CMD python3", CACHE / "base.tar", image)
+    (CACHE / "base.tar").unlink()
+
+
+def _make_uv(image: str) -> None:
+    program = shutil.which(UV)
+    assert program
+    folder = CACHE / "uv"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(Path(program).resolve(), folder / "uv")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY uv /uv\n", encoding="utf-8")
+    call("build", "--quiet", "--tag", image, folder)
