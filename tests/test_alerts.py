@@ -74,11 +74,12 @@ def queries(project: Path) -> dict[str, str]:
 
 def metrics_of(query: str) -> set[str]:
     """Return the metrics that a query reads."""
-    found, waiting = set(), [promql_parser.parse(query)]
+    found: set[str] = set()
+    waiting: list[Any] = [promql_parser.parse(query)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, promql_parser.VectorSelector):
-            found.add(node.name)
+            found.add(str(node.name))
         for name in ("expr", "lhs", "rhs", "param", "vector_selector"):
             inner = getattr(node, name, None)
             waiting += [inner] if inner is not None and not isinstance(inner, str) else []
@@ -308,7 +309,7 @@ class Watched:
         """Run the project's service."""
         assert isinstance(self.project, CopyOf)
         environment = self.project._environment
-        python = Path(environment["UV_PROJECT_ENVIRONMENT"]) / "bin/python"
+        python = f"{environment['UV_PROJECT_ENVIRONMENT']}/bin/python"
         command = [python, "-m", f"{self.project.package}.cli", "serve", "deployments/production"]
         log = self.folder / "service.log"
         port = f"--port={self.service}"

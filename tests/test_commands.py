@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from commands.rendering import TEMPLATE
 
 
@@ -18,15 +20,22 @@ def run(name: str, *words: str, code: int = 0) -> str:
     return finished.stdout
 
 
-def test_the_demo_ends_with_predictions_and_never_overwrites(tmp_path: Path) -> None:
+def test_the_demo_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    assert "exists and is left as it is" in run("demo", str(tmp_path), code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.slow
+def test_the_demo_closes_the_loop(tmp_path: Path) -> None:
+    """Every step ends as it must, or the demo fails: green, red with drift, and green again with a new champion."""
     folder = tmp_path / "demo"
-    told = run("demo", str(folder))
-    for line in ("1/7", "7/7", "Verdict: green", "Champion: version 1", "Done"):
+    told = run("demo", "--loop", str(folder))
+    for line in ("Verdict: red", "gain over champion", "Version 2 runs in production and is the champion", "Done"):
         assert line in told
+    last = told[told.index("The loop is closed") :]
+    assert "Verdict: green" in last
     assert len((folder / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 8001
-    before = sorted(path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file())
-    assert "exists and is left as it is" in run("demo", str(folder), code=1)
-    assert sorted(path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()) == before
 
 
 def test_changes_shows_what_a_change_does(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,6 +244,7 @@ class _Model(Protocol):
 
 
 def _load_onnx(content: bytes, signature: Signature) -> _Model:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it tells its makers the graph's name and hash
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)

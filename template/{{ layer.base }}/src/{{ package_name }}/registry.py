@@ -67,8 +67,14 @@ def _connection() -> Iterator[MlflowClient]:
     """Give a client, and turn what can go wrong on the way to the server into an error for people."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
+    try:
+        from mlflow.exceptions import MlflowException
+        from requests.exceptions import RequestException
+    except ImportError as error:  # as in the image, which has what predicts and no more
+        raise ProjectError(
+            "The registry cannot be asked here: MLflow is not installed.",
+            hint="Name a folder that holds a model, or install the group 'training'.",
+        ) from error
 
     try:
         yield _client(tracking_uri())

@@ -8,6 +8,8 @@ from .. import ProjectError, artifact, registry
 from ..storage import MODEL, REGISTRATION, VERDICT, read_json, write_json
 from .evaluate import GREEN, failed_rules
 
+COMPARED_WITH = "compared_with"  # tag of a version: the champion in the verdict, by its number
+
 
 def register() -> dict[str, Any]:
     """Register the judged model, once, and make it the challenger unless it is champion already.
@@ -32,15 +34,19 @@ def register() -> dict[str, Any]:
         )
     version = registry.find_version("model_identity", verdict["model"])
     champion = registry.find(registry.CHAMPION)
+    crowned = bool(version and champion and version.number == champion.number)
+    if not crowned and verdict["champion"] != (champion.number if champion else None):
+        raise ProjectError(
+            f"The model was compared with champion {verdict['champion'] or 'none'}, "
+            f"but the champion is now {champion.number if champion else 'none'}.",
+            hint="Run the verb 'evaluate' again: it compares with the champion of today.",
+        )
     if version is None:
-        if verdict["champion"] != (champion.number if champion else None):
-            raise ProjectError(
-                f"The model was compared with champion {verdict['champion'] or 'none'}, "
-                f"but the champion is now {champion.number if champion else 'none'}.",
-                hint="Run the verb 'evaluate' again: it compares with the champion of today.",
-            )
         version = registry.create_version(verdict["run_id"], _tags(verdict))
-    alias = registry.CHAMPION if version == champion else registry.CHALLENGER
+    elif not crowned:
+        # Registered before, and judged again: `promote` asks whom it was compared with.
+        registry.set_tag(version, COMPARED_WITH, verdict["champion"] or "none")
+    alias = registry.CHAMPION if crowned else registry.CHALLENGER
     registry.set_alias(alias, version)
     result = {
         "model": registry.NAME,
@@ -58,6 +64,6 @@ def _tags(verdict: dict[str, Any]) -> dict[str, str]:
     return {
         "verdict": verdict["verdict"],
         "model_identity": verdict["model"],
-        "compared_with": verdict["champion"] or "none",
+        COMPARED_WITH: verdict["champion"] or "none",
         **{name: lineage[name] for name in ("code_version", "train_version", "holdout_version")},
     }

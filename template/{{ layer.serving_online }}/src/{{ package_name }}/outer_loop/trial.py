@@ -20,12 +20,11 @@ import numpy as np
 from .. import ProjectError, registry
 from ..artifact import Feature, Predictor, Signature
 from .client import Answer, Client, SilentError
+from .monitoring.captures import TRIAL
 from .release import Endpoint, Release, UnfitError
 
 ROWS = 200  # examples, drawn once for a deployment
 SMOKE_ROWS = 20
-# The service keeps the identifier beside what it captures: rows of a trial can be told from those of users.
-TRIAL = "deploy-"
 ROUTES = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/ping", "/v2", "/v2/health/live",
           "/v2/health/ready", "/v2/models/{name}", "/v2/models/{name}/ready")  # fmt: skip
 

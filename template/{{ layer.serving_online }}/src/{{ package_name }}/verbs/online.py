@@ -111,14 +111,14 @@ def _look(environment: str) -> dict[str, Any]:
 
 @app.command(rich_help_panel=OUTER_LOOP)
 def stop(
-    environments: Annotated[list[str], typer.Argument(help="Whose services.")],
+    environments: Annotated[list[str] | None, typer.Argument(help="Whose services. Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Stop the services of environments; requests that have begun are answered. `deploy` starts them again."""
     from .. import platform
 
     with platform.lock("A stop"), working("stopping"):
-        stopped = {name: platform.stop(name) for name in environments}
+        stopped = {name: platform.stop(name) for name in environments or platform.ENVIRONMENTS}
     lines = [f"{name}: {'stopped' if ran else 'no service ran'}." for name, ran in stopped.items()]
     tell(stopped, as_json, lines, verb("deploy"))
 

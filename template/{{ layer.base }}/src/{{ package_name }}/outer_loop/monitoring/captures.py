@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CAPTURES = Path("data/captures")
 FEATURE, SCORE = "feature.", "score."
 QUALITY: Final = b"quality"  # the file's metadata: {"refused": n, "dropped": n} since the file before
+TRIAL: Final = "deploy-"  # request identifiers of a deployment's own requests begin so
 COMPARED_AGAIN: Final = 1000  # rows of a window that are scored anew
 
 
@@ -130,6 +131,7 @@ def _difference(captured: Scores, recomputed: Scores) -> float:
 
 def _read(path: Path) -> pa.Table:
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import parquet as pq
 
     try:
@@ -138,6 +140,9 @@ def _read(path: Path) -> pa.Table:
         for name, kind in {"model": pa.string(), "model_version": pa.string(), "entity": pa.string()}.items():
             place = table.schema.get_field_index(name)
             table = table.set_column(place, name, table[name].cast(kind))
+        # What a deployment asks to try a model is not what users ask.
+        trial = pc.fill_null(pc.starts_with(table["request_id"].cast(pa.string()), TRIAL), False)
+        table = table.filter(pc.invert(trial))
         return table.append_column(
             "microseconds", table["captured_at"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         )

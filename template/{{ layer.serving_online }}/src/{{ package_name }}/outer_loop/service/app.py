@@ -1,7 +1,7 @@
 """The service as an ASGI application: from a request to an answer.
 
 There is no web framework between the server and this module: for one row its routing alone would
-take as long as the model. docs/decisions of the template has the figures.
+take as long as the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ... import ProjectError, task
 from ...params import ServeParams
 from . import openapi, protocols
 from .capture import Capture
-from .log import log
+from .log import Rarely, log
 from .metrics import CONTENT_TYPE, Metrics
 from .models import Model, ModelError, Models
 from .schema import Detail, RefusedError, Row, Schema, parse, shown
@@ -128,6 +128,7 @@ class Service:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
+        self._rarely = Rarely()
         self._encoder = msgspec.json.Encoder()
         self._routes = self._all_routes()
 
@@ -233,7 +234,8 @@ class Service:
         except BusyError:
             return self._busy(route, request_id)
         except Exception as error:  # a mistake of ours must not show its inside, and must not end the service
-            log("error", request_id=request_id, path=scope["path"], error=repr(error), traceback=traceback.format_exc())
+            about = type(error).__name__
+            self._rarely.log("error", about, request_id=request_id, traceback=traceback.format_exc())
             return self._refused(
                 route, RefusedError(500, "The service could not answer; its log says why."), request_id
             )
@@ -315,23 +317,24 @@ class Service:
         chosen = deployed.named(version) if version else self.models.choose(deployed)
         if chosen is None:
             raise RefusedError(404, f"Version {version} does not answer now.")
-        if chosen is not deployed.stable:
-            try:
-                return await self._predict_with(chosen, read, request_id)
-            except BusyError:
-                raise
-            except (ModelError, RefusedError) as error:
-                # The same request, answered by the stable model. If that refuses it too, the canary is not to blame.
-                answered = await self._predict_with(deployed.stable, read, request_id)
-                self.metrics.model_error(chosen)
-                log("canary failed", version=chosen.version, request_id=request_id, error=str(error))
-                return answered
+        if version or chosen is deployed.stable:
+            return await self._predict_or_fail(chosen, read, request_id)
         try:
             return await self._predict_with(chosen, read, request_id)
-        except ModelError as error:
+        except (ModelError, RefusedError) as error:
+            # The same request, answered by the stable model. If that refuses it too, the canary is not to blame.
+            answered = await self._predict_or_fail(deployed.stable, read, request_id)
             self.metrics.model_error(chosen)
-            log("model failed", version=chosen.version, request_id=request_id, error=str(error))
-            raise RefusedError(500, f"The model, version {chosen.version}, could not answer: {error}.") from error
+            self._rarely.log("canary failed", chosen.version, request_id=request_id, error=str(error))
+            return answered
+
+    async def _predict_or_fail(self, model: Model, read: Read, request_id: str) -> Prediction:
+        try:
+            return await self._predict_with(model, read, request_id)
+        except ModelError as error:
+            self.metrics.model_error(model)
+            self._rarely.log("model failed", model.version, request_id=request_id, error=str(error))
+            raise RefusedError(500, f"The model, version {model.version}, could not answer: {error}.") from error
 
     async def _predict_with(self, model: Model, read: Read, request_id: str) -> Prediction:
         matrix, entities = model.schema.encode(read(model.schema))

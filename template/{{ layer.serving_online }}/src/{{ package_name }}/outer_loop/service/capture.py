@@ -4,7 +4,16 @@ A request only appends to a buffer. A thread turns the buffer into a file when i
 enough. What cannot be kept is counted, also across a kill: the counts lie in a small file that is
 mapped into memory, which the system keeps when the process is gone.
 
-The columns are in docs/how-it-works.md. Personal columns are not among them.
+    captured_at      timestamp[us, UTC]
+    request_id       string
+    model_version    string
+    model            string, the identity of the artifact
+    entity           string; null where none came, and always where the entity is personal
+    feature.<name>   what the model read: a category is a string, a number a float32; missing: null or NaN
+    score.<output>   float64: the probability of a class, or the predicted amount
+
+The file's own metadata has, under `quality`, how many rows were refused and dropped since the file before.
+Personal columns are never kept.
 """
 
 from __future__ import annotations
@@ -42,6 +51,8 @@ except ImportError:  # on Windows a file that is in use cannot be deleted, which
 COMPRESSION: Final = "zstd(1)"
 BUFFERED_FILES: Final = 4  # so many files' rows may wait for a slow disk
 CLEANING_SECONDS: Final = 3600
+QUIET_SECONDS: Final = 1.0  # without a new row: a burst is over
+BURST_PARTS: Final = 20  # a burst is this part of a file's rows, or more
 STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 STAMPED: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 
@@ -223,10 +234,17 @@ class Capture:
                     self._path.unlink()
 
     def _run(self) -> None:
+        looked, before = time.monotonic(), 0
         while not self._stopping:
-            self._wake.wait(self._seconds)
+            woken = self._wake.wait(min(QUIET_SECONDS, self._seconds))
             self._wake.clear()
-            self.write()
+            # A burst is written as soon as it is over: nobody waits for the clock to see what it was.
+            held = sum(rows.number for rows in self._filling.copy().values())
+            burst_is_over = held == before and held * BURST_PARTS >= self._rows
+            if woken or burst_is_over or time.monotonic() - looked >= self._seconds:
+                self.write()
+                looked, held = time.monotonic(), 0
+            before = held
 
     def write(self) -> None:
         """Write what waits, and delete what is too old."""

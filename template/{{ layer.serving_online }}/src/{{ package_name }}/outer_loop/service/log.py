@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +22,24 @@ def log(event: str, **fields: Any) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     sys.stderr.write(json.dumps({"time": now, "event": event} | fields, default=str, ensure_ascii=False) + "\n")
     sys.stderr.flush()
+
+
+@dataclass
+class Rarely:
+    """Writes what could happen with every request: the first time, and then once in a while how often."""
+
+    seconds: float = 10.0
+    _since: dict[tuple[str, str], float] = field(default_factory=dict)
+    _unsaid: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def log(self, event: str, about: str, **fields: Any) -> None:
+        """Write one line, unless one with this event about the same was written just now."""
+        key, now = (event, about), time.monotonic()
+        if now - self._since.get(key, -self.seconds) < self.seconds:
+            self._unsaid[key] += 1
+            return
+        self._since[key] = now
+        log(event, about=about, **fields, unsaid=self._unsaid.pop(key, 0))
 
 
 class Lines(logging.Handler):

@@ -35,6 +35,40 @@ BACKLOG: Final = 2048
 LEAVING_SECONDS: Final = 1.0
 
 
+class Joining:
+    """A transport that sends the head of an answer together with its body.
+
+    uvicorn writes them one after the other: two system calls and two packets for each small answer,
+    an eighth of a request's time.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        """Stand before `transport`."""
+        self._transport = transport
+        self._head = b""
+        self.abort = transport.abort
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, but let the head of an answer wait for what comes after it."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # 100 Continue must go at once
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head after which nothing comes."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close when all is sent."""
+        self.flush()
+        self._transport.close()
+
+
 class Connection(HttpToolsProtocol):
     """A connection that is cut when its client takes too long to send a request or to take the answer.
 
@@ -55,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
+        self.transport: Joining = Joining(transport)  # type: ignore[assignment]
         self.waits_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
@@ -86,6 +121,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Count an answer."""
+        self.transport.flush()
         if self.waiting:
             self.waiting -= 1
             self.load.pending -= 1
