@@ -37,7 +37,6 @@ PYTHON_MODEL: Final = "model.skops"
 MATRIX = "features.matrix"  # the graph's one input; no converted name of a column holds a dot
 # A category reaches the model as a number. Codes of the known ones begin after these two.
 UNKNOWN, MISSING, FIRST_CATEGORY = -1.0, 0.0, 1
-FIRST_OPSET_THAT_COUNTS_PARTS = 18  # of ONNX's Split: https://onnx.ai/onnx/operators/onnx__Split.html
 
 OTHER_FORM = "Let export() in problem/model.py return as_python(estimator): docs/your-data.md tells how."
 
@@ -194,39 +193,18 @@ def as_onnx(estimator: Any, signature: Signature, **options: Any) -> ModelFile:
     Raises:
         ProjectError: the estimator has no converter; the hint tells the other way.
     """
-    from onnx import TensorProto, helper
-    from skl2onnx import to_onnx
-    from skl2onnx.common.data_types import FloatTensorType
     from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 
+    from . import graph
+
     try:
-        model = to_onnx(
-            estimator,
-            initial_types=[(name, FloatTensorType([None, 1])) for name in signature.names],
-            options=options or None,
-        )
+        content = graph.from_estimator(estimator, signature.names, MATRIX, options or None)
     except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError) as error:
         raise ProjectError(
             f"{type(estimator).__name__} cannot become an ONNX graph: {str(error).strip().splitlines()[0]}",
             hint=OTHER_FORM,
         ) from error
-
-    # The converter wants an input for each named column; a service is faster with one matrix.
-    # A Split in front of the graph gives both.
-    graph = model.graph
-    names = [each.name for each in graph.input]  # the columns' names as the converter spells them
-    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    parts = {"num_outputs": len(names)} if opset >= FIRST_OPSET_THAT_COUNTS_PARTS else {}
-    split = helper.make_node("Split", [MATRIX], names, axis=1, **parts)
-    graph.node.insert(0, split)
-    del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, [None, len(names)]))
-
-    # The converter lists the operator sets in the order of a Python set, which differs from process to process.
-    operators = sorted(model.opset_import, key=lambda each: each.domain)
-    del model.opset_import[:]
-    model.opset_import.extend(operators)
-    return ModelFile(ONNX_MODEL, model.SerializeToString(deterministic=True))
+    return ModelFile(ONNX_MODEL, content)
 
 
 def as_python(estimator: Any) -> ModelFile:
