@@ -62,7 +62,9 @@ def main() -> None:
     folder: Path = options.folder.absolute()
     steps = STEPS + (LOOP if options.loop else []) + END
     if folder.exists():
-        console.print(f"[red]{folder} exists and is left as it is.[/] Name another folder: uv run demo FOLDER")
+        console.print(
+            f"[red]{folder} exists and is left as it is.[/] Name another folder: uv run demo FOLDER", soft_wrap=True
+        )
         sys.exit(1)
     if shutil.which("git") is None:
         console.print("[red]git is not installed.[/] The demo wants it: a model is traced to its commit.")
