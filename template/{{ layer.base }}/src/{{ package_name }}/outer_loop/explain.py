@@ -72,7 +72,10 @@ def _find(frame: pd.DataFrame, row: int, entity: str | None, source: str) -> pd.
         raise ProjectError(
             f"{source} has no row whose {problem.ENTITY} is {entity!r}.", hint="Choose a row by its number: --row."
         )
-    return (found.sort_values(problem.EVENT_TIME) if problem.EVENT_TIME in found else found).tail(1)
+    time = problem.EVENT_TIME
+    if time is not None and time in found:
+        found = found.sort_values(time)
+    return found.tail(1)
 
 
 def _contributions(predictor: Predictor, matrix: Matrix, place: int) -> list[float]:
