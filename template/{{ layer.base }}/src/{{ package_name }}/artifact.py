@@ -77,6 +77,11 @@ class Signature(BaseModel):
         return [feature.name for feature in self.features]
 
     @property
+    def outputs(self) -> list[str]:
+        """The names of the scores' columns: the classes, or the target of a regression."""
+        return [str(name) for name in self.classes] or [self.target]
+
+    @property
     def categorical(self) -> list[str]:
         """The input columns that are categories."""
         return [feature.name for feature in self.features if feature.kind == "category"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NAME = __name__.partition(".")[0]  # of the experiment and of the registered model
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+COMPARED_WITH = "compared_with"  # tag of a version: the champion in its verdict, by number
+NONE = "none"  # in tags that name a champion: there was none
 LOCAL_DATABASE = Path("mlflow.db")
 LOCAL_ARTIFACTS = Path("mlruns")
 # Two tries tell that a server is gone (MLflow's own default takes minutes); nothing is sent to anybody else.

@@ -21,8 +21,7 @@ def describe(matrix: Matrix, scores: Scores, signature: Signature) -> dict[str, 
         signature: names the columns.
     """
     features = {feature.name: _feature(matrix[:, place], feature) for place, feature in enumerate(signature.features)}
-    names = [str(name) for name in signature.classes] or [signature.target]
-    outputs = {name: _numbers(scores[:, place]) for place, name in enumerate(names)}
+    outputs = {name: _numbers(scores[:, place]) for place, name in enumerate(signature.outputs)}
     return {"rows": len(matrix), "features": features, "scores": outputs}
 
 

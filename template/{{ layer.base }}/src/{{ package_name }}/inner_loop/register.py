@@ -8,8 +8,6 @@ from .. import ProjectError, artifact, registry
 from ..storage import MODEL, REGISTRATION, VERDICT, read_json, write_json
 from .evaluate import GREEN, failed_rules
 
-COMPARED_WITH = "compared_with"  # tag of a version: the champion in the verdict, by its number
-
 
 def register() -> dict[str, Any]:
     """Register the judged model, once, and make it the challenger unless it is champion already.
@@ -45,7 +43,7 @@ def register() -> dict[str, Any]:
         version = registry.create_version(verdict["run_id"], _tags(verdict))
     elif not crowned:
         # Registered before, and judged again: `promote` asks whom it was compared with.
-        registry.set_tag(version, COMPARED_WITH, verdict["champion"] or "none")
+        registry.set_tag(version, registry.COMPARED_WITH, verdict["champion"] or registry.NONE)
     alias = registry.CHAMPION if crowned else registry.CHALLENGER
     registry.set_alias(alias, version)
     result = {
@@ -64,6 +62,6 @@ def _tags(verdict: dict[str, Any]) -> dict[str, str]:
     return {
         "verdict": verdict["verdict"],
         "model_identity": verdict["model"],
-        COMPARED_WITH: verdict["champion"] or "none",
+        registry.COMPARED_WITH: verdict["champion"] or registry.NONE,
         **{name: lineage[name] for name in ("code_version", "train_version", "holdout_version")},
     }

@@ -37,7 +37,7 @@ def explain(source: str, *, row: int = 0, entity: str | None = None, model: str 
     record = contract.check(raw, contract.without_target(problem.CONTRACT, problem), source)
     matrix = encode(record, predictor.signature.features)
     scores = predictor.score_matrix(matrix)
-    names = [str(name) for name in predictor.signature.classes] or [predictor.signature.target]
+    names = predictor.signature.outputs
     place = 1 if len(names) == 2 else int(scores[0].argmax())  # of two classes the second is the event
     contributions = _contributions(predictor, matrix, place)
     features = [

@@ -12,7 +12,6 @@ from ..registry import Version
 # back from champion to champion. It is written once: a rollback goes further back, never in a circle.
 FOLLOWED = "followed_champion"
 ROLLED_BACK = "rolled_back_at"
-NONE = "none"
 
 
 def promote(number: str | None = None) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def check_comparison(version: Version, champion: Version | None) -> None:
     Raises:
         ProjectError: it was judged against another one.
     """
-    compared, current = version.tags.get("compared_with"), champion.number if champion else NONE
+    compared, current = version.tags.get(registry.COMPARED_WITH), champion.number if champion else registry.NONE
     if compared != current:
         raise ProjectError(
             f"Version {version.number} was compared with champion {compared}, but the champion is now {current}.",
@@ -59,7 +58,7 @@ def crown(version: Version, champion: Version | None) -> None:
     """Move the champion alias forward to `version`, and note which champion it followed."""
     # An earlier champion keeps its own note, or the notes would lead in a circle.
     if champion is None or version.number not in line_of(champion):
-        registry.set_tag(version, FOLLOWED, champion.number if champion else NONE)
+        registry.set_tag(version, FOLLOWED, champion.number if champion else registry.NONE)
     registry.set_alias(registry.CHAMPION, version)
     challenger = registry.find(registry.CHALLENGER)
     if challenger and challenger.number == version.number:
@@ -69,8 +68,8 @@ def crown(version: Version, champion: Version | None) -> None:
 
 def previous(version: Version) -> Version | None:
     """Return the champion that this version followed, or None."""
-    number = version.tags.get(FOLLOWED, NONE)
-    return None if number == NONE else registry.get(number)
+    number = version.tags.get(FOLLOWED, registry.NONE)
+    return None if number == registry.NONE else registry.get(number)
 
 
 def line_of(version: Version) -> list[str]:
@@ -100,11 +99,16 @@ def rollback() -> dict[str, Any]:
     """
     champion, target = way_back()
     step_back(target, champion)
-    earlier = previous(target)
+    return gone_back(target, champion)
+
+
+def gone_back(version: Version, left: Version) -> dict[str, Any]:
+    """Return what a rollback from `left` to `version` tells."""
+    earlier = previous(version)
     return {
         "canary": None,
-        "champion": target.number,
-        "before": champion.number,
+        "champion": version.number,
+        "before": left.number,
         "earlier": earlier.number if earlier else None,
     }
 

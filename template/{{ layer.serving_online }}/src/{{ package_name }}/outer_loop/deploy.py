@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import ProjectError, platform, registry
 from . import trial
 from .canary import Say, watch
-from .promote import FOLLOWED, check_comparison, crown, line_of, previous, step_back, way_back
+from .promote import FOLLOWED, check_comparison, crown, gone_back, line_of, step_back, way_back
 from .release import Deployment, Release, UnfitError
 from .trial import Candidate, Load, candidate_of
 
@@ -284,13 +284,7 @@ def rollback() -> dict[str, Any]:
             platform.deploy(last, Deployment(Release.of(target)))
         if was_champion:
             step_back(target, left)
-        earlier = previous(target)
-        return {
-            "canary": None,
-            "champion": target.number,
-            "before": left.number,
-            "earlier": earlier.number if earlier else None,
-        }
+        return gone_back(target, left)
 
 
 def _way_back(running: Deployment | None) -> tuple[Version, Version, bool]:

@@ -175,7 +175,7 @@ def _rows(table: pa.Table, predictor: Predictor) -> tuple[Matrix, Scores]:
     import pyarrow as pa
 
     signature = predictor.signature
-    outputs = drift.outputs(signature)
+    outputs = signature.outputs
     if not table.num_rows:  # of a file about other models, which may have other columns
         return np.empty((0, len(signature.features)), np.float32), np.empty((0, len(outputs)))
     try:

@@ -131,11 +131,6 @@ def compare(
     return judge(count(matrix, scores, signature, reference), signature, reference, params)
 
 
-def outputs(signature: Signature) -> list[str]:
-    """Return the names of the score's columns: the classes, or the target of a regression."""
-    return [str(name) for name in signature.classes] or [signature.target]
-
-
 def count(matrix: Matrix, scores: Scores, signature: Signature, reference: Reference) -> Tally:
     """Count rows into the reference's bins; arguments and errors as in `compare`."""
     features = {}
@@ -150,7 +145,7 @@ def count(matrix: Matrix, scores: Scores, signature: Signature, reference: Refer
         features,
         {
             name: _count_numbers(scores[:, place], _about(reference, "scores", name))
-            for place, name in enumerate(outputs(signature))
+            for place, name in enumerate(signature.outputs)
         },
         int((~np.isfinite(scores)).any(axis=1).sum()),
     )
@@ -213,7 +208,7 @@ def judge(tally: Tally, signature: Signature, reference: Reference, params: Moni
             features.append(
                 _column(feature.name, "category", bins, before, tally.features[feature.name], params, level)
             )
-    names = outputs(signature)
+    names = signature.outputs
     level = params.significance / len(names)
     scores = [_number(name, _about(reference, "scores", name), tally.scores[name], params, level) for name in names]
     return Report(tally.rows, _sorted(features), tuple(scores), tally.not_finite / tally.rows)

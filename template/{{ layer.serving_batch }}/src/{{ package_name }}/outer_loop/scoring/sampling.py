@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ...artifact import FIRST_CATEGORY, Matrix, Scores, Signature
 from ..monitoring.captures import FEATURE, SCORE
-from ..monitoring.drift import outputs
 
 LIMIT: Final = 100_000
 MARGIN: Final = 1.05  # of the rows drawn over those wanted: chance may give a few less
@@ -58,7 +57,7 @@ class Sample:
             names = entities.take(pa.array(kept)).cast(pa.string())
         columns: dict[str, Any] = {DRAW: draw[kept], ENTITY: names}
         columns |= {FEATURE + name: matrix[kept, place] for place, name in enumerate(self.signature.names)}
-        columns |= {SCORE + name: scores[kept, place] for place, name in enumerate(outputs(self.signature))}
+        columns |= {SCORE + name: scores[kept, place] for place, name in enumerate(self.signature.outputs)}
         self._parts.append(pa.table(columns))
         if sum(part.num_rows for part in self._parts) > 2 * LIMIT:
             whole = lowest(pa.concat_tables(self._parts))
@@ -88,7 +87,7 @@ def merged(samples: list[tuple[pa.Table, float]]) -> pa.Table:
 def arrays(sample: pa.Table, signature: Signature) -> tuple[Matrix, Scores]:
     """Return the encoded rows and their scores, shapes [rows, features] and [rows, outputs]."""
     matrix = [sample[FEATURE + name].to_numpy() for name in signature.names]
-    scores = [sample[SCORE + name].to_numpy() for name in outputs(signature)]
+    scores = [sample[SCORE + name].to_numpy() for name in signature.outputs]
     return np.column_stack(matrix), np.column_stack(scores)
 
 
@@ -108,4 +107,4 @@ def as_capture(sample: pa.Table, signature: Signature, *, version: str, identity
             names = pa.array([*[None] * FIRST_CATEGORY, *map(str, feature.categories)], pa.string())
             column = names.take(column.cast(pa.int32()))
         columns[FEATURE + feature.name] = column
-    return pa.table(columns | {SCORE + name: sample[SCORE + name] for name in outputs(signature)})
+    return pa.table(columns | {SCORE + name: sample[SCORE + name] for name in signature.outputs})

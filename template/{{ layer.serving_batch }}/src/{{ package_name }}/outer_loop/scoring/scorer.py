@@ -16,7 +16,6 @@ from pyarrow import parquet as pq
 
 from ... import task
 from ...artifact import Matrix, Predictor, Scores
-from ..monitoring.drift import outputs
 from . import partitions
 from .checking import RULES_VERSION, Broken, Checked, check
 from .partitions import Partition
@@ -187,7 +186,7 @@ def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, pr
     checked = check(batch, signature)
     good = ~checked.bad
     matrix = checked.matrix if good.all() else checked.matrix[good]
-    scores = predictor.score_matrix(matrix) if len(matrix) else np.empty((0, len(outputs(signature))))
+    scores = predictor.score_matrix(matrix) if len(matrix) else np.empty((0, len(signature.outputs)))
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         # The model's fault, not the row's: but such an answer must not be used either.

@@ -39,6 +39,7 @@ from arro3.io import write_parquet
 from numpy.typing import NDArray
 
 from ...artifact import FIRST_CATEGORY, Feature, Matrix, Scores
+from ..monitoring.captures import FEATURE, QUALITY, SCORE
 from .log import log
 from .metrics import Metrics
 from .models import Model
@@ -111,9 +112,9 @@ class Rows:
             "entity": Array(self.entities, DataType.utf8()),
         }
         for place, feature in enumerate(self.model.schema.features.values()):
-            columns[f"feature.{feature.name}"] = _feature(self.matrix[: self.number, place], feature)
+            columns[FEATURE + feature.name] = _feature(self.matrix[: self.number, place], feature)
         for place, name in enumerate(self.model.outputs):
-            columns[f"score.{name}"] = Array.from_numpy(np.ascontiguousarray(self.scores[: self.number, place]))
+            columns[SCORE + name] = Array.from_numpy(np.ascontiguousarray(self.scores[: self.number, place]))
         return Table.from_arrays(list(columns.values()), names=list(columns))
 
 
@@ -276,7 +277,7 @@ class Capture:
                 rows.table(),
                 content,
                 compression=COMPRESSION,
-                key_value_metadata={"quality": json.dumps({"refused": refused, "dropped": dropped})},
+                key_value_metadata={QUALITY.decode(): json.dumps({"refused": refused, "dropped": dropped})},
             )
             self.folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content.getbuffer())

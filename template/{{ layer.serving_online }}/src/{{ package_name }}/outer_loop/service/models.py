@@ -51,7 +51,7 @@ class Model:
     @cached_property
     def outputs(self) -> list[str]:
         """The names of the scores: each class, or the target."""
-        return _outputs(self.predictor)
+        return self.predictor.signature.outputs
 
     @cached_property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -70,10 +70,6 @@ class Model:
             ModelError: the model raised, or a score is not a finite number.
         """
         return _scores(self.predictor, matrix)
-
-
-def _outputs(predictor: Predictor) -> list[str]:
-    return [str(name) for name in predictor.signature.classes] or [predictor.signature.target]
 
 
 def _scores(predictor: Predictor, matrix: Matrix) -> Scores:
@@ -244,7 +240,7 @@ def load(folder: Path, version: str | None, registered_at: str | None, maximum_r
             f"The model in {folder} does not work: asked about a typical row, {error}.",
             hint="Deploy another version; 'explain' and 'predict' show what this one does.",
         ) from error
-    outputs = _outputs(predictor)
+    outputs = predictor.signature.outputs
     if scores.shape != (1, len(outputs)):
         raise ProjectError(
             f"The model in {folder} answers with {scores.shape[-1]} numbers a row, and its signature names "

@@ -19,12 +19,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ... import ProjectError, params
+from ..monitoring.captures import CAPTURES
 from .app import JSON, Service
 from .capture import Capture
 from .log import Lines, log
 from .models import Models, locate
 
-CAPTURES: Final = Path("data/captures")
 DEFAULT_PORT: Final = 8000
 PORT_VARIABLES: Final = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT")  # of Vertex AI and SageMaker
 WATCH_SECONDS: Final = 0.5
