@@ -32,5 +32,6 @@ def render(destination: Path, answers: Mapping[str, Any], template: Path = TEMPL
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment for commands in a rendered project: without this project's own virtual environment."""
-    return {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    """Return the environment for commands in a rendered project: this project's own, and its CI's, are left out."""
+    left_out = ("VIRTUAL_ENV", "PYTHONPATH", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD")
+    return {name: value for name, value in os.environ.items() if name not in left_out}

@@ -22,7 +22,7 @@ CHOICES: dict[str, list[Any]] = {
     "primary_metric": [metric for metrics in METRICS.values() for metric in metrics],
     "serving_mode": ["online", "batch", "online_and_batch"],
     "license": ["proprietary", "mit", "apache_2_0", "bsd_3_clause"],
-    "ci_provider": ["github"],
+    "ci_provider": ["github", "gitlab", "azure_devops"],
     "infrastructure": ["local"],
 }
 
@@ -36,6 +36,17 @@ HOSTILE = {
     "environments": "x, dev-1, " + "p" * 20,
     "repository": "Some-Org/a.b_c-" + "d" * 80,
 }
+
+HOSTILE_REPOSITORIES = {
+    "github": HOSTILE["repository"],
+    "gitlab": "Some_Group/sub.group-1/a.b_c-" + "d" * 50,
+    "azure_devops": "Some-Org/A.b_c-1/a.b_c-" + "d" * 50,
+}
+
+
+def hostile(provider: str, **answers: Any) -> dict[str, Any]:
+    """Return the hostile answers for a provider of CI."""
+    return {**HOSTILE, "ci_provider": provider, "repository": HOSTILE_REPOSITORIES[provider], **answers}
 
 
 def exists(answers: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from commands.rendering import TEMPLATE, render
 
 from .answer_space import RefusedError, all_answers, distinct_renders, questions
-from .answers import HOSTILE
+from .answers import HOSTILE, HOSTILE_REPOSITORIES, hostile
 from .test_every_file import clean, parse
 
 FREE_TEXT = [
@@ -140,10 +140,12 @@ def test_the_hostile_answers_of_the_execution_tests_are_accepted(name: str) -> N
     assert all_answers({name: HOSTILE[name]})[name] == HOSTILE[name]
 
 
-def test_the_hostile_project_parses_as_copier_renders_it(tmp_path: Path) -> None:
-    render(tmp_path, HOSTILE)
+@pytest.mark.parametrize("provider", HOSTILE_REPOSITORIES)
+def test_the_hostile_project_parses_as_copier_renders_it(tmp_path: Path, provider: str) -> None:
+    answers = hostile(provider)
+    render(tmp_path, answers)
     recorded = yaml.safe_load((tmp_path / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert {name: recorded[name] for name in HOSTILE} == HOSTILE
+    assert {name: recorded[name] for name in answers} == answers
     for path in tmp_path.rglob("*"):
         if path.is_file():
             parse(path.relative_to(tmp_path).as_posix(), path.read_text(encoding="utf-8"))
@@ -160,6 +162,8 @@ def test_the_hostile_project_parses_as_copier_renders_it(tmp_path: Path) -> None
         ("owner=a team", "owner is a handle"),
         ("contact=nobody", "e-mail address"),
         ("repository=no-slash", "owner/name"),
+        ("repository=owner/name.git", "without .git"),
+        ("ci_provider=jenkins", "jenkins"),
         ("minimum_metric=7", "below 1"),
         ("minimum_metric=much", "much"),
         ("problem_type=clustering", "clustering"),

@@ -14,10 +14,14 @@ from pytest_copie.plugin import Copie
 from commands.expected_files import rendered_files
 from commands.rendering import TEMPLATE, render
 
-from .answers import EXPECTED_FILES, HOSTILE, covering_answers, single_answers
+from .answers import EXPECTED_FILES, HOSTILE, HOSTILE_REPOSITORIES, covering_answers, hostile, single_answers
 from .conftest import Render, commit, need
 
-PROJECTS: list[dict[str, Any]] = [*covering_answers(), HOSTILE, {**HOSTILE, "problem_type": "regression"}]
+PROJECTS: list[dict[str, Any]] = [
+    *covering_answers(),
+    *[hostile(provider, serving_mode="online_and_batch") for provider in HOSTILE_REPOSITORIES],
+    hostile("github", problem_type="regression"),
+]
 SINGLES = single_answers()
 
 
@@ -79,6 +83,8 @@ def test_workflows_are_in_order(answers: dict[str, Any], rendered: Render) -> No
 def test_every_action_is_pinned(rendered: Render) -> None:
     for workflow in [*rendered({}).glob(".github/workflows/*"), *TEMPLATE.glob(".github/workflows/*")]:
         for uses in re.findall(r"uses: (.+)", workflow.read_text(encoding="utf-8")):
+            if uses.startswith("$/"):
+                continue  # of this repository, at this commit
             assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", uses), f"{workflow.name}: {uses}"
 
 

@@ -1,11 +1,12 @@
 """MLflow: runs are tracked, models are registered, aliases say which one is champion.
 
-Without a server all of it lies in two places beside params.yaml: mlflow.db and mlruns/. Set
-MLFLOW_TRACKING_URI to use a server instead.
+Without a server all of it lies in two places beside params.yaml (or in PROJECT_STATE): mlflow.db and
+mlruns/. Set MLFLOW_TRACKING_URI to use a server instead.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import ProjectError
+from .storage import STATE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,8 +30,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 COMPARED_WITH = "compared_with"  # tag of a version: the champion in its verdict, by number
 NONE = "none"  # in tags that name a champion: there was none
-LOCAL_DATABASE = Path("mlflow.db")
-LOCAL_ARTIFACTS = Path("mlruns")
+LOCAL_DATABASE = STATE / "mlflow.db"
+LOCAL_ARTIFACTS = STATE / "mlruns"
 # Two tries tell that a server is gone (MLflow's own default takes minutes); nothing is sent to anybody else.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -56,12 +58,34 @@ class Version:
 
 def tracking_uri() -> str:
     """Return where runs and models are kept."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{LOCAL_DATABASE.absolute().as_posix()}"
+    return _server() or _local()
 
 
-def _is_empty() -> bool:
+def _local() -> str:
+    return f"sqlite:///{LOCAL_DATABASE.absolute().as_posix()}"
+
+
+def _server() -> str:
+    """Return the server's address, empty when there is none: so a flow passes a variable that nobody has set."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return "" if uri == _local() else uri  # MLflow itself sets the variable to what it uses
+
+
+def lasts() -> bool:
+    """Say whether the registry is still there when a flow's job has ended."""
+    return bool(_server()) or Path() != STATE
+
+
+def place() -> str:
+    """Return what tells this registry from another one: the same models may be registered in several."""
+    if not lasts():
+        return "beside params.yaml"
+    return hashlib.sha256(tracking_uri().rpartition("@")[2].encode()).hexdigest()[:12]
+
+
+def is_empty() -> bool:
     """Say at once, without loading MLflow, that the local registry has not been made yet."""
-    return "MLFLOW_TRACKING_URI" not in os.environ and not LOCAL_DATABASE.exists()
+    return not _server() and not LOCAL_DATABASE.exists()
 
 
 @contextmanager
@@ -97,7 +121,7 @@ def make_ahead() -> None:
     them pass while the data is checked and the model is fitted.
     """
     global _making  # noqa: PLW0603 - one registry, made once
-    if _is_empty():
+    if is_empty():
         command = [sys.executable, "-c", f"from {__name__} import _client, tracking_uri; _client(tracking_uri())"]
         _making = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -108,6 +132,8 @@ def _client(uri: str) -> MlflowClient:
 
     if _making:
         _making.wait()
+    if uri.startswith("sqlite:"):
+        LOCAL_DATABASE.parent.mkdir(parents=True, exist_ok=True)
     import mlflow
 
     # Making the local database would print each of its hundred migrations.
@@ -151,19 +177,24 @@ def _experiment(client: MlflowClient) -> str:
     existing = client.get_experiment_by_name(NAME)
     if existing:
         return str(existing.experiment_id)
-    local = None if "MLFLOW_TRACKING_URI" in os.environ else LOCAL_ARTIFACTS.absolute().as_uri()
+    local = None if _server() else LOCAL_ARTIFACTS.absolute().as_uri()
     return str(client.create_experiment(NAME, artifact_location=local))
 
 
 def find(alias: str) -> Version | None:
     """Return the version that has the alias, or None."""
-    if _is_empty():
+    if is_empty():
         return None
     with _connection() as client:
         # Not get_model_version_by_alias: whether a missing one is an error or None depends on the store.
         models = client.search_registered_models(filter_string=f"name = '{NAME}'")
         number = models[0].aliases.get(alias) if models else None
         return _version(client.get_model_version(NAME, str(number))) if number else None
+
+
+def anything() -> bool:
+    """Say whether a model is champion or challenger."""
+    return find(CHAMPION) is not None or find(CHALLENGER) is not None
 
 
 def in_use() -> Version:
@@ -184,7 +215,7 @@ def get(number: str) -> Version:
     Raises:
         ProjectError: there is no such version.
     """
-    if _is_empty():
+    if is_empty():
         raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
     with _connection() as client:
         return _version(client.get_model_version(NAME, number))
@@ -206,7 +237,7 @@ def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
 
 def find_version(tag: str, value: str) -> Version | None:
     """Return the newest version whose tag has this value, or None."""
-    if _is_empty():
+    if is_empty():
         return None
     with _connection() as client:
         found = client.search_model_versions(f"name = '{NAME}'", max_results=1000)
@@ -242,7 +273,7 @@ def downloaded(uri: str) -> Iterator[Path]:
     Raises:
         ProjectError: there is no such version, or the server cannot be reached.
     """
-    if _is_empty():
+    if is_empty():
         raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
     with tempfile.TemporaryDirectory(prefix=f"{NAME}-") as folder:
         with _connection():

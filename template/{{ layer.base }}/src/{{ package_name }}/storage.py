@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+# What outlives a checkout: the local registry, deployments, captures, the monitor's history. It lies beside
+# params.yaml, unless PROJECT_STATE names a folder: a job of a flow starts in a fresh checkout each time.
+STATE = Path(os.environ.get("PROJECT_STATE") or "").expanduser()
+
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/prepared/train.parquet")
 HOLDOUT = Path("data/prepared/holdout.parquet")
@@ -27,6 +32,7 @@ VERDICT = REPORTS / "verdict.json"
 MODEL_CARD = REPORTS / "model_card.md"
 PLOTS = REPORTS / "plots"
 REGISTRATION = REPORTS / "registration.json"
+FAILURE = REPORTS / "failure.json"
 
 WEB_SCHEMES = ("http://", "https://")
 TIMEOUT_SECONDS = 30

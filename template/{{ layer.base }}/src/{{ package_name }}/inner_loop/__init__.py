@@ -9,9 +9,15 @@ Python and loading the libraries takes longer than a small model takes to train.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from .. import ProjectError, registry
+from ..storage import FAILURE, REGISTRATION, read_json, write_json
+
+REGISTER = "register"
+# What has to be done again for another registry, though no file has changed.
+OF_A_REGISTRY = ("evaluate", REGISTER)
 
 
 def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable[[str], None]) -> int:
@@ -25,13 +31,14 @@ def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable
     Raises:
         ProjectError: DVC cannot read or record a stage; and whatever a stage raises.
     """
-    if not force and not _changed():
+    elsewhere = OF_A_REGISTRY if REGISTER in stages and _registered_elsewhere() else ()
+    if not force and not elsewhere and not _changed(*stages):
         return 0
     registry.make_ahead()
     done: list[str] = []
     try:
         for name, work in stages.items():
-            if not force and not _changed(name):
+            if not force and name not in elsewhere and not _changed(name):
                 tell(f"{name}: nothing has changed, skipped")
                 continue
             tell(f"{name}:")
@@ -44,10 +51,29 @@ def run(stages: Mapping[str, Callable[[], None]], *, force: bool, tell: Callable
     return len(done)
 
 
+@contextmanager
+def noted(step: str) -> Iterator[None]:
+    """Write down why a step failed, for the report on a change: a reviewer need not search the log."""
+    FAILURE.unlink(missing_ok=True)
+    try:
+        yield
+    except ProjectError as error:
+        write_json(FAILURE, {"step": step, "message": str(error), "hint": error.hint})
+        raise
+
+
+def _registered_elsewhere() -> bool:
+    """Say whether reports/, which is in git, tells of a registration in another registry than that in use here."""
+    if not REGISTRATION.exists():
+        return False
+    return registry.is_empty() or read_json(REGISTRATION, REGISTER).get("registry") != registry.place()
+
+
 def _run_stage(name: str, work: Callable[[], None]) -> None:
     os.environ["DVC_STAGE"] = name  # as DVC tells the processes that it starts
     try:
-        work()
+        with noted(name):
+            work()
     finally:
         del os.environ["DVC_STAGE"]
 

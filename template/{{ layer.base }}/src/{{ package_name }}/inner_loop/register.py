@@ -52,6 +52,7 @@ def register() -> dict[str, Any]:
         "alias": alias,
         "run_id": version.run_id,
         "identity": verdict["model"],
+        "registry": registry.place(),
     }
     write_json(REGISTRATION, result)
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,15 @@ import typer
 
 from .. import ProjectError
 from . import BRING_INTO_USE, INNER_LOOP, PROGRAM, Json, app, tell, verb, working
+
+
+class Stage(StrEnum):
+    """The steps of the inner loop, in their order."""
+
+    prepare = "prepare"
+    train = "train"
+    evaluate = "evaluate"
+    register = "register"
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -46,6 +56,24 @@ def simulate(
         [f"{rows:,} simulated rows are in {path}. Nobody in them exists."],
         verb("run"),
     )
+
+
+@app.command(rich_help_panel=INNER_LOOP)
+def fetch(as_json: Json = False) -> None:
+    """Bring the data of data.source to this machine: from DVC's remote, or simulated as long as it is called so."""
+    from .. import params
+    from ..inner_loop import noted
+    from ..inner_loop.fetch import HERE, SIMULATED
+    from ..inner_loop.fetch import fetch as step
+
+    source = params.load().data.source
+    with noted("fetch"), working("fetching the data"):
+        origin = step(source)
+    if origin == SIMULATED:
+        simulate(as_json=as_json)
+        return
+    lines = [f"{source}: {'it is here' if origin == HERE else origin}."]
+    tell({"source": source, "origin": origin}, as_json, lines, verb("run"))
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -134,15 +162,40 @@ def register(as_json: Json = False) -> None:
 @app.command(rich_help_panel=INNER_LOOP)
 def run(
     force: Annotated[bool, typer.Option("--force", help="Run every step, changed or not.")] = False,
+    until: Annotated[
+        Stage | None, typer.Option(help="The last step to run: evaluate judges and does not register.")
+    ] = None,
 ) -> None:
     """Run the whole inner loop, prepare to register: only what changed runs again."""
     from ..inner_loop import run as step
+    from ..storage import REGISTRATION, read_json
 
     require_data_and_git()
-    count = step(STAGES, force=force, tell=lambda line: typer.secho(line, bold=True))
+    names = list(STAGES)
+    wanted = names[: names.index(until) + 1] if until else names
+    stages = {name: STAGES[name] for name in wanted}
+    count = step(stages, force=force, tell=lambda line: typer.secho(line, bold=True))
     if not count:
         typer.echo("Nothing has changed since the last run; --force runs all the same.")
-    typer.secho(f"Next: look at reports/model_card.md, then {verb(BRING_INTO_USE)}", fg="cyan")
+    if wanted == names:
+        hand_over(read_json(REGISTRATION, "register")["version"])
+    next_step = f"then {verb(BRING_INTO_USE)}" if wanted == names else f"then {verb('run')}"
+    typer.secho(f"Next: look at reports/model_card.md, {next_step}", fg="cyan")
+
+
+def hand_over(version: str) -> None:
+    """Tell the later jobs of a flow which version was made, and people when it does not outlive the job."""
+    from .. import registry
+    from ..hosting import host
+
+    host.set_output("version", version)
+    if host.in_flow() and not registry.lasts():
+        typer.secho(
+            f"Version {version} is in a registry that ends with this job. Set MLFLOW_TRACKING_URI or PROJECT_STATE: "
+            "docs/flows.md.",
+            fg="yellow",
+            err=True,
+        )
 
 
 # The stages of dvc.yaml, in its order.

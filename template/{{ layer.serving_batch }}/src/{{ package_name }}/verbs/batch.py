@@ -25,9 +25,14 @@ class Engine(StrEnum):
 @app.command(rich_help_panel=OUTER_LOOP)
 def score(
     source: Annotated[
-        str, typer.Argument(help="A Parquet or CSV file, or a folder of Parquet files: a path or a URL.")
-    ],
-    target: Annotated[str, typer.Argument(help="The folder for the results: a path or a URL.")],
+        str | None,
+        typer.Argument(
+            help="A Parquet or CSV file, or a folder of Parquet files: a path or a URL. Default: score.source."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Argument(help="The folder for the results: a path or a URL. Default: score.target.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger.")
     ] = None,
@@ -48,6 +53,8 @@ def score(
     from ..outer_loop.scoring.run import score as step
 
     checked = params.load()
+    source = source or checked.score.source or checked.data.source
+    target = target or checked.score.target
     options = Options(force=force, keep_columns=keep_columns, engine=engine.value, workers=workers)
     summary = step(source, target, checked, model=model, options=options, watch=_progress)
     failed = summary["status"] == FAILED

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import ProjectError
 from . import OUTER_LOOP, Json, app, tell, verb, working
 from .talk import Talk
 
@@ -38,7 +39,10 @@ def serve(
 @app.command(rich_help_panel=OUTER_LOOP)
 def deploy(
     version: Annotated[
-        str | None, typer.Argument(help="A registered version. Default: the challenger, else the champion.")
+        str | None,
+        typer.Argument(
+            envvar="MODEL_VERSION", help="A registered version. Default: the challenger, else the champion."
+        ),
     ] = None,
     to: Annotated[
         str | None, typer.Option(help="This environment alone. Default: each in turn, the last one after approval.")
@@ -48,11 +52,18 @@ def deploy(
 ) -> None:
     """Bring a version into use: trials, approval, canary, all requests. One that does not pass exits with 2."""
     from .. import params, platform
+    from ..hosting import host
     from ..outer_loop.deploy import Deploying
     from ..outer_loop.release import UnfitError
 
     last = platform.ENVIRONMENTS[-1]
     checked = params.load()
+    if host.in_flow() and not platform.lasts():
+        raise ProjectError(
+            "What is deployed here would end with this job: the machine is lent by the code host.",
+            hint="Let a machine of yours run the flows, with a folder that stays: "
+            f"'{verb('bootstrap')} --runner NAME --state FOLDER'. docs/flows.md tells how.",
+        )
     with Talk(quiet=as_json) as talk:
 
         def approve(question: str) -> bool:
@@ -66,6 +77,7 @@ def deploy(
             talk.fail(error)
             raise typer.Exit(2) from error
     number = result["version"]
+    host.set_output("version", number)
     if not result["deployed"]:
         passed = f"Version {number} has passed {', '.join(result['trials'])}." if result["trials"] else ""
         waits = f"It is not in {last} yet: that needs a person's approval."

@@ -15,12 +15,13 @@ import numpy as np
 
 from ... import ProjectError
 from ...artifact import Feature, Matrix, Predictor, Scores, encode
+from ...storage import STATE
 from . import drift
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CAPTURES = Path("data/captures")
+CAPTURES = STATE / "data/captures"
 FEATURE, SCORE = "feature.", "score."
 QUALITY: Final = b"quality"  # the file's metadata: {"refused": n, "dropped": n} since the file before
 TRIAL: Final = "deploy-"  # request identifiers of a deployment's own requests begin so
@@ -76,9 +77,9 @@ def _is_hidden(path: Path) -> bool:
 
 
 def label(path: Path) -> str:
-    """Return the name by which a file is remembered: from here, so that the project can be moved."""
+    """Return the name by which a file is remembered: from the state's folder, so that this can be moved."""
     try:
-        return Path(os.path.relpath(path)).as_posix()
+        return Path(os.path.relpath(path, STATE)).as_posix()
     except ValueError:  # on another drive
         return path.resolve().as_posix()
 

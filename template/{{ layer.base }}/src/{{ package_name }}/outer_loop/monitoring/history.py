@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ... import ProjectError
 from ...params import MonitorParams
-from ...storage import REPORTS, write_json
+from ...storage import REPORTS, STATE, write_json
 
-FOLDER = REPORTS / "monitoring"
+FOLDER = STATE / REPORTS / "monitoring"
 HISTORY = FOLDER / "history.json"
 MOST_WINDOWS = 1000
 
@@ -96,7 +95,7 @@ def save(history: History) -> None:
 
 def with_window(history: History, window: PastWindow, files: list[str]) -> History:
     """Return the history with one window more; files that are gone from disk are forgotten."""
-    consumed = [name for name in history.consumed if Path(name).exists()]
+    consumed = [name for name in history.consumed if (STATE / name).exists()]
     return history.model_copy(
         update={"consumed": (*consumed, *files), "windows": (*history.windows, window)[-MOST_WINDOWS:]}
     )

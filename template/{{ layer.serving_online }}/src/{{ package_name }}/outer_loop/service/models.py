@@ -21,10 +21,11 @@ import numpy as np
 
 from ... import ProjectError, task
 from ...artifact import MANIFEST, Matrix, Predictor, Scores
+from ...storage import STATE
 from .schema import Schema
 
 DEPLOYMENT: Final = "deployment.json"
-DEPLOYMENTS: Final = Path("deployments")
+DEPLOYMENTS: Final = STATE / "deployments"
 MODELS: Final = "models"  # beside the environments: the artifact folders by identity
 SAGEMAKER_MODEL: Final = Path("/opt/ml/model")
 LONGEST_IN_LOOP: Final = 0.002  # seconds: a model that takes longer for one row would hold up everybody
