@@ -25,9 +25,6 @@ from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps,
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins
 from .harness import FLOWS, GIT, TOOLS, Hosted, hosted, node_tool, vulnerabilities
 
-# One process for all: what is installed and deployed once serves every test here.
-pytestmark = pytest.mark.xdist_group("azure_devops")
-
 ANSWERS = {
     "default": {},
     "batch": {"serving_mode": "batch"},

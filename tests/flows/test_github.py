@@ -23,9 +23,6 @@ from . import act
 from .github_api import OWNER_RIGHTS, GitHub, serving
 from .harness import FLOWS, GIT, Hosted, hosted, vulnerabilities
 
-# One process for all: what is installed and deployed once serves every test here.
-pytestmark = pytest.mark.xdist_group("github")
-
 ANSWERS = {
     "default": {},
     "batch": {"serving_mode": "batch"},

@@ -24,9 +24,6 @@ from .gitlab_api import EXPIRED, NARROW, TOKEN, GitLab, serving
 from .gitlab_local import MACHINE, Pipelines
 from .harness import FLOWS, GIT, Hosted, hosted, vulnerabilities
 
-# One process for all: what is installed and deployed once serves every test here.
-pytestmark = pytest.mark.xdist_group("gitlab")
-
 ANSWERS = {
     "default": {},
     "batch": {"serving_mode": "batch"},
@@ -41,7 +38,10 @@ CHANGE = {"iid": 1, "state": "opened", "source_branch": "change", "target_branch
 
 def make(folder: Path, **answers: Any) -> Hosted:
     """Return a project ready for its runner."""
-    return hosted(folder / "churn", "gitlab", **answers)
+    project = hosted(folder / "churn", "gitlab", **answers)
+    # A push that brings a change of the model: GitLab's rules look at what it changes.
+    project.set(gate__confidence=0.9)
+    return project
 
 
 def inputs_of(folder: Path) -> dict[str, Any]:

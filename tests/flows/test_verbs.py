@@ -13,8 +13,7 @@ import pytest
 from ..conftest import UV
 from .harness import Hosted, advisory, hosted, vulnerabilities
 
-# One process for all: what is installed and deployed once serves every test here.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("verbs")]
+pytestmark = pytest.mark.slow
 Verb = Callable[..., subprocess.CompletedProcess[str]]
 
 # In pieces, so that this file holds no secret itself.
