@@ -50,7 +50,8 @@ def python(project: Installed, code: str) -> None:
 
 def outputs(project: Installed) -> dict[str, bytes]:
     files = [path for name in OUTPUTS for path in [project.folder / name, *(project.folder / name).rglob("*")]]
-    return {str(path): path.read_bytes() for path in files if path.is_file()}
+    # But for the note of what went wrong, which the report on a change reads.
+    return {str(path): path.read_bytes() for path in files if path.is_file() and path.name != "failure.json"}
 
 
 @both
