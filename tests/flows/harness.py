@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,7 @@ import yaml
 from commands.rendering import TEMPLATE, clean_environment, render
 
 from ..conftest import DEMANDED, UV, commit, need
+from ..test_deployment import FAULTY, REGISTER
 
 TOOLS = TEMPLATE / ".tools"  # npm's: .ci/run installs them
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com")
@@ -143,12 +144,109 @@ class Hosted:
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
+    @contextmanager
+    def changed(self, **params: Any) -> Iterator[None]:
+        """Let a test commit what it likes, first of all changes of params.yaml; afterwards all is as before."""
+        before = self.git("rev-parse", "HEAD")
+        try:
+            if params:
+                self.set(**params)
+            yield
+        finally:
+            self.git("switch", "--quiet", "--discard-changes", "main")
+            self.git("reset", "--quiet", "--hard", before)
+            self.git("push", "--quiet", "--force", "origin", "main")
+            shutil.rmtree(self.state, ignore_errors=True)
+
+    def pushed_file(self, branch: str, path: str) -> str:
+        """Return a file of a branch of the remote."""
+        show = ["git", f"--git-dir={self.origin}", "show", f"{branch}:{path}"]
+        return subprocess.run(show, capture_output=True, text=True, check=True).stdout
+
     def status(self) -> Any:
         """Return what `status` tells of each environment; how well they are, the caller judges."""
         env = clean_environment() | self.installed | {"PROJECT_STATE": str(self.state)}
         command = [UV, "run", "--quiet", self.package, "status", "--json"]
         done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
         return json.loads(done.stdout)
+
+
+class Deployed:
+    """A project whose flow `train` has made version 1 and deployed it; its services are stopped at the end."""
+
+    def __init__(self, project: Hosted, train: Callable[[Hosted], tuple[Any, Path]]) -> None:
+        """Bring a model that can be made to fail, and run the flow.
+
+        Args:
+            project: a fresh one.
+            train: runs the flow `train`, and returns the run and the model that it kept.
+        """
+        self.project = project
+        (project.folder / f"src/{project.package}/problem/faulty.py").write_text(FAULTY, encoding="utf-8")
+        project.commit("A model that can be made to fail")
+        self.trained, model = train(project)
+        self.verbs = project.verbs()
+        self._made = 0
+        # What `train` kept is the model from which the tests make others.
+        shutil.copytree(model, project.folder / "artifacts/model")
+
+    def python(self, code: str, *words: str) -> str:
+        """Run Python code in the project, on the state that the flows share, and return what it prints."""
+        env = self.project.environment(PROJECT_STATE=str(self.project.state))
+        command = [UV, "run", "--quiet", "python", "-c", code, *words]
+        done = subprocess.run(command, cwd=self.project.folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def register(self, fault: str, *, passed: bool) -> str:
+        """Register a challenger, as if it had passed staging, or not, and return its version."""
+        self._made += 1
+        code = REGISTER.format(package=self.project.package)
+        return self.python(code, fault, "passed" if passed else "", str(self._made)).split()[-1]
+
+    def runs(self) -> dict[str, str]:
+        """Return the version that the service of each environment says it runs."""
+        return {name: each["found"]["stable"] for name, each in self.project.status().items()}
+
+    def champion(self) -> str:
+        """Return the champion's version."""
+        code = f"from {self.project.package} import registry; print(registry.find(registry.CHAMPION).number)"
+        return self.python(code).strip()
+
+
+class Releases:
+    """A copy of the template with two releases, from whose first a project comes: the second changes one file."""
+
+    before, after = "1.0.0", "1.1.0"
+    file, added = "registry.py", "\n# newer\n"
+
+    def __init__(self, folder: Path) -> None:
+        """Make the copy."""
+        self._folder = folder
+        left_out = shutil.ignore_patterns(".git", ".venv", ".tools", ".*_cache", ".hypothesis", "__pycache__")
+        shutil.copytree(TEMPLATE, folder, ignore=left_out)
+        subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=folder, check=True)
+        self._release(self.before)
+        newer = folder / "template/{{ layer.base }}/src/{{ package_name }}" / self.file
+        newer.write_text(newer.read_text(encoding="utf-8") + self.added, encoding="utf-8")
+        self._release(self.after)
+
+    def _release(self, version: str) -> None:
+        for words in (["add", "--all"], ["commit", "--quiet", "--message", version], ["tag", f"v{version}"]):
+            subprocess.run([*GIT, *words], cwd=self._folder, check=True)
+
+    def are_the_source_of(self, project: Hosted) -> None:
+        """Let the project come from the first release, and commit."""
+        answers = project.folder / ".copier-answers.yml"
+        content = yaml.safe_load(answers.read_text(encoding="utf-8"))
+        content |= {"_src_path": str(self._folder), "_commit": f"v{self.before}"}
+        answers.write_text(yaml.safe_dump(content), encoding="utf-8")
+        project.commit("Come from a template with releases")
+
+    def have_reached(self, project: Hosted) -> bool:
+        """Tell whether the remote's branch for the second release brings what it changed."""
+        path = f"src/{project.package}/{self.file}"
+        return project.pushed_file(f"template/{self.after}", path).endswith(self.added)
 
 
 def hosted(folder: Path, provider: str, **answers: Any) -> Hosted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,15 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.rendering import TEMPLATE
-
 from ..answers import HOSTILE
 from ..conftest import UV, Render, commit
-from ..test_deployment import FAULTY, REGISTER
 from ..test_monitoring import TRAFFIC
 from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps, serving
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins
-from .harness import FLOWS, GIT, TOOLS, Hosted, hosted, node_tool, vulnerabilities
+from .harness import FLOWS, TOOLS, Deployed, Hosted, Releases, hosted, node_tool, vulnerabilities
 
 ANSWERS = {
     "default": {},
@@ -131,65 +127,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Hosted:
     return make(tmp_path_factory.mktemp("azure"))
 
 
-@contextmanager
-def changed(project: Hosted, **params: Any) -> Iterator[None]:
-    """Let a test commit what it likes, first of all changes of params.yaml; afterwards all is as before."""
-    before = project.git("rev-parse", "HEAD")
-    try:
-        if params:
-            project.set(**params)
-        yield
-    finally:
-        project.git("switch", "--quiet", "--discard-changes", "main")
-        project.git("reset", "--quiet", "--hard", before)
-        project.git("push", "--quiet", "--force", "origin", "main")
-        shutil.rmtree(project.state, ignore_errors=True)
-
-
 @pytest.fixture
 def azure(project: Hosted) -> Iterator[Azure]:
     with around(project) as known:
         yield known
 
 
-class Deployed:
-    """A project on a machine of one's own, whose flow `train` has made version 1 and deployed it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.project = make(folder, pool="mine")
-        (self.project.folder / "src/churn/problem/faulty.py").write_text(FAULTY, encoding="utf-8")
-        self.project.commit("A model that can be made to fail")
-        with around(self.project) as azure:
-            self.trained = azure.run("train", PUSH)
-        self.verbs = self.project.verbs()
-        self._made = 0
-        # What `train` kept is the model from which the tests make others.
-        shutil.copytree(self.trained.records.artifacts / "model-1", self.project.folder / "artifacts/model")
-
-    def python(self, code: str, *words: str) -> str:
-        env = self.project.environment(PROJECT_STATE=str(self.project.state))
-        command = [UV, "run", "--quiet", "python", "-c", code, *words]
-        done = subprocess.run(command, cwd=self.project.folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def register(self, fault: str, *, passed: bool) -> str:
-        """Register a challenger, as if it had passed staging, or not."""
-        self._made += 1
-        code = REGISTER.format(package="churn")
-        return self.python(code, fault, "passed" if passed else "", str(self._made)).split()[-1]
-
-    def runs(self) -> dict[str, str]:
-        """Return the version that the service of each environment says it runs."""
-        return {name: each["found"]["stable"] for name, each in self.project.status().items()}
-
-    def champion(self) -> str:
-        return self.python("from churn import registry; print(registry.find(registry.CHAMPION).number)").strip()
+def train(project: Hosted) -> tuple[Run, Path]:
+    with around(project) as azure:
+        run = azure.run("train", PUSH)
+    return run, run.records.artifacts / "model-1"
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    made = Deployed(tmp_path_factory.mktemp("deployed"))
+    made = Deployed(make(tmp_path_factory.mktemp("deployed"), pool="mine"), train)
     yield made
     made.project.verb("stop")
 
@@ -359,7 +311,7 @@ def test_each_flow_begins_when_it_should(rendered: Render) -> None:
 
 @pytest.mark.slow
 def test_check_runs_and_reports_once(project: Hosted, azure: Azure) -> None:
-    with changed(project), vulnerabilities() as advisories:
+    with project.changed(), vulnerabilities() as advisories:
         change = azure.pull_request()
         first = azure.run("check", change, OSV_URL=advisories)
         assert first.result == "succeeded", first.log()
@@ -381,7 +333,7 @@ def test_check_runs_and_reports_once(project: Hosted, azure: Azure) -> None:
 
 @pytest.mark.slow
 def test_a_failing_test_fails_check(project: Hosted, azure: Azure) -> None:
-    with changed(project), vulnerabilities() as advisories:
+    with project.changed(), vulnerabilities() as advisories:
         (project.folder / "tests/test_red.py").write_text("def test_red() -> None:\n    assert 1 + 1 == 3\n")
         project.commit("Break a test")
         run = azure.run("check", PUSH, only="check", OSV_URL=advisories)
@@ -393,7 +345,7 @@ def test_a_failing_test_fails_check(project: Hosted, azure: Azure) -> None:
 
 @pytest.mark.slow
 def test_a_fork_gets_no_secrets(project: Hosted, azure: Azure) -> None:
-    with changed(project):
+    with project.changed():
         run = azure.run("check", azure.pull_request(fork=True), only="judge")
     assert run.result == "succeeded", run.log()
     assert "from a fork, which may not comment" in run.log()
@@ -409,7 +361,7 @@ def test_hostile_names(project: Hosted, azure: Azure, tmp_path: Path) -> None:
     trap = tmp_path / "pwned"
     touch = f"$(touch${{IFS}}{trap})"
     text = f"\"; touch {trap}; echo ' `touch {trap}` $(touch {trap}) $(System.AccessToken) ##vso[task.complete]x"
-    with changed(project):
+    with project.changed():
         change = azure.pull_request(f"x;{touch}", text)
         run = azure.run("check", change, only="judge")
         assert run.result == "succeeded", run.log()
@@ -445,7 +397,7 @@ def test_train_registers_and_deploys(deployed: Deployed) -> None:
 
 @pytest.mark.slow
 def test_a_red_verdict_stops_train(project: Hosted, azure: Azure) -> None:
-    with changed(project, gate__threshold=0.99):
+    with project.changed(gate__threshold=0.99):
         run = azure.run("train", PUSH)
         assert not (project.state / "deployments").exists()
     assert run.results() == {
@@ -459,7 +411,7 @@ def test_a_red_verdict_stops_train(project: Hosted, azure: Azure) -> None:
 @pytest.mark.slow
 def test_a_registry_that_does_not_answer(project: Hosted, azure: Azure) -> None:
     azure.variables["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
-    with changed(project):
+    with project.changed():
         run = azure.run("train", PUSH)
         assert not (project.state / "deployments").exists()
     assert run.result == "failed"
@@ -578,32 +530,16 @@ def test_batch_runs_the_same_verbs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_update_template_opens_a_change(project: Hosted, azure: Azure, tmp_path: Path) -> None:
-    template = tmp_path / "template"
-    left_out = shutil.ignore_patterns(".git", ".venv", ".tools", ".*_cache", ".hypothesis", "__pycache__")
-    shutil.copytree(TEMPLATE, template, ignore=left_out)
-
-    def release(tag: str) -> None:
-        for words in (["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
-            subprocess.run([*GIT, *words], cwd=template, check=True)
-
-    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=template, check=True)
-    release("v1.0.0")
-    newer = template / "template/{{ layer.base }}/src/{{ package_name }}/registry.py"
-    newer.write_text(newer.read_text(encoding="utf-8") + "\n# newer\n", encoding="utf-8")
-    release("v1.1.0")
-    with changed(project):
-        answers = project.folder / ".copier-answers.yml"
-        content = yaml.safe_load(answers.read_text(encoding="utf-8"))
-        answers.write_text(yaml.safe_dump(content | {"_src_path": str(template), "_commit": "v1.0.0"}))
-        project.commit("Come from a template with releases")
+    releases = Releases(tmp_path / "template")
+    with project.changed():
+        releases.are_the_source_of(project)
         for _ in range(2):  # next week there is nothing newer to say: the change stays one
             run = azure.run("update-template", SCHEDULE)
             assert run.result == "succeeded", run.log()
             assert project.verbs() == FLOWS["update-template"]
         (change,) = azure.host.pulls
         assert (change["sourceRefName"], change["targetRefName"]) == ("refs/heads/template/1.1.0", "refs/heads/main")
-        show = ["git", f"--git-dir={project.origin}", "show", "template/1.1.0:src/churn/registry.py"]
-        assert subprocess.run(show, capture_output=True, text=True, check=True).stdout.endswith("# newer\n")
+        assert releases.have_reached(project)
 
 
 # -------------------------------------------------------------------------------------- bootstrap

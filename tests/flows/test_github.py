@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from commands.rendering import TEMPLATE
-
 from ..answers import HOSTILE
-from ..conftest import UV, Render, commit, need
-from ..test_deployment import FAULTY, REGISTER
+from ..conftest import Render, commit, need
 from ..test_monitoring import TRAFFIC
 from . import act
 from .github_api import OWNER_RIGHTS, GitHub, serving
-from .harness import FLOWS, GIT, Hosted, hosted, vulnerabilities
+from .harness import FLOWS, Deployed, Hosted, Releases, hosted, vulnerabilities
 
 ANSWERS = {
     "default": {},
@@ -48,21 +43,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Hosted:
     return make(tmp_path_factory.mktemp("github"))
 
 
-@contextmanager
-def changed(project: Hosted, **params: Any) -> Iterator[Hosted]:
-    """Let a test commit what it likes, first of all changes of params.yaml; afterwards all is as before."""
-    before = project.git("rev-parse", "HEAD")
-    try:
-        if params:
-            project.set(**params)
-        yield project
-    finally:
-        project.git("switch", "--quiet", "--discard-changes", "main")
-        project.git("reset", "--quiet", "--hard", before)
-        project.git("push", "--quiet", "--force", "origin", "main")
-        shutil.rmtree(project.state, ignore_errors=True)
-
-
 @pytest.fixture
 def github(project: Hosted) -> Iterator[GitHub]:
     with serving(on_github(project)) as known:
@@ -71,47 +51,15 @@ def github(project: Hosted) -> Iterator[GitHub]:
     assert known.wrong == []
 
 
-class Deployed:
-    """A project whose flow `train` has made version 1 and deployed it, and whose services are stopped at the end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.project = make(folder)
-        problem = self.project.folder / "src/churn/problem"
-        (problem / "faulty.py").write_text(FAULTY, encoding="utf-8")
-        self.project.commit("A model that can be made to fail")
-        with serving(on_github(self.project)) as github:
-            self.trained = act.run(self.project, github, "train", "push", told=PUSHED)
-        self.verbs = self.project.verbs()
-        self._made = 0
-        # What `train` kept is the model from which the tests make others.
-        shutil.copytree(self.trained.artifacts / "model", self.project.folder / "artifacts/model")
-
-    def python(self, code: str, *words: str) -> str:
-        env = self.project.environment(PROJECT_STATE=str(self.project.state))
-        command = [UV, "run", "--quiet", "python", "-c", code, *words]
-        done = subprocess.run(command, cwd=self.project.folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def register(self, fault: str, *, passed: bool) -> str:
-        """Register a challenger, as if it had passed staging, or not."""
-        self._made += 1
-        code = REGISTER.format(package="churn")
-        return self.python(code, fault, "passed" if passed else "", str(self._made)).split()[-1]
-
-    def runs(self) -> dict[str, str]:
-        """Return the version that the service of each environment says it runs."""
-        told = self.project.status()
-        assert all(each["well"] for each in told.values()), told
-        return {name: each["found"]["stable"] for name, each in told.items()}
-
-    def champion(self) -> str:
-        return self.python("from churn import registry; print(registry.find(registry.CHAMPION).number)").strip()
+def train(project: Hosted) -> tuple[act.Run, Path]:
+    with serving(on_github(project)) as github:
+        told = act.run(project, github, "train", "push", told=PUSHED)
+    return told, told.artifacts / "model"
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    made = Deployed(tmp_path_factory.mktemp("deployed"))
+    made = Deployed(make(tmp_path_factory.mktemp("deployed")), train)
     yield made
     made.project.verb("stop")
 
@@ -267,7 +215,7 @@ def test_check_runs_and_reports_once(project: Hosted, github: GitHub) -> None:
     assert (first.artifacts / "check/checks/junit.xml").exists()
     assert (first.artifacts / "judge/change.md").exists()
 
-    with changed(project, gate__threshold=0.99):
+    with project.changed(gate__threshold=0.99):
         again = act.run(project, github, "check", "pull_request", told=change, job="judge")
     assert again.code != 0
     assert len(github.comments) == 1
@@ -276,7 +224,7 @@ def test_check_runs_and_reports_once(project: Hosted, github: GitHub) -> None:
 
 @pytest.mark.slow
 def test_a_failing_test_fails_check(project: Hosted, github: GitHub) -> None:
-    with changed(project), vulnerabilities() as advisories:
+    with project.changed(), vulnerabilities() as advisories:
         (project.folder / "tests/test_red.py").write_text("def test_red() -> None:\n    assert 1 + 1 == 3\n")
         told = act.run(project, github, "check", "push", told=PUSHED, job="check", environment={"OSV_URL": advisories})
     assert told.code != 0
@@ -310,7 +258,7 @@ def hostile(trap: Path) -> str:
 @pytest.mark.slow
 def test_hostile_names(project: Hosted, github: GitHub, tmp_path: Path) -> None:
     trap = tmp_path / "pwned"
-    with changed(project):
+    with project.changed():
         project.git("switch", "--quiet", "--create", f"x;$(touch${{IFS}}{trap})")
         project.commit(hostile(trap))
         # The texts that people give to flows by hand.
@@ -344,7 +292,7 @@ def test_train_registers_and_deploys(deployed: Deployed) -> None:
 
 @pytest.mark.slow
 def test_a_red_verdict_stops_train(project: Hosted, github: GitHub) -> None:
-    with changed(project, gate__threshold=0.99):
+    with project.changed(gate__threshold=0.99):
         told = act.run(project, github, "train", "push", told=PUSHED)
     assert told.code != 0
     assert project.verbs() == FLOWS["train after a push"], "the report is written, and nothing is deployed"
@@ -355,7 +303,7 @@ def test_a_red_verdict_stops_train(project: Hosted, github: GitHub) -> None:
 
 @pytest.mark.slow
 def test_a_registry_that_does_not_answer(project: Hosted, github: GitHub) -> None:
-    with changed(project):
+    with project.changed():
         told = act.run(
             project, github, "train", "push", told=PUSHED,
             variables={"RUNNER": act.RUNNER, "PROJECT_STATE": str(project.state), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
@@ -460,24 +408,9 @@ def test_batch_runs_the_same_verbs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_update_template_opens_a_change(project: Hosted, github: GitHub, tmp_path: Path) -> None:
-    template = tmp_path / "template"
-    left_out = shutil.ignore_patterns(".git", ".venv", ".tools", ".*_cache", ".hypothesis", "__pycache__")
-    shutil.copytree(TEMPLATE, template, ignore=left_out)
-
-    def release(tag: str) -> None:
-        for words in (["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
-            subprocess.run([*GIT, *words], cwd=template, check=True)
-
-    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=template, check=True)
-    release("v1.0.0")
-    newer = template / "template/{{ layer.base }}/src/{{ package_name }}/registry.py"
-    newer.write_text(newer.read_text(encoding="utf-8") + "\n# newer\n", encoding="utf-8")
-    release("v1.1.0")
-    with changed(project):
-        answers = project.folder / ".copier-answers.yml"
-        content = yaml.safe_load(answers.read_text(encoding="utf-8"))
-        answers.write_text(yaml.safe_dump(content | {"_src_path": str(template), "_commit": "v1.0.0"}))
-        project.commit("Come from a template with releases")
+    releases = Releases(tmp_path / "template")
+    with project.changed():
+        releases.are_the_source_of(project)
         project.verbs()
         # A flow may not open a change before `bootstrap` has allowed it.
         told = act.run(project, github, "update-template", "schedule")
@@ -489,8 +422,7 @@ def test_update_template_opens_a_change(project: Hosted, github: GitHub, tmp_pat
         assert project.verbs() == FLOWS["update-template"] * 2
         (change,) = github.pulls.values()
         assert change["head"]["ref"] == "template/1.1.0"
-        show = ["git", f"--git-dir={project.origin}", "show", "template/1.1.0:src/churn/registry.py"]
-        assert subprocess.run(show, capture_output=True, text=True, check=True).stdout.endswith("# newer\n")
+        assert releases.have_reached(project)
         # Next week there is nothing newer to say: the change stays one.
         assert act.run(project, github, "update-template", "schedule").code == 0
         assert len(github.pulls) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.rendering import TEMPLATE
-
 from ..answers import HOSTILE
-from ..conftest import UV, Render, commit, need
-from ..test_deployment import FAULTY, REGISTER
+from ..conftest import Render, commit, need
 from ..test_monitoring import TRAFFIC
 from . import gitlab_api
 from .gitlab_api import EXPIRED, NARROW, TOKEN, GitLab, serving
 from .gitlab_local import MACHINE, Pipelines
-from .harness import FLOWS, GIT, Hosted, hosted, vulnerabilities
+from .harness import FLOWS, Deployed, Hosted, Releases, hosted, vulnerabilities
 
 ANSWERS = {
     "default": {},
@@ -72,21 +68,6 @@ def pipelines(project: Hosted) -> Iterator[Pipelines]:
 
 
 @contextmanager
-def changed(project: Hosted, **params: Any) -> Iterator[None]:
-    """Let a test commit what it likes, first of all changes of params.yaml; afterwards all is as before."""
-    before = project.git("rev-parse", "HEAD")
-    try:
-        if params:
-            project.set(**params)
-        yield
-    finally:
-        project.git("switch", "--quiet", "--discard-changes", "main")
-        project.git("reset", "--quiet", "--hard", before)
-        project.git("push", "--quiet", "--force", "origin", "main")
-        shutil.rmtree(project.state, ignore_errors=True)
-
-
-@contextmanager
 def pushed(project: Hosted) -> Iterator[None]:
     """Let the newest commit be what a push to main brings: rules look at what differs from origin/main."""
     tip = project.git("rev-parse", "HEAD")
@@ -95,47 +76,16 @@ def pushed(project: Hosted) -> Iterator[None]:
     project.git("update-ref", "refs/remotes/origin/main", tip)
 
 
-class Deployed:
-    """A project whose flow `train` has made version 1 and deployed it, and whose services are stopped at the end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.project = make(folder)
-        problem = self.project.folder / "src/churn/problem"
-        (problem / "faulty.py").write_text(FAULTY, encoding="utf-8")
-        self.project.commit("A model that can be made to fail")
-        with on_gitlab(self.project) as pipelines, pushed(self.project):
-            # Beside it the same push is checked, which has its own test.
-            self.trained = pipelines.run("push", jobs=["train", "deploy to staging", LAST])
-        self.verbs = self.project.verbs()
-        self._made = 0
-        # What `train` kept is the model from which the tests make others.
-        kept = self.project.folder / ".gitlab-ci-local/artifacts/train/artifacts/model"
-        shutil.copytree(kept, self.project.folder / "artifacts/model")
-
-    def python(self, code: str, *words: str) -> str:
-        env = self.project.environment(PROJECT_STATE=str(self.project.state))
-        command = [UV, "run", "--quiet", "python", "-c", code, *words]
-        done = subprocess.run(command, cwd=self.project.folder, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def register(self, fault: str, *, passed: bool) -> str:
-        """Register a challenger, as if it had passed staging, or not."""
-        self._made += 1
-        code = REGISTER.format(package="churn")
-        return self.python(code, fault, "passed" if passed else "", str(self._made)).split()[-1]
-
-    def runs(self) -> dict[str, str]:
-        """Return the version that the service of each environment says it runs."""
-        return {name: each["found"]["stable"] for name, each in self.project.status().items()}
-
-    def champion(self) -> str:
-        return self.python("from churn import registry; print(registry.find(registry.CHAMPION).number)").strip()
+def train(project: Hosted) -> tuple[Any, Path]:
+    with on_gitlab(project) as pipelines, pushed(project):
+        # Beside it the same push is checked, which has its own test.
+        told = pipelines.run("push", jobs=["train", "deploy to staging", LAST])
+    return told, project.folder / ".gitlab-ci-local/artifacts/train/artifacts/model"
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    made = Deployed(tmp_path_factory.mktemp("deployed"))
+    made = Deployed(make(tmp_path_factory.mktemp("deployed")), train)
     yield made
     made.project.verb("stop")
 
@@ -274,7 +224,7 @@ def test_check_runs_and_reports_once(project: Hosted, pipelines: Pipelines) -> N
         assert (artifacts / "check/reports/checks" / name).exists()
     assert (artifacts / "judge/reports/metrics.txt").exists()
 
-    with changed(project, **NO_DATA):
+    with project.changed(**NO_DATA):
         again = pipelines.run("merge_request_event", jobs=["judge"], own_machine=False)
     assert again.code != 0
     (same,) = gitlab.notes["merge_requests/1"]
@@ -284,7 +234,7 @@ def test_check_runs_and_reports_once(project: Hosted, pipelines: Pipelines) -> N
 
 @pytest.mark.slow
 def test_a_failing_test_fails_check(project: Hosted, pipelines: Pipelines) -> None:
-    with changed(project):
+    with project.changed():
         (project.folder / "tests/test_red.py").write_text("def test_red() -> None:\n    assert 1 + 1 == 3\n")
         project.edit("pyproject.toml", 'testpaths = ["tests"]', 'testpaths = ["tests/test_red.py"]')
         told = pipelines.run("merge_request_event", jobs=["check"], own_machine=False)
@@ -298,7 +248,7 @@ def test_a_failing_test_fails_check(project: Hosted, pipelines: Pipelines) -> No
 @pytest.mark.slow
 def test_a_fork_gets_no_secrets(project: Hosted, pipelines: Pipelines) -> None:
     fork = {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "8"}
-    with changed(project, **NO_DATA):
+    with project.changed(**NO_DATA):
         told = pipelines.run("merge_request_event", jobs=["judge"], own_machine=False, variables=fork)
     assert "from a fork, which may not comment" in told.log
     assert pipelines.gitlab.requests == [], "it is not even tried"
@@ -311,7 +261,7 @@ def test_hostile_names(project: Hosted, pipelines: Pipelines, tmp_path: Path) ->
     trap = tmp_path / "pwned"
     touch = f"$(touch${{IFS}}{trap})"
     text = f"\"; touch {trap}; echo ' `touch {trap}` $(touch {trap}) $[[ inputs.flow ]] $CI_JOB_ID"
-    with changed(project):
+    with project.changed():
         project.git("switch", "--quiet", "--create", f"x;{touch}")
         project.set(**NO_DATA)
         project.commit(text)
@@ -349,7 +299,7 @@ def test_train_registers_and_deploys(deployed: Deployed) -> None:
 
 @pytest.mark.slow
 def test_a_red_verdict_stops_train(project: Hosted, pipelines: Pipelines) -> None:
-    with changed(project, gate__threshold=0.99):
+    with project.changed(gate__threshold=0.99):
         told = pipelines.run("schedule", inputs={"flow": "train", "reason": "weekly"}, manual=[LAST])
         assert told.code != 0
         assert told.jobs("FAIL") == {"retrain"}
@@ -360,7 +310,7 @@ def test_a_red_verdict_stops_train(project: Hosted, pipelines: Pipelines) -> Non
 
 @pytest.mark.slow
 def test_a_registry_that_does_not_answer(project: Hosted, pipelines: Pipelines) -> None:
-    with changed(project):
+    with project.changed():
         nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_TRACKING_TOKEN": "token-of-the-registry"}
         told = pipelines.run("web", inputs={"flow": "train"}, variables=nowhere)
         assert told.code != 0
@@ -461,24 +411,9 @@ def test_batch_runs_the_same_verbs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_update_template_opens_a_change(project: Hosted, pipelines: Pipelines, tmp_path: Path) -> None:
-    template = tmp_path / "template"
-    left_out = shutil.ignore_patterns(".git", ".venv", ".tools", ".*_cache", ".hypothesis", "__pycache__")
-    shutil.copytree(TEMPLATE, template, ignore=left_out)
-
-    def release(tag: str) -> None:
-        for words in (["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
-            subprocess.run([*GIT, *words], cwd=template, check=True)
-
-    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=template, check=True)
-    release("v1.0.0")
-    newer = template / "template/{{ layer.base }}/src/{{ package_name }}/registry.py"
-    newer.write_text(newer.read_text(encoding="utf-8") + "\n# newer\n", encoding="utf-8")
-    release("v1.1.0")
-    with changed(project):
-        answers = project.folder / ".copier-answers.yml"
-        content = yaml.safe_load(answers.read_text(encoding="utf-8"))
-        answers.write_text(yaml.safe_dump(content | {"_src_path": str(template), "_commit": "v1.0.0"}))
-        project.commit("Come from a template with releases")
+    releases = Releases(tmp_path / "template")
+    with project.changed():
+        releases.are_the_source_of(project)
         project.verbs()
         for _ in range(2):  # next week there is nothing newer to say: the change stays one
             told = pipelines.run("schedule", inputs={"flow": "update-template"})
@@ -487,8 +422,7 @@ def test_update_template_opens_a_change(project: Hosted, pipelines: Pipelines, t
         (change,) = (each for each in pipelines.gitlab.merge_requests.values() if each["iid"] != CHANGE["iid"])
         assert change["source_branch"] == "template/1.1.0"
         assert change["target_branch"] == "main"
-        show = ["git", f"--git-dir={project.origin}", "show", "template/1.1.0:src/churn/registry.py"]
-        assert subprocess.run(show, capture_output=True, text=True, check=True).stdout.endswith("# newer\n")
+        assert releases.have_reached(project)
 
 
 # -------------------------------------------------------------------------------------- bootstrap

@@ -48,7 +48,7 @@ def scan(params: ScanParams, image_groups: Sequence[str], image: str | None) -> 
         image: an image to scan as well, by its name; needs grype or trivy.
 
     Returns:
-        `findings` and, of these, `refused`; `packages`, how many were looked at; `notes`, in lines.
+        `findings` and, of these, `refused`; `packages`, how many were looked at.
 
     Raises:
         ProjectError: a tool is missing or failed, or the database of vulnerabilities is out of reach:

@@ -55,7 +55,6 @@ def undo(steps: list[Step], tell: Callable[[str], None]) -> int:
     What was there before `apply` is left alone, also when `apply` corrected it.
     """
     made = setup.remembered()
-    left = list(made)
     count = 0
     for step in reversed(steps):
         if step.name not in made:
@@ -64,6 +63,6 @@ def undo(steps: list[Step], tell: Callable[[str], None]) -> int:
             step.undo()
             tell(f"removed: {step.name}")
             count += 1
-        left.remove(step.name)
-        setup.remember(left)
+        made.remove(step.name)
+        setup.remember(made)
     return count

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..outer_loop.monitoring import history
-from ..outer_loop.monitoring.history import FOLDER
 from ..outer_loop.monitoring.monitor import GREEN, RED
 from ..storage import REPORTS
 from . import host
@@ -49,15 +48,14 @@ def respond(result: dict[str, Any], lines: list[str], tell: Callable[[str], None
         reason = "drift: " + " ".join(result["reasons"])[:200]
         where = host.start("train", {"reason": reason})
         # Noted now: the next run of the monitor must not start another before this one has begun.
-        begun = history.Retraining(started_at=datetime.now(UTC), reason=reason)
-        history.save(history.load().model_copy(update={"retraining": begun}))
+        history.note(history.Retraining(started_at=datetime.now(UTC), reason=reason))
         tell(f"Retraining is started: {where or 'the flow train'}.")
 
 
 def _show(page: str) -> None:
     """Put what the monitor wrote where the flow takes its artifacts from, and the page with the run."""
-    if FOLDER != COPY and FOLDER.exists():
-        shutil.copytree(FOLDER, COPY, dirs_exist_ok=True)
+    if history.FOLDER != COPY and history.FOLDER.exists():
+        shutil.copytree(history.FOLDER, COPY, dirs_exist_ok=True)
     COPY.mkdir(parents=True, exist_ok=True)
     summary = COPY / "summary.md"
     summary.write_text(page, encoding="utf-8")

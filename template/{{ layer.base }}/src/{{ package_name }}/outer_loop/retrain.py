@@ -61,7 +61,7 @@ def retrain(
             f"{past.retraining.outcome}; monitor.cool_down_hours asks to wait until {cooling:%Y-%m-%d %H:%M} UTC.",
             hint="Wait, or give --force when the data or the code has changed since.",
         )
-    _record(history.Retraining(started_at=now, reason=reason))
+    history.note(history.Retraining(started_at=now, reason=reason))
     outcome: Literal["challenger", "no challenger", "failed"] | None = "failed"
     try:
         inner_loop.run(stages, force=True, tell=tell)
@@ -74,7 +74,7 @@ def retrain(
         outcome = None
         raise
     finally:
-        _record(history.Retraining(started_at=now, reason=reason, outcome=outcome))
+        history.note(history.Retraining(started_at=now, reason=reason, outcome=outcome))
     if problem.EVENT_TIME is not None:
         tell("staleness:")
         staleness(params)
@@ -82,8 +82,3 @@ def retrain(
     if outcome == "no challenger":
         return {"challenger": None, "why": SAME, "reason": reason}
     return {"challenger": registration["version"], "identity": registration["identity"], "reason": reason}
-
-
-def _record(retraining: history.Retraining) -> None:
-    # Read again: the monitor may have added a window since.
-    history.save(history.load().model_copy(update={"retraining": retraining}))

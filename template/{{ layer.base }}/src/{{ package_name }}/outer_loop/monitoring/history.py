@@ -93,6 +93,11 @@ def save(history: History) -> None:
     write_json(HISTORY, history.model_dump(mode="json"))
 
 
+def note(retraining: Retraining) -> None:
+    """Remember a retraining as the last one; all else stays, also what another process has added meanwhile."""
+    save(load().model_copy(update={"retraining": retraining}))
+
+
 def with_window(history: History, window: PastWindow, files: list[str]) -> History:
     """Return the history with one window more; files that are gone from disk are forgotten."""
     consumed = [name for name in history.consumed if (STATE / name).exists()]
