@@ -1,0 +1,435 @@
+"""The template's newer version, merged into the project by git, so that no edit is lost.
+
+The version that the project has and the newer one are both rendered with the project's answers. What
+differs between these two is picked onto the project by git's three-way merge, which follows renamed
+files. Where both sides changed the same lines, git marks both. A file that the template removed and
+the project has edited stays; one that the project has deleted stays deleted.
+
+This module knows nothing of the project's own code: the template's tools load it for many projects.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ANSWERS = ".copier-answers.yml"
+COPIER = ("uv", "tool", "run", "--from", "copier>=9.19,<10", "copier")  # not the project's own: it is rarely needed
+RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+HEADING = re.compile(r"^## \[?v?(?P<version>\d+\.\d+\.\d+)\]?(\s|$)", re.MULTILINE)
+# Stands in the message of every commit that an update makes: one without it is a person's.
+MARK = "Template-Update:"
+# Commits made here are nobody's own, and run nothing.
+QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "advice.detachedHead=false")
+NOBODY = ("-c", "user.name=template", "-c", "user.email=template@invalid")
+MERGE = ("-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "rerere.enabled=false")
+
+
+class Refused(Exception):  # noqa: N818 - it is no fault of the program
+    """An update cannot be made; nothing has been changed."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        """Keep what is wrong, and what to do next."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a project comes from, as its answers file records it."""
+
+    source: str  # the template's address
+    version: str  # such as "v0.1.0"
+    answers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A file that a person has to settle."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Update:
+    """A newer version of the template, merged into the project."""
+
+    before: str  # versions, such as "0.1.0"
+    after: str
+    commit: str  # the merged state, in the project's repository and on no branch yet
+    changed: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+    left_out: tuple[str, ...]  # the template changed them; the project has deleted them, and they stay deleted
+    answers: dict[str, tuple[Any, Any]]  # those that differ, by name; None: not there
+    notes: str  # what the releases in between say, Markdown
+
+    @property
+    def branch(self) -> str:
+        """The branch that is made for it."""
+        return f"template/{self.after}"
+
+
+def origin(project: Path) -> Origin:
+    """Return where a project comes from.
+
+    Raises:
+        Refused: the answers file is missing or damaged.
+    """
+    file = project / ANSWERS
+    bring_back = f"Bring it back: git log --oneline -- {ANSWERS} names the commits, git checkout COMMIT -- {ANSWERS}."
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"{ANSWERS} is missing: nothing else says what this was made from.", hint=bring_back) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{ANSWERS} is damaged: {' '.join(str(error).split())}", hint=bring_back) from error
+    if not isinstance(content, dict) or not {"_commit", "_src_path"} <= content.keys():
+        raise Refused(f"{ANSWERS} does not say which template this was made from, in which version.", hint=bring_back)
+    answers = {name: value for name, value in content.items() if not name.startswith("_")}
+    return Origin(str(content["_src_path"]), str(content["_commit"]), answers)
+
+
+def releases(source: str) -> list[str]:
+    """Return the tags of a template's releases, the oldest first.
+
+    Raises:
+        Refused: the template cannot be reached.
+    """
+    try:
+        listed = _run("git", "ls-remote", "--tags", "--refs", _address(source))
+    except Refused as error:
+        hint = f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?"
+        raise Refused(f"The template {source} cannot be reached. {error.message}", hint=hint) from error
+    tags = [line.rpartition("/")[2] for line in listed.splitlines()]
+    return sorted(filter(RELEASE.fullmatch, tags), key=_number)
+
+
+def merge(
+    project: Path,
+    *,
+    to: str | None = None,
+    answers: Mapping[str, str] | None = None,
+    copier: Sequence[str] = COPIER,
+) -> Update | None:
+    """Merge a version of the template into the project's last commit, and return what came of it.
+
+    Branches, index and working tree stay as they are; `switch` brings the result onto a branch.
+
+    Args:
+        project: its folder, in a git repository.
+        to: the version, such as "0.2.0"; None: the newest release.
+        answers: answers to be changed with it.
+        copier: the command that renders.
+
+    Returns:
+        The update; None: there is nothing newer, and no answer changes.
+
+    Raises:
+        Refused: the project does not know its template, the template or the version cannot be reached,
+            an answer is not possible (any more), or the answers file was edited by hand.
+    """
+    known, answers = origin(project), dict(answers or {})
+    target = _target(known, to, stay=bool(answers))
+    if target is None:
+        return None
+    inside = _git(project, "rev-parse", "--show-prefix")
+    with tempfile.TemporaryDirectory() as temporary:
+        renders = Path(temporary, "renders")
+        _git(renders.parent, "init", "--quiet", str(renders))
+        place = renders / inside
+        place.parent.mkdir(parents=True, exist_ok=True)
+        before = _render(known, place, copier)
+        _refuse_hand_edits(project, known, place, Path(temporary, "then"), copier)
+        _copier(copier, known, "update", f"--vcs-ref={target}", *_data(answers), cwd=place)
+        _commit_all(place, f"template {target.removeprefix('v')}")
+        differing = _differing(before, origin(place).answers)
+        _refuse_lost_answers(differing, answers, target)
+        _git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), "HEAD")
+        theirs = _git(place, "rev-parse", "HEAD")
+        with _worktree(project, Path(temporary, "merge")) as tree:
+            conflicts, left_out = _pick(tree, theirs)
+            _take_answers(tree / inside, place, known)
+            message = f"Update the template to {target.removeprefix('v')}\n\n{MARK} {known.version} to {target}"
+            parent = _git(tree, "rev-parse", "HEAD")
+            commit = _git(tree, *_author(tree), "commit-tree", _git(tree, "write-tree"), "-p", parent, "-m", message)
+            changed = _names(_git(tree, "diff", "--name-only", "--no-renames", "-z", parent, commit))
+    return Update(
+        before=known.version.removeprefix("v"),
+        after=target.removeprefix("v"),
+        commit=commit,
+        changed=changed,
+        conflicts=conflicts,
+        left_out=left_out,
+        answers=differing,
+        notes=_notes(known.source, known.version, target),
+    )
+
+
+def switch(project: Path, update: Update) -> str:
+    """Make the update's branch, check it out, and return its name.
+
+    Raises:
+        Refused: the working tree has changes, or the branch holds commits of a person.
+    """
+    require_clean(project)
+    found = _git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{update.branch}")
+    if found and not made_here(project, found):
+        hint = f"Merge it or go on there (git switch {update.branch}); git branch -D {update.branch} gives it up."
+        raise Refused(f"The branch {update.branch} holds commits of yours.", hint=hint)
+    _git(project, "switch", "--quiet", "--force-create", update.branch, update.commit)
+    return update.branch
+
+
+def require_clean(project: Path) -> None:
+    """Refuse a working tree with changes: they are not part of what is merged.
+
+    Raises:
+        Refused: it has some, or is no git repository.
+    """
+    if _git(project, "status", "--porcelain"):
+        hint = "Commit or stash them first: git commit, or git stash --include-untracked."
+        raise Refused("The working tree has changes that are not committed.", hint=hint)
+
+
+def push(project: Path, update: Update) -> bool:
+    """Push the update to its branch of the remote `origin`; False: a person has gone on there, it stays as it is.
+
+    Raises:
+        Refused: the remote cannot be reached, or does not take the branch.
+    """
+    branch = f"refs/heads/{update.branch}"
+    tip = _git(project, "ls-remote", "origin", branch).partition("\t")[0]
+    if tip:
+        _git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "origin", branch)
+        if not made_here(project, tip):
+            return False
+    # Only over the commit that was looked at: somebody may have pushed since.
+    _git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
+    return True
+
+
+def made_here(project: Path, revision: str) -> bool:
+    """Tell whether a commit was made by an update, and so holds nobody's work."""
+    return MARK in _git(project, "log", "-1", "--format=%B", revision)
+
+
+def _target(known: Origin, to: str | None, *, stay: bool) -> str | None:
+    """Return the tag to go to; None: the project has it."""
+    there = releases(known.source)
+    if to is not None and f"v{to.removeprefix('v')}" not in there:
+        names = ", ".join(tag.removeprefix("v") for tag in there) or "none"
+        raise Refused(f"The template has no release {to}.", hint=f"Its releases: {names}.")
+    present = RELEASE.match(known.version)
+    newest = f"v{to.removeprefix('v')}" if to else next(reversed(there), None)
+    if newest is None:
+        raise Refused(f"The template {known.source} has no release.", hint="A release is a tag such as v1.0.0.")
+    if present is None or _number(newest) > _number(present[0]):
+        return newest
+    if to and _number(newest) < _number(present[0]):
+        hint = "An update goes forward only. git revert takes an update back."
+        raise Refused(f"The project has {known.version}, which is newer than {to}.", hint=hint)
+    return known.version if stay else None
+
+
+def _render(known: Origin, place: Path, copier: Sequence[str]) -> dict[str, Any]:
+    """Render the version that the project has, commit it, and return the answers as the template took them."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as data:
+        yaml.safe_dump(known.answers, data, allow_unicode=True)
+        data.flush()
+        words = ("copy", f"--data-file={data.name}", f"--vcs-ref={known.version}", _place_of(known.source), str(place))
+        _copier(copier, known, *words, cwd=place.parent)
+    _commit_all(place, f"template {known.version.removeprefix('v')}")
+    return origin(place).answers
+
+
+def _refuse_hand_edits(project: Path, known: Origin, now: Path, then: Path, copier: Sequence[str]) -> None:
+    """Refuse when answers were changed by hand: the project's files are then not those of its answers.
+
+    Args:
+        project: the project.
+        known: where it comes from.
+        now: the same version, rendered with the present answers.
+        then: a free place, to render it with those of the last update.
+        copier: the command that renders.
+    """
+    since = _git(project, "log", "-1", "--format=%H", "-G^_commit:", "--", ANSWERS)
+    content = yaml.safe_load(_git(project, "show", f"{since}:./{ANSWERS}")) if since else {}
+    answers = {name: value for name, value in content.items() if not name.startswith("_")}
+    edited = _differing(answers, known.answers)
+    if not answers or not edited:
+        return
+    _git(now, "init", "--quiet", str(then))
+    _render(Origin(known.source, known.version, answers), then, copier)
+    # An update that stays at its version changes answers as well: then the files are those of the present ones.
+    files = _files(project)
+    if len(_files(then) ^ files) < len(_files(now) ^ files):
+        changes = ", ".join(f"{name}: {old} -> {new}" for name, (old, new) in edited.items())
+        options = " ".join(f"--answer {name}={new}" for name, (_, new) in edited.items())
+        raise Refused(
+            f"{ANSWERS} was edited by hand ({changes}), and the files are still those of the former answers.",
+            hint=f"Put it back (git checkout {since[:12]} -- {ANSWERS}, commit), and give the update {options}.",
+        )
+
+
+def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[str, str], target: str) -> None:
+    """Refuse when the newer version has put another value in place of an answer that it no longer offers."""
+    lost = {name: pair for name, pair in differing.items() if None not in pair and name not in wanted}
+    if lost:
+        changes = "; ".join(f"{name} is {old}, it would become {new}" for name, (old, new) in lost.items())
+        options = " ".join(f"--answer {name}={new}" for name, (_, new) in lost.items())
+        raise Refused(
+            f"Version {target.removeprefix('v')} no longer offers answers of this project: {changes}.",
+            hint=f"Choose, and say so: {options}.",
+        )
+
+
+def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
+    """Pick the commit `theirs` into the index and files of `tree`; return what is to settle, and what stays deleted."""
+    _git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs, accepted=(0, 1))
+    stages: dict[str, set[str]] = {}
+    for line in _names(_git(tree, "ls-files", "--unmerged", "-z")):
+        about, _, path = line.partition("\t")
+        stages.setdefault(path, set()).add(about.split()[2])
+    conflicts, left_out = [], []
+    for path, found in sorted(stages.items()):
+        if Path(path).name == ANSWERS:
+            continue
+        if found == {"1", "3"}:  # base and theirs
+            left_out.append(path)
+            _git(tree, "rm", "--quiet", "--force", "--", path)
+        elif found == {"1"}:
+            _git(tree, "rm", "--quiet", "--cached", "--", path)
+        else:
+            conflicts.append(Conflict(path, _why(tree / path, found)))
+            _git(tree, "add", "--force", "--", path)
+    return tuple(conflicts), tuple(left_out)
+
+
+def _why(file: Path, stages: set[str]) -> str:
+    if stages == {"1", "2"}:
+        return "the template has removed it, and you have changed it: delete it, or keep it as yours"
+    if stages in ({"2"}, {"3"}):
+        return "both sides renamed the same file: keep one"
+    if b"<<<<<<< " not in file.read_bytes():
+        return "both sides changed it, and it has no lines: yours is kept"
+    return "both sides changed the same lines: choose, and delete the marks"
+
+
+def _take_answers(tree: Path, place: Path, known: Origin) -> None:
+    """Let the newer answers file replace the project's; it names the template as the project did."""
+    text = (place / ANSWERS).read_text(encoding="utf-8")
+    line = yaml.safe_dump({"_src_path": known.source}, width=10_000, allow_unicode=True)
+    text = re.sub(r"^_src_path: .*\n", lambda _: line, text, flags=re.MULTILINE)
+    (tree / ANSWERS).write_text(text, encoding="utf-8")
+    _git(tree, "add", "--force", "--", ANSWERS)
+
+
+def _notes(source: str, before: str, after: str) -> str:
+    """Return the sections of the template's CHANGELOG.md that are newer than `before`."""
+    with tempfile.TemporaryDirectory() as folder:
+        few = ("--depth=1", "--filter=blob:none", "--no-checkout", f"--branch={after}")
+        _run("git", *QUIET, "clone", "--quiet", *few, _address(source), folder)
+        listed = _git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
+        text = _git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
+    present = RELEASE.match(before)
+    headings = list(HEADING.finditer(text))
+    newer = [each for each in headings if present is None or _number(f"v{each['version']}") > _number(present[0])]
+    if not newer:
+        return ""
+    older = [each.start() for each in headings if each not in newer]
+    return text[newer[0].start() : min(older, default=len(text))].strip()
+
+
+@contextmanager
+def _worktree(project: Path, folder: Path) -> Iterator[Path]:
+    """Yield a checkout of the project's last commit, beside its own."""
+    _git(project, "worktree", "add", "--quiet", "--detach", str(folder), "HEAD")
+    try:
+        yield folder
+    finally:
+        _git(project, "worktree", "remove", "--force", str(folder))
+
+
+def _commit_all(folder: Path, message: str) -> None:
+    _git(folder, "-c", "core.excludesFile=", "add", "--all")
+    _git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+def _author(project: Path) -> tuple[str, ...]:
+    """Return who commits, where git has not been told: on a code host's runner."""
+    return () if _git(project, "config", "user.email", accepted=(0, 1)) else NOBODY
+
+
+def _files(folder: Path) -> set[str]:
+    """Return the files of the last commit, a word of name and content each, without the answers."""
+    return {each for each in _names(_git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = sorted({*before, *after})
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _data(answers: Mapping[str, str]) -> list[str]:
+    return [f"--data={name}={value}" for name, value in answers.items()]
+
+
+def _number(tag: str) -> tuple[int, ...]:
+    """Return a release's number, in its order."""
+    return tuple(map(int, re.findall(r"\d+", tag)))
+
+
+def _address(source: str) -> str:
+    """Return what git calls a template that Copier may call by a short name."""
+    for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/"), ("git+", "")):
+        if source.startswith(short):
+            return whole + source.removeprefix(short)
+    return _place_of(source)
+
+
+def _place_of(source: str) -> str:
+    """Return a template's address; a path of this machine as one that holds from every folder."""
+    return str(Path(source).expanduser().resolve()) if Path(source).expanduser().exists() else source
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(filter(None, listed.split("\0")))
+
+
+def _git(folder: Path, *words: str, accepted: Sequence[int] = (0,)) -> str:
+    return _run("git", *QUIET, *words, cwd=folder, accepted=accepted).strip()
+
+
+def _copier(copier: Sequence[str], known: Origin, *words: str, cwd: Path) -> None:
+    operation, *others = words
+    try:
+        _run(*copier, operation, "--quiet", "--defaults", *others, cwd=cwd)
+    except Refused as error:
+        hint = f"Is the version still at {known.source}? Are the answers in {ANSWERS} possible?"
+        raise Refused(f"Copier could not render the template. {error.message}", hint=hint) from error
+
+
+def _run(*command: str, cwd: Path | None = None, accepted: Sequence[int] = (0,)) -> str:
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # a question that nobody sees would wait for ever
+    try:
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise Refused(f"{command[0]} could not be started: {error}", hint="Is it installed?") from error
+    if done.returncode not in accepted:
+        lines = done.stderr.strip().splitlines()
+        told = [line for line in lines if re.match(r"(fatal|error|\w+Error):", line)] or lines[-3:]
+        said = "\n".join(f"  {line}" for line in told)
+        raise Refused(f"{command[0]} ended with code {done.returncode}:\n{said}", hint="Its message says what to mend.")
+    return done.stdout
