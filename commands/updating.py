@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
 from .rendering import TEMPLATE
@@ -12,12 +12,10 @@ FILE = TEMPLATE / "template/{{ layer.base }}/src/{{ package_name }}/updating.py"
 
 
 def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("updating", FILE)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader("updating", str(FILE))
+    module = ModuleType(loader.name)
+    sys.modules[loader.name] = module  # dataclasses look their module up
+    loader.exec_module(module)
     return module
 
 

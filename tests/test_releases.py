@@ -1,0 +1,167 @@
+"""Releases: what stands in the table is there for good, and the command refuses what is not ready."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from commands import release
+from commands.release import Level, RefusedError
+from commands.rendering import TEMPLATE
+
+from .conftest import commit
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+QUESTION = {"type": "str", "default": "a", "choices": ["a", "b"]}
+
+
+def git(folder: Path, *words: str) -> str:
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+    return subprocess.run(
+        ["git", *author, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a small template whose v0.1.0 is released and which has something to release."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.com")
+    folder = tmp_path / "template"
+    folder.mkdir()
+    (folder / "copier.yml").write_text(yaml.safe_dump({"_subdirectory": "template", "colour": QUESTION}))
+    (folder / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "0.1.0"\n')
+    (folder / "CHANGELOG.md").write_text(
+        "# Changelog\n\n## Unreleased\n\n- Better.\n\n## 0.1.0 - 2026-01-01\n\n- First.\n"
+    )
+    commit(folder)
+    (folder / "releases.yaml").write_text(f"# Releases\nv0.1.0: {git(folder, 'rev-parse', 'HEAD')}\n")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=Note")
+    return folder
+
+
+def set_questions(folder: Path, **questions: object) -> None:
+    (folder / "copier.yml").write_text(yaml.safe_dump(questions))
+    git(folder, "commit", "--quiet", "--all", "--message=Change")
+
+
+def test_a_release_is_proven_named_tagged_and_noted(template: Path) -> None:
+    with pytest.raises(RefusedError, match="not proven"):
+        release.make(template, Level.minor, NOW)
+    release.prove(template, ["true"])
+    proven = git(template, "rev-parse", "HEAD")
+    assert release.make(template, Level.minor, NOW) == "v0.2.0"
+    assert git(template, "rev-parse", "v0.2.0^{commit}") == release.table(template)["v0.2.0"]
+    assert git(template, "rev-parse", "v0.2.0^") == proven
+    assert git(template, "diff", "--name-only", proven, "v0.2.0").split() == ["CHANGELOG.md", "pyproject.toml"]
+    changelog = git(template, "show", "v0.2.0:CHANGELOG.md")
+    assert "## Unreleased\n\n## 0.2.0 - 2026-01-02\n\n- Better." in changelog
+    assert 'version = "0.2.0"' in git(template, "show", "v0.2.0:pyproject.toml")
+    assert "- Better." in git(template, "tag", "--list", "--format=%(contents)", "v0.2.0")
+    assert not git(template, "status", "--porcelain")
+    # The next one has nothing to say yet.
+    with pytest.raises(RefusedError, match="says nothing"):
+        release.make(template, Level.patch, NOW)
+
+
+def test_what_is_not_ready_is_refused_and_changes_nothing(template: Path) -> None:
+    with pytest.raises(RefusedError, match="failed with code 1"):
+        release.prove(template, ["false"])
+    with pytest.raises(RefusedError, match="not proven"):
+        release.make(template, Level.minor, NOW)
+    release.prove(template, ["true"])
+    start = git(template, "rev-parse", "HEAD")
+    (template / "new").write_text("x")
+    with pytest.raises(RefusedError, match="not committed"):
+        release.make(template, Level.minor, NOW)
+    with pytest.raises(RefusedError, match="not committed"):
+        release.prove(template, ["true"])
+    (template / "new").unlink()
+    git(template, "switch", "--quiet", "--create", "other")
+    with pytest.raises(RefusedError, match="the branch other"):
+        release.make(template, Level.minor, NOW)
+    git(template, "switch", "--quiet", "main")
+    git(template, "tag", "v0.2.0")
+    with pytest.raises(RefusedError, match="does not know it"):
+        release.make(template, Level.minor, NOW)
+    git(template, "tag", "--delete", "v0.2.0")
+    # A change after the proof is not proven.
+    set_questions(template, colour=QUESTION, size=QUESTION)
+    with pytest.raises(RefusedError, match="not proven"):
+        release.make(template, Level.minor, NOW)
+    git(template, "reset", "--quiet", "--hard", start)
+    # What fails on the way is taken back.
+    (template / "pyproject.toml").write_text("[project]\n")
+    git(template, "commit", "--quiet", "--all", "--message=No version")
+    release.prove(template, ["true"])
+    start = git(template, "rev-parse", "HEAD")
+    with pytest.raises(RefusedError, match=r"pyproject\.toml has no place"):
+        release.make(template, Level.minor, NOW)
+    assert git(template, "rev-parse", "HEAD") == start
+    assert not git(template, "status", "--porcelain")
+    assert git(template, "tag") == "v0.1.0"
+
+
+@pytest.mark.parametrize(
+    ("questions", "lowest", "why"),
+    [
+        ({"colour": QUESTION, "size": QUESTION}, Level.minor, "the question size is new"),
+        ({"colour": QUESTION, "size": {"type": "str"}}, Level.major, "has no default"),
+        ({}, Level.major, "the question colour is gone"),
+        ({"hue": {"type": "str", "default": "{{ colour | default('a') }}"}}, Level.minor, "colour is now hue"),
+        ({"colour": QUESTION | {"choices": ["a"]}}, Level.major, "colour loses the choice b"),
+        ({"colour": QUESTION | {"choices": {"A": "a", "B": "b", "C": "c"}}}, Level.minor, "new choice: c"),
+        ({"colour": QUESTION | {"choices": "{{ {'x': ['a']}['x'] }}"}}, Level.major, "loses the choice b"),
+        ({"colour": QUESTION | {"type": "int"}}, Level.major, "another type"),
+    ],
+)
+def test_the_questions_tell_the_lowest_level(
+    template: Path, questions: dict[str, object], lowest: Level, why: str
+) -> None:
+    set_questions(template, **questions)
+    assert any(level is lowest and why in words for level, words in release.changes(template))
+    release.prove(template, ["true"])
+    with pytest.raises(RefusedError, match="is not enough"):
+        release.make(template, Level.patch, NOW)
+    assert release.make(template, lowest, NOW) == "v0.2.0"
+
+
+def test_versions_follow_their_order() -> None:
+    assert release.next_version("v0.9.1", Level.major) == "v0.10.0"
+    assert release.next_version("v1.9.1", Level.major) == "v2.0.0"
+    assert release.next_version("v1.9.1", Level.minor) == "v1.10.0"
+    assert release.next_version("v1.9.1", Level.patch) == "v1.9.2"
+
+
+def test_tags_come_from_the_table_and_never_move(template: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", "--no-tags", str(template), "clone")
+    release.tags_from_table(tmp_path / "clone")
+    assert git(tmp_path / "clone", "rev-parse", "v0.1.0^{commit}") == release.table(template)["v0.1.0"]
+    git(tmp_path / "clone", "tag", "--force", "v0.1.0", "HEAD")
+    with pytest.raises(RefusedError, match="never move"):
+        release.tags_from_table(tmp_path / "clone")
+    git(tmp_path, "clone", "--quiet", "--no-tags", "--depth=1", f"file://{template}", "shallow")
+    with pytest.raises(RefusedError, match="git fetch --unshallow"):
+        release.tags_from_table(tmp_path / "shallow")
+
+
+def test_the_table_of_this_repository_is_true(tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", "--no-checkout", str(TEMPLATE), "clone")
+    clone = tmp_path / "clone"
+    shutil.copy(TEMPLATE / release.TABLE, clone)
+    release.tags_from_table(clone)
+    noted = release.table(clone)
+    assert list(noted) == sorted(noted, key=release._number)
+    for tag, made in noted.items():
+        git(clone, "merge-base", "--is-ancestor", made, "HEAD")
+        # What an earlier release noted is never changed.
+        if git(clone, "ls-tree", "--name-only", made, release.TABLE):
+            earlier = release.table(clone, made)
+            assert list(noted.items())[: len(earlier)] == list(earlier.items()), tag
