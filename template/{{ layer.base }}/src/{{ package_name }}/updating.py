@@ -3,7 +3,8 @@
 The version that the project has and the newer one are both rendered with the project's answers. What
 differs between these two is picked onto the project by git's three-way merge, which follows renamed
 files. Where both sides changed the same lines, git marks both. A file that the template removed and
-the project has edited stays; one that the project has deleted stays deleted.
+the project has edited stays; one that the project has deleted stays deleted, and a folder of which it
+has deleted every file gets no new ones.
 
 This module knows nothing of the project's own code: the template's tools load it for many projects.
 """
@@ -158,7 +159,8 @@ def merge(
         _git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), "HEAD")
         theirs = _git(place, "rev-parse", "HEAD")
         with _worktree(project, Path(temporary, "merge")) as tree:
-            conflicts, left_out = _pick(tree, theirs)
+            conflicts, deleted = _pick(tree, theirs)
+            left_out = tuple(sorted({*deleted, *_leave_out(tree, theirs)}))
             _take_answers(tree / inside, place, known)
             message = f"Update the template to {target.removeprefix('v')}\n\n{MARK} {known.version} to {target}"
             parent = _git(tree, "rev-parse", "HEAD")
@@ -316,6 +318,22 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
     return tuple(conflicts), tuple(left_out)
 
 
+def _leave_out(tree: Path, theirs: str) -> list[str]:
+    """Take back what the template adds to folders of which the project has deleted every file; return it."""
+    added = _names(_git(tree, "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", f"{theirs}^", theirs))
+    before, present = _paths(tree, f"{theirs}^"), _paths(tree, "HEAD")
+    left_out = []
+    for path in added:
+        # The folder around it that had files before; but for the root, which nobody empties.
+        folders = [f"{folder.as_posix()}/" for folder in Path(path).parents][:-1]
+        inside = ({name for name in before if name.startswith(folder)} for folder in folders)
+        nearest: set[str] = next(filter(None, inside), set())
+        if nearest and not nearest & present and (tree / path).exists():
+            left_out.append(path)
+            _git(tree, "rm", "--quiet", "--force", "--", path)
+    return left_out
+
+
 def _why(file: Path, stages: set[str]) -> str:
     if stages == {"1", "2"}:
         return "the template has removed it, and you have changed it: delete it, or keep it as yours"
@@ -374,6 +392,10 @@ def _author(project: Path) -> tuple[str, ...]:
 def _files(folder: Path) -> set[str]:
     """Return the files of the last commit, a word of name and content each, without the answers."""
     return {each for each in _names(_git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
+
+
+def _paths(folder: Path, revision: str) -> set[str]:
+    return set(_names(_git(folder, "ls-tree", "-r", "--name-only", "-z", revision)))
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
