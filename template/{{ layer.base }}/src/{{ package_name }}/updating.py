@@ -4,7 +4,7 @@ The version that the project has and the newer one are both rendered with the pr
 differs between these two is picked onto the project by git's three-way merge, which follows renamed
 files. Where both sides changed the same lines, git marks both. A file that the template removed and
 the project has edited stays; one that the project has deleted stays deleted, and a folder of which it
-has deleted every file gets no new ones.
+has deleted every file gets no new ones. What `.updateignore` names is left alone.
 
 This module knows nothing of the project's own code: the template's tools load it for many projects.
 """
@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 ANSWERS = ".copier-answers.yml"
+IGNORE = ".updateignore"  # in a project: paths that updates leave alone, in the syntax of .gitignore
 COPIER = ("uv", "tool", "run", "--from", "copier>=9.19,<10", "copier")  # not the project's own: it is rarely needed
 RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 HEADING = re.compile(r"^## \[?v?(?P<version>\d+\.\d+\.\d+)\]?(\s|$)", re.MULTILINE)
@@ -144,28 +145,26 @@ def merge(
     target = _target(known, to, stay=bool(answers))
     if target is None:
         return None
-    inside = _git(project, "rev-parse", "--show-prefix")
+    inside = git(project, "rev-parse", "--show-prefix")
     with tempfile.TemporaryDirectory() as temporary:
         renders = Path(temporary, "renders")
-        _git(renders.parent, "init", "--quiet", str(renders))
+        git(renders.parent, "init", "--quiet", str(renders))
         place = renders / inside
         place.parent.mkdir(parents=True, exist_ok=True)
         before = _render(known, place, copier)
         _refuse_hand_edits(project, known, place, Path(temporary, "then"), copier)
         _copier(copier, known, "update", f"--vcs-ref={target}", *_data(answers), cwd=place)
-        _commit_all(place, f"template {target.removeprefix('v')}")
+        _commit_all(place, f"template {target.removeprefix('v')}", ignore=project / IGNORE)
         differing = _differing(before, origin(place).answers)
         _refuse_lost_answers(differing, answers, target)
-        _git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), "HEAD")
-        theirs = _git(place, "rev-parse", "HEAD")
-        with _worktree(project, Path(temporary, "merge")) as tree:
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), "HEAD")
+        theirs = git(place, "rev-parse", "HEAD")
+        with checkout(project) as tree:
             conflicts, deleted = _pick(tree, theirs)
-            left_out = tuple(sorted({*deleted, *_leave_out(tree, theirs)}))
+            left_out = tuple(sorted({*deleted, *_leave_out(tree, theirs, project / IGNORE)}))
             _take_answers(tree / inside, place, known)
-            message = f"Update the template to {target.removeprefix('v')}\n\n{MARK} {known.version} to {target}"
-            parent = _git(tree, "rev-parse", "HEAD")
-            commit = _git(tree, *_author(tree), "commit-tree", _git(tree, "write-tree"), "-p", parent, "-m", message)
-            changed = _names(_git(tree, "diff", "--name-only", "--no-renames", "-z", parent, commit))
+            commit = commit_index(tree, f"Update the template to {target.removeprefix('v')}")
+            changed = _names(git(tree, "diff", "--name-only", "--no-renames", "-z", "HEAD", commit))
     return Update(
         before=known.version.removeprefix("v"),
         after=target.removeprefix("v"),
@@ -184,13 +183,40 @@ def switch(project: Path, update: Update) -> str:
     Raises:
         Refused: the working tree has changes, or the branch holds commits of a person.
     """
-    require_clean(project)
-    found = _git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{update.branch}")
-    if found and not made_here(project, found):
-        hint = f"Merge it or go on there (git switch {update.branch}); git branch -D {update.branch} gives it up."
-        raise Refused(f"The branch {update.branch} holds commits of yours.", hint=hint)
-    _git(project, "switch", "--quiet", "--force-create", update.branch, update.commit)
+    switch_to(project, update.branch, update.commit)
     return update.branch
+
+
+@contextmanager
+def checkout(project: Path) -> Iterator[Path]:
+    """Yield a temporary checkout of the project's last commit, beside its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        git(project, "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+        try:
+            yield tree
+        finally:
+            git(project, "worktree", "remove", "--force", str(tree))
+
+
+def commit_index(tree: Path, subject: str) -> str:
+    """Commit what is in the index, on no branch, marked as made here; return the commit."""
+    message = f"{subject}\n\n{MARK} this commit holds nobody's work"
+    return git(tree, *_author(tree), "commit-tree", git(tree, "write-tree"), "-p", "HEAD", "-m", message)
+
+
+def switch_to(project: Path, branch: str, commit: str) -> None:
+    """Let a branch begin at a commit that was made here, and check it out.
+
+    Raises:
+        Refused: the working tree has changes, or the branch holds commits of a person.
+    """
+    require_clean(project)
+    found = git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
+    if found and not made_here(project, found):
+        hint = f"Merge it or go on there (git switch {branch}); git branch -D {branch} gives it up."
+        raise Refused(f"The branch {branch} holds commits of yours.", hint=hint)
+    git(project, "switch", "--quiet", "--force-create", branch, commit)
 
 
 def require_clean(project: Path) -> None:
@@ -199,7 +225,7 @@ def require_clean(project: Path) -> None:
     Raises:
         Refused: it has some, or is no git repository.
     """
-    if _git(project, "status", "--porcelain"):
+    if git(project, "status", "--porcelain"):
         hint = "Commit or stash them first: git commit, or git stash --include-untracked."
         raise Refused("The working tree has changes that are not committed.", hint=hint)
 
@@ -211,19 +237,19 @@ def push(project: Path, update: Update) -> bool:
         Refused: the remote cannot be reached, or does not take the branch.
     """
     branch = f"refs/heads/{update.branch}"
-    tip = _git(project, "ls-remote", "origin", branch).partition("\t")[0]
+    tip = git(project, "ls-remote", "origin", branch).partition("\t")[0]
     if tip:
-        _git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "origin", branch)
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "origin", branch)
         if not made_here(project, tip):
             return False
     # Only over the commit that was looked at: somebody may have pushed since.
-    _git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
+    git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
     return True
 
 
 def made_here(project: Path, revision: str) -> bool:
     """Tell whether a commit was made by an update, and so holds nobody's work."""
-    return MARK in _git(project, "log", "-1", "--format=%B", revision)
+    return MARK in git(project, "log", "-1", "--format=%B", revision)
 
 
 def _target(known: Origin, to: str | None, *, stay: bool) -> str | None:
@@ -265,13 +291,13 @@ def _refuse_hand_edits(project: Path, known: Origin, now: Path, then: Path, copi
         then: a free place, to render it with those of the last update.
         copier: the command that renders.
     """
-    since = _git(project, "log", "-1", "--format=%H", "-G^_commit:", "--", ANSWERS)
-    content = yaml.safe_load(_git(project, "show", f"{since}:./{ANSWERS}")) if since else {}
+    since = git(project, "log", "-1", "--format=%H", "-G^_commit:", "--", ANSWERS)
+    content = yaml.safe_load(git(project, "show", f"{since}:./{ANSWERS}")) if since else {}
     answers = {name: value for name, value in content.items() if not name.startswith("_")}
     edited = _differing(answers, known.answers)
     if not answers or not edited:
         return
-    _git(now, "init", "--quiet", str(then))
+    git(now, "init", "--quiet", str(then))
     _render(Origin(known.source, known.version, answers), then, copier)
     # An update that stays at its version changes answers as well: then the files are those of the present ones.
     files = _files(project)
@@ -298,9 +324,9 @@ def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[
 
 def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
     """Pick the commit `theirs` into the index and files of `tree`; return what is to settle, and what stays deleted."""
-    _git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs, accepted=(0, 1))
+    git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs, accepted=(0, 1))
     stages: dict[str, set[str]] = {}
-    for line in _names(_git(tree, "ls-files", "--unmerged", "-z")):
+    for line in _names(git(tree, "ls-files", "--unmerged", "-z")):
         about, _, path = line.partition("\t")
         stages.setdefault(path, set()).add(about.split()[2])
     conflicts, left_out = [], []
@@ -309,19 +335,20 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
             continue
         if found == {"1", "3"}:  # base and theirs
             left_out.append(path)
-            _git(tree, "rm", "--quiet", "--force", "--", path)
+            git(tree, "rm", "--quiet", "--force", "--", path)
         elif found == {"1"}:
-            _git(tree, "rm", "--quiet", "--cached", "--", path)
+            git(tree, "rm", "--quiet", "--cached", "--", path)
         else:
             conflicts.append(Conflict(path, _why(tree / path, found)))
-            _git(tree, "add", "--force", "--", path)
+            git(tree, "add", "--force", "--", path)
     return tuple(conflicts), tuple(left_out)
 
 
-def _leave_out(tree: Path, theirs: str) -> list[str]:
+def _leave_out(tree: Path, theirs: str, ignore: Path) -> list[str]:
     """Take back what the template adds to folders of which the project has deleted every file; return it."""
-    added = _names(_git(tree, "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", f"{theirs}^", theirs))
+    added = _names(git(tree, "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", f"{theirs}^", theirs))
     before, present = _paths(tree, f"{theirs}^"), _paths(tree, "HEAD")
+    present -= _ignored(present, ignore)
     left_out = []
     for path in added:
         # The folder around it that had files before; but for the root, which nobody empties.
@@ -330,7 +357,7 @@ def _leave_out(tree: Path, theirs: str) -> list[str]:
         nearest: set[str] = next(filter(None, inside), set())
         if nearest and not nearest & present and (tree / path).exists():
             left_out.append(path)
-            _git(tree, "rm", "--quiet", "--force", "--", path)
+            git(tree, "rm", "--quiet", "--force", "--", path)
     return left_out
 
 
@@ -350,7 +377,7 @@ def _take_answers(tree: Path, place: Path, known: Origin) -> None:
     line = yaml.safe_dump({"_src_path": known.source}, width=10_000, allow_unicode=True)
     text = re.sub(r"^_src_path: .*\n", lambda _: line, text, flags=re.MULTILINE)
     (tree / ANSWERS).write_text(text, encoding="utf-8")
-    _git(tree, "add", "--force", "--", ANSWERS)
+    git(tree, "add", "--force", "--", ANSWERS)
 
 
 def _notes(source: str, before: str, after: str) -> str:
@@ -358,8 +385,8 @@ def _notes(source: str, before: str, after: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         few = ("--depth=1", "--filter=blob:none", "--no-checkout", f"--branch={after}")
         _run("git", *QUIET, "clone", "--quiet", *few, _address(source), folder)
-        listed = _git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
-        text = _git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
+        listed = git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
+        text = git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
     present = RELEASE.match(before)
     headings = list(HEADING.finditer(text))
     newer = [each for each in headings if present is None or _number(f"v{each['version']}") > _number(present[0])]
@@ -369,33 +396,38 @@ def _notes(source: str, before: str, after: str) -> str:
     return text[newer[0].start() : min(older, default=len(text))].strip()
 
 
-@contextmanager
-def _worktree(project: Path, folder: Path) -> Iterator[Path]:
-    """Yield a checkout of the project's last commit, beside its own."""
-    _git(project, "worktree", "add", "--quiet", "--detach", str(folder), "HEAD")
-    try:
-        yield folder
-    finally:
-        _git(project, "worktree", "remove", "--force", str(folder))
-
-
-def _commit_all(folder: Path, message: str) -> None:
-    _git(folder, "-c", "core.excludesFile=", "add", "--all")
-    _git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
+def _commit_all(folder: Path, message: str, ignore: Path | None = None) -> None:
+    git(folder, "-c", "core.excludesFile=", "add", "--all")
+    if ignore is not None:
+        changed = set(_names(git(folder, "diff", "--cached", "--name-only", "--no-renames", "--relative", "-z")))
+        for path in _ignored(changed, ignore):
+            git(folder, "reset", "--quiet", "--", path)
+    git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
 
 
 def _author(project: Path) -> tuple[str, ...]:
     """Return who commits, where git has not been told: on a code host's runner."""
-    return () if _git(project, "config", "user.email", accepted=(0, 1)) else NOBODY
+    return () if git(project, "config", "user.email", accepted=(0, 1)) else NOBODY
 
 
 def _files(folder: Path) -> set[str]:
     """Return the files of the last commit, a word of name and content each, without the answers."""
-    return {each for each in _names(_git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
+    return {each for each in _names(git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
+
+
+def _ignored(paths: set[str], ignore: Path) -> set[str]:
+    """Return those paths that a file in the syntax of .gitignore matches; none, where there is no file."""
+    if not paths or not ignore.exists():
+        return set()
+    with tempfile.TemporaryDirectory() as folder:
+        git(Path(folder), "init", "--quiet")
+        Path(folder, ".git/info/exclude").write_bytes(ignore.read_bytes())
+        command = ("check-ignore", "--no-index", "--stdin", "-z")
+        return set(_names(git(Path(folder), *command, accepted=(0, 1), given="\0".join(paths))))
 
 
 def _paths(folder: Path, revision: str) -> set[str]:
-    return set(_names(_git(folder, "ls-tree", "-r", "--name-only", "-z", revision)))
+    return set(_names(git(folder, "ls-tree", "-r", "--name-only", "-z", revision)))
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -430,8 +462,13 @@ def _names(listed: str) -> tuple[str, ...]:
     return tuple(filter(None, listed.split("\0")))
 
 
-def _git(folder: Path, *words: str, accepted: Sequence[int] = (0,)) -> str:
-    return _run("git", *QUIET, *words, cwd=folder, accepted=accepted).strip()
+def git(folder: Path, *words: str, accepted: Sequence[int] = (0,), given: str = "") -> str:
+    """Run git without the hooks of anybody, and return what it prints.
+
+    Raises:
+        Refused: it ends with a code that is not accepted.
+    """
+    return _run("git", *QUIET, *words, cwd=folder, accepted=accepted, given=given).strip()
 
 
 def _copier(copier: Sequence[str], known: Origin, *words: str, cwd: Path) -> None:
@@ -443,10 +480,12 @@ def _copier(copier: Sequence[str], known: Origin, *words: str, cwd: Path) -> Non
         raise Refused(f"Copier could not render the template. {error.message}", hint=hint) from error
 
 
-def _run(*command: str, cwd: Path | None = None, accepted: Sequence[int] = (0,)) -> str:
+def _run(*command: str, cwd: Path | None = None, accepted: Sequence[int] = (0,), given: str = "") -> str:
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # a question that nobody sees would wait for ever
     try:
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, input=given, capture_output=True, text=True, check=False
+        )
     except OSError as error:
         raise Refused(f"{command[0]} could not be started: {error}", hint="Is it installed?") from error
     if done.returncode not in accepted:
