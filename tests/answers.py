@@ -23,7 +23,8 @@ CHOICES: dict[str, list[Any]] = {
     "serving_mode": ["online", "batch", "online_and_batch"],
     "license": ["proprietary", "mit", "apache_2_0", "bsd_3_clause"],
     "ci_provider": ["github", "gitlab", "azure_devops"],
-    "infrastructure": ["local"],
+    "infrastructure": ["local", "aws"],
+    "private_network": [False, True],
 }
 
 # Free text that validators accept and that careless rendering would break.

@@ -1,4 +1,4 @@
-# Every name, in one place. A model of them: churn--production-serving.
+# Every name, in one place. A model of them: churn--production--serving.
 
 locals {
   name = replace(var.name, "_", "-")
@@ -8,8 +8,15 @@ locals {
 
   # No package's name has two hyphens in a row, so "churn--*" in a policy means this project and
   # never another one of the account that is called churn-something.
-  prefix       = "${local.short}--"
-  environments = { for name in var.environments : name => "${local.prefix}${name}" }
+  prefix = "${local.short}--"
+
+  # The same between an environment and what belongs to it: "churn--prod--*" is not churn--prod-eu. A name that
+  # would spoil this gets a digest.
+  environments = {
+    for name in var.environments : name => join("", [local.prefix, strcontains(name, "--") || endswith(name, "-") ? (
+      "${trim(substr(replace(name, "/-+/", "-"), 0, 14), "-")}-${substr(sha1(name), 0, 5)}"
+    ) : name])
+  }
 }
 
 output "name" {
@@ -99,13 +106,18 @@ output "roles" {
     train    = "${local.prefix}ci-train"
     environments = {
       for name, prefix in local.environments : name => {
-        apply    = "${prefix}-apply"
-        deploy   = "${prefix}-deploy"
-        serving  = "${prefix}-serving"
-        schedule = "${prefix}-schedule"
+        apply    = "${prefix}--apply"
+        deploy   = "${prefix}--deploy"
+        serving  = "${prefix}--serving"
+        schedule = "${prefix}--schedule"
       }
     }
   }
+}
+
+output "settings_parameter" {
+  description = "The parameter in which bootstrap/ leaves what the environments and the flows need to know."
+  value       = "/ml/${local.name}/settings" # AWS keeps names that begin with aws or ssm to itself
 }
 
 output "tags" {

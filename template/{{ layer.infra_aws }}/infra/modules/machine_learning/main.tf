@@ -397,7 +397,7 @@ data "aws_iam_policy_document" "schedule" {
   statement {
     sid       = "StartScoring"
     actions   = ["sagemaker:StartPipelineExecution"]
-    resources = ["${local.arn.sagemaker}:pipeline/${each.value}-score"]
+    resources = ["${local.arn.sagemaker}:pipeline/${each.value}--score"]
   }
 
   statement {

@@ -235,7 +235,7 @@ data "aws_iam_policy_document" "flows" {
 }
 
 resource "aws_iam_role" "flows" {
-  name               = "${var.name}flow-logs"
+  name               = "${var.name}-flow-logs"
   description        = "Writes the network's flow logs"
   assume_role_policy = data.aws_iam_policy_document.flows_trust.json
 }
