@@ -1,8 +1,7 @@
 # Each module for itself: what it promises, and what it refuses.
 
 mock_provider "aws" {
-  source          = "./tests/mocks"
-  override_during = plan
+  source = "./tests/mocks"
 }
 
 variables {

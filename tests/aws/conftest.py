@@ -1,0 +1,46 @@
+"""Projects on AWS, rendered, with Terraform; an emulator where one is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands.rendering import render
+from tests.conftest import DEMANDED, need
+
+from .harness import Terraform, emulator, providers_are_there
+
+Make = Callable[..., Terraform]
+
+
+@pytest.fixture(scope="session")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip the test where Terraform has no provider of AWS; CI skips none."""
+    need("terraform")
+    if not providers_are_there(tmp_path_factory.mktemp("providers")):
+        message = "Terraform finds no provider hashicorp/aws: no registry, and no mirror in TF_CLI_CONFIG_FILE"
+        if DEMANDED:
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Make:
+    """Return a function that renders a project and returns Terraform in its folder infra/."""
+
+    def make(answers: dict[str, Any], environment: dict[str, str] | None = None) -> Terraform:
+        folder = tmp_path / f"project-{len(list(tmp_path.iterdir()))}"
+        render(folder, {"infrastructure": "aws", **answers})
+        return Terraform(folder / "infra", environment)
+
+    return make
+
+
+@pytest.fixture
+def aws(providers: None, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Return the environment in which programs talk to the emulator, which starts and ends with the test."""
+    with emulator(tmp_path / "emulator.log") as environment:
+        yield environment

@@ -1,0 +1,74 @@
+"""The rendered Terraform against the real provider's schemas, and its own tests with mocks."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from .conftest import Make
+from .harness import EVERYTHING, tool
+
+pytestmark = pytest.mark.usefixtures("providers")
+
+
+@pytest.mark.parametrize("provider", ["github", "gitlab", "azure_devops"])
+def test_valid(provider: str, project: Make) -> None:
+    terraform = project({**EVERYTHING, "ci_provider": provider})
+    for root in ["bootstrap", *(["environment"] if provider == "github" else [])]:
+        terraform.run(root, "init", "-backend=false", "-input=false")
+        said = json.loads(terraform.run(root, "validate", "-json").stdout)
+        assert said["valid"], said
+        assert said["warning_count"] == 0, said
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(project: Make) -> None:
+    terraform = project(EVERYTHING)
+    terraform.run("", "init", "-input=false")
+    said = terraform.run("", "test", env={"TF_WORKSPACE": "production"}).stdout
+    assert re.search(r"Success! [3-9]\d passed, 0 failed", said), said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "provider"), [("online", "gitlab"), ("batch", "azure_devops")])
+def test_its_own_tests_pass_with_other_answers(mode: str, provider: str, project: Make) -> None:
+    terraform = project({"serving_mode": mode, "ci_provider": provider})
+    terraform.run("", "init", "-input=false")
+    said = terraform.run(
+        "",
+        "test",
+        *[f"-filter=tests/{name}.tftest.hcl" for name in ("bootstrap", "environment")],
+        env={"TF_WORKSPACE": "production"},
+    )
+    assert "0 failed" in said.stdout
+
+
+@pytest.mark.slow
+def test_a_workspace_that_is_no_environment_is_refused(project: Make) -> None:
+    terraform = project({})
+    terraform.run("", "init", "-input=false")
+    said = terraform.run(
+        "", "test", "-filter=tests/environment.tftest.hcl", code=1, env={"TF_WORKSPACE": "elsewhere"}
+    )
+    assert "The workspace elsewhere is no environment." in said.stdout + said.stderr
+
+
+@pytest.mark.slow
+def test_checkov_finds_nothing_and_no_exception_is_left_over(project: Make) -> None:
+    """Every exception stands in its place with a reason; one that excuses nothing is an error too."""
+    folder = project(EVERYTHING).folder
+    command = [tool("checkov"), "--directory", ".", "--framework=terraform", "--skip-download", "--compact"]
+    finished = subprocess.run([*command, "--output=json"], cwd=folder, capture_output=True, text=True, check=False)
+    results = json.loads(finished.stdout)["results"]
+    assert results["passed_checks"]
+    assert [(found["check_id"], found["resource"]) for found in results["failed_checks"]] == []
+    used = {(found["file_path"].lstrip("/"), found["check_id"]) for found in results["skipped_checks"]}
+    written = set()
+    for path in folder.rglob("*.tf"):
+        for check, reason in re.findall(r"#checkov:skip=(\w+)(?:: (.+))?", path.read_text(encoding="utf-8")):
+            assert reason, f"{path}: {check} has no reason"
+            written.add((path.relative_to(folder).as_posix(), check))
+    assert used == written
