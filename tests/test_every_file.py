@@ -6,10 +6,12 @@ import ast
 import configparser
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import hcl2
 import yaml
 
 from commands.expected_files import rendered_files
@@ -48,6 +50,10 @@ def parse(name: str, text: str) -> None:
         assert all(documents), name
     elif suffix == ".json":
         json.loads(text)
+    elif suffix in (".tf", ".hcl", ".tfvars", ".tfbackend"):
+        hcl2.loads(text)
+    elif suffix == ".sh":
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True)
     elif name == ".dvc/config":
         configparser.ConfigParser().read_string(text)
     else:

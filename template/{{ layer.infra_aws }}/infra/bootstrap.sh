@@ -7,6 +7,16 @@ set -eu
 cd "$(dirname "$0")/bootstrap"
 first=first_override.tf
 
+# Terraform wants to replace what an interruption met while it was being made; but these are never destroyed. They are
+# there, and the apply completes them. For one that is in order, or not there yet, untaint ends in an error.
+keep() {
+  for made in aws_kms_key.this module.state.aws_s3_bucket.this module.data.aws_s3_bucket.this; do
+    if terraform untaint "$made" > /dev/null 2>&1; then
+      echo "Kept what an interrupted run has made: $made"
+    fi
+  done
+}
+
 move() {
   terraform init -input=false -migrate-state -force-copy -backend-config=../state.tfbackend
   rm -f terraform.tfstate terraform.tfstate.backup
@@ -17,6 +27,7 @@ if [ ! -f "$first" ] && [ -f terraform.tfstate ]; then
 fi
 if [ ! -f "$first" ]; then
   if said=$(terraform init -input=false -reconfigure -backend-config=../state.tfbackend 2>&1); then
+    keep
     exec terraform apply "$@"
   fi
   case $said in
@@ -26,6 +37,7 @@ if [ ! -f "$first" ]; then
 fi
 
 terraform init -input=false -reconfigure
+keep
 terraform apply "$@"
 rm "$first"
 move
