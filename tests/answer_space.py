@@ -22,7 +22,12 @@ from commands.rendering import TEMPLATE
 
 FOLDER = TEMPLATE / "template"
 SUFFIX = ".jinja"
-CASTS: dict[str, Callable[[Any], Any]] = {"str": str, "float": float, "bool": lambda value: yaml.safe_load(str(value)), "yaml": yaml.safe_load}
+CASTS: dict[str, Callable[[Any], Any]] = {
+    "str": str,
+    "float": float,
+    "bool": lambda value: yaml.safe_load(str(value)),
+    "yaml": yaml.safe_load,
+}
 # What Copier itself puts beside the answers.
 COPIER = {"_copier_conf": {"answers_file": ".copier-answers.yml"}, "_copier_operation": "copy", "_copier_answers": {}}
 

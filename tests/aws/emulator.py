@@ -68,14 +68,27 @@ def _tags(self: SageMakerResponse) -> Any:
 
 # moto reads a bucket's policy without its conditions, and would refuse everything for the sake of what is
 # not encrypted. On loopback nothing is.
-FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
-BudgetsResponse.list_tags_for_resource = _tags_of_budget
-BudgetsResponse.describe_subscribers_for_notification = _subscribers
-SageMakerResponse.delete_model_package_group = _delete_model_package_group
-SageMakerResponse.create_mlflow_tracking_server = _create_server
-SageMakerResponse.describe_mlflow_tracking_server = _describe_server
-SageMakerResponse.delete_mlflow_tracking_server = _delete_server
-SageMakerResponse.list_tags = _tags
+def _no_policy(*_: Any) -> PermissionResult:
+    return PermissionResult.NEUTRAL
+
+
+LACKING: dict[type, dict[str, Any]] = {
+    BudgetsResponse: {
+        "list_tags_for_resource": _tags_of_budget,
+        "describe_subscribers_for_notification": _subscribers,
+    },
+    FakeBucket: {"get_permission": _no_policy},
+    SageMakerResponse: {
+        "create_mlflow_tracking_server": _create_server,
+        "delete_mlflow_tracking_server": _delete_server,
+        "delete_model_package_group": _delete_model_package_group,
+        "describe_mlflow_tracking_server": _describe_server,
+        "list_tags": _tags,
+    },
+}
+for kind, methods in LACKING.items():
+    for name, method in methods.items():
+        setattr(kind, name, method)
 
 if __name__ == "__main__":
     main(sys.argv[1:])

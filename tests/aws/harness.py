@@ -138,8 +138,9 @@ def options(provider: str, **more: Any) -> list[str]:
 
 def documents(state: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each policy of a state with what it belongs to."""
+    shown_only = ("aws_kms_key", "aws_s3_bucket", "aws_sns_topic")  # what a resource of its own sets
     for resource in state:
-        if resource["mode"] != "managed":
+        if resource["mode"] != "managed" or resource["type"] in shown_only:
             continue
         for name in ("policy", "assume_role_policy"):
             text = resource["values"].get(name)

@@ -44,7 +44,11 @@ def problems(address: str, document: dict[str, Any]) -> Iterator[str]:
                 continue
             forms = resources_of(action)
             # Tags on creation add "*" to the forms of an action that takes a resource.
-            if "*" in many(statement.get("Resource", [])) and set(forms) != {"*"} and not any(own in address for own in OWN):
+            if (
+                "*" in many(statement.get("Resource", []))
+                and set(forms) != {"*"}
+                and not any(own in address for own in OWN)
+            ):
                 yield f"{where}: {action} could name {forms[0]}"
         for resource in many(statement.get("Resource", [])):
             if resource != "*" and resource.split(":", 5)[-1] in ("*", "/*"):

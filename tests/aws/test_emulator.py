@@ -261,13 +261,16 @@ def test_only_this_repository_and_its_environments_are_trusted(
             assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
             host = ISSUER[provider]
             assert statement["Principal"] == {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{host}"}
-            subjects = [many(tests[f"{host}:sub"]) for tests in statement["Condition"].values() if f"{host}:sub" in tests]
+            subjects = [
+                many(tests[f"{host}:sub"]) for tests in statement["Condition"].values() if f"{host}:sub" in tests
+            ]
             audience = statement["Condition"]["StringEquals"][f"{host}:aud"]
             trusted[resource["index"]] = (audience, sorted(subjects[0]))
     assert trusted == EXPECTED[provider]
 
 
 GITHUB = "repo:ml-team@1/churn@2"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/churn"
 GITLAB = "project_path:ml-team/churn:ref_type:branch:ref"
 EXPECTED: dict[str, dict[str, tuple[str, list[str]]]] = {
     "github": {
@@ -280,10 +283,10 @@ EXPECTED: dict[str, dict[str, tuple[str, list[str]]]] = {
         },
     },
     "gitlab": {
-        "plan": ("https://gitlab.com/ml-team/churn/plan", [f"{GITLAB}:*"]),
-        "train": ("https://gitlab.com/ml-team/churn/train", [f"{GITLAB}:main"]),
+        "plan": (f"{ROLE}--ci-plan", [f"{GITLAB}:*"]),
+        "train": (f"{ROLE}--ci-train", [f"{GITLAB}:main"]),
         **{
-            f"{purpose}/{name}": (f"https://gitlab.com/ml-team/churn/{purpose}/{name}", [f"{GITLAB}:main"])
+            f"{purpose}/{name}": (f"{ROLE}--{name}--{purpose}", [f"{GITLAB}:main"])
             for purpose in ("apply", "deploy")
             for name in ("staging", "production")
         },

@@ -10,7 +10,7 @@ from typing import Any
 import hcl2
 import pytest
 
-from commands.rendering import TEMPLATE
+from commands.rendering import TEMPLATE, render
 from tests.answer_space import FOLDER
 from tests.answers import HOSTILE_REPOSITORIES, hostile
 from tests.conftest import need
@@ -104,11 +104,29 @@ def test_answers_arrive_as_they_were_given(provider: str, project: Make) -> None
         assert f'  default     = "{value}"' in text.split(f'variable "{variable}" {{')[1].split("\n}")[0]
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"aws_account": "1234-5678-9012"}, "12 digits"),
+        ({"aws_account": "١٢٣٤٥٦٧٨٩٠١٢"}, "12 digits"),
+        ({"aws_region": "cn-north-1"}, "China and GovCloud are not supported"),
+        ({"aws_region": "us-gov-west-1"}, "China and GovCloud are not supported"),
+        ({"aws_region": "eu-west-1\n"}, "commercial regions"),
+    ],
+)
+def test_a_wrong_account_or_region_is_refused_in_words(answer: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        render(tmp_path / "project", {"infrastructure": "aws", **answer})
+    assert not (tmp_path / "project").exists()
+
+
 @pytest.mark.parametrize("kind", ["variable", "output"])
 def test_variables_and_outputs_are_described_and_typed(kind: str) -> None:
     found = 0
     for path in [*sources(), *FOLDER.glob("{{ layer.infra_aws_*/infra/**/*.tf")]:
-        for block in re.findall(rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for block in re.findall(
+            rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
             assert re.search(r'^  description = ".+\."$', block[1], re.MULTILINE), f"{path}: {block[0]}"
             assert kind == "output" or re.search(r"^  type +=", block[1], re.MULTILINE), f"{path}: {block[0]}"
             found += 1
@@ -127,7 +145,9 @@ def test_every_folder_is_explained() -> None:
     page = (INFRASTRUCTURE / "README.md.jinja").read_text(encoding="utf-8")
     for folder in [*INFRASTRUCTURE.iterdir(), *(INFRASTRUCTURE / "modules").iterdir()]:
         if folder.is_dir() and folder.name != "modules":
-            assert f"`{folder.relative_to(INFRASTRUCTURE)}{'' if folder.parent.name == 'modules' else '/'}`" in page, folder
+            assert f"`{folder.relative_to(INFRASTRUCTURE)}{'' if folder.parent.name == 'modules' else '/'}`" in page, (
+                folder
+            )
 
 
 def test_no_other_layer_knows_this_cloud() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from typing import Any
 
 import pytest
+
+from tests.answers import hostile
 
 from .conftest import Make
 from .harness import EVERYTHING, tool
@@ -33,15 +36,23 @@ def test_its_own_tests_pass(project: Make) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "provider"), [("online", "gitlab"), ("batch", "azure_devops")])
-def test_its_own_tests_pass_with_other_answers(mode: str, provider: str, project: Make) -> None:
-    terraform = project({"serving_mode": mode, "ci_provider": provider})
+@pytest.mark.parametrize(
+    ("answers", "last"),
+    [
+        (hostile("github", aws_region="ap-southeast-1"), "p" * 20),
+        ({"serving_mode": "online", "ci_provider": "gitlab"}, "production"),
+        ({"serving_mode": "batch", "ci_provider": "azure_devops"}, "production"),
+    ],
+    ids=["hostile", "online", "batch"],
+)
+def test_its_own_tests_pass_with_other_answers(answers: dict[str, Any], last: str, project: Make) -> None:
+    terraform = project(answers)
     terraform.run("", "init", "-input=false")
     said = terraform.run(
         "",
         "test",
         *[f"-filter=tests/{name}.tftest.hcl" for name in ("bootstrap", "environment")],
-        env={"TF_WORKSPACE": "production"},
+        env={"TF_WORKSPACE": last},
     )
     assert "0 failed" in said.stdout
 
@@ -50,9 +61,7 @@ def test_its_own_tests_pass_with_other_answers(mode: str, provider: str, project
 def test_a_workspace_that_is_no_environment_is_refused(project: Make) -> None:
     terraform = project({})
     terraform.run("", "init", "-input=false")
-    said = terraform.run(
-        "", "test", "-filter=tests/environment.tftest.hcl", code=1, env={"TF_WORKSPACE": "elsewhere"}
-    )
+    said = terraform.run("", "test", "-filter=tests/environment.tftest.hcl", code=1, env={"TF_WORKSPACE": "elsewhere"})
     assert "The workspace elsewhere is no environment." in said.stdout + said.stderr
 
 

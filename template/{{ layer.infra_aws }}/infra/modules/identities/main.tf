@@ -151,7 +151,7 @@ locals {
       "sns:ListTagsForResource",
     ]
     unnamed  = ["logs:DescribeLogGroups", "sns:GetSubscriptionAttributes"]
-    settings = ["ssm:DescribeParameters", "ssm:GetParameter", "ssm:ListTagsForResource"]
+    settings = ["ssm:GetParameter"]
   }
 }
 
