@@ -48,10 +48,10 @@ class Terraform:
         self.environment = {**plain, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", **(environment or {})}
 
     def run(
-        self, root: str, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None
+        self, root: str, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None, plain: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run Terraform in a folder below infra/ and demand its exit code (None: any)."""
-        return self.call(["terraform", *words, "-no-color"], self.folder / root, code, env)
+        """Run Terraform in a folder below infra/ and demand its exit code (None: any); some commands have no colour."""
+        return self.call(["terraform", *words, *([] if plain else ["-no-color"])], self.folder / root, code, env)
 
     def call(
         self, command: list[str], folder: Path, code: int | None = 0, env: Mapping[str, str] | None = None
