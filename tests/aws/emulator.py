@@ -12,7 +12,7 @@ from typing import Any
 from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, FakeDeleteMarker
 from moto.sagemaker.exceptions import ResourceNotFound
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import main
@@ -72,12 +72,17 @@ def _no_policy(*_: Any) -> PermissionResult:
     return PermissionResult.NEUTRAL
 
 
+def _nothing(*_: Any, **__: Any) -> None:
+    """Let go of nothing: a marker holds no content."""
+
+
 LACKING: dict[type, dict[str, Any]] = {
     BudgetsResponse: {
         "list_tags_for_resource": _tags_of_budget,
         "describe_subscribers_for_notification": _subscribers,
     },
     FakeBucket: {"get_permission": _no_policy},
+    FakeDeleteMarker: {"dispose": _nothing},  # moto forgets that a marker of a deletion can be deleted as well
     SageMakerResponse: {
         "create_mlflow_tracking_server": _create_server,
         "delete_mlflow_tracking_server": _delete_server,

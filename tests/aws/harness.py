@@ -45,7 +45,9 @@ class Terraform:
         config = plain.get("TF_CLI_CONFIG_FILE")
         if config and not Path(config).exists():
             del plain["TF_CLI_CONFIG_FILE"]
-        self.environment = {**plain, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", **(environment or {})}
+        # The provider's schemas are large: collecting garbage less often saves a good part of the time.
+        ours = {"CHECKPOINT_DISABLE": "1", "GOGC": "400", "TF_IN_AUTOMATION": "1"}
+        self.environment = {**plain, **ours, **(environment or {})}
 
     def run(
         self, root: str, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None, plain: bool = False
