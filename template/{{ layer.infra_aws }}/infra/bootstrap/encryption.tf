@@ -21,9 +21,6 @@ resource "aws_kms_key_policy" "this" {
 }
 
 data "aws_iam_policy_document" "key" {
-  #checkov:skip=CKV_AWS_356: in a key's own policy * is this key
-  #checkov:skip=CKV_AWS_109: in a key's own policy * is this key
-  #checkov:skip=CKV_AWS_111: in a key's own policy * is this key
   statement {
     sid = "LetPoliciesOfTheAccountDecide"
     actions = [

@@ -97,7 +97,6 @@ resource "aws_iam_role_policy" "flows" {
 # ------------------------------------------------------------------- plan
 
 data "aws_iam_policy_document" "plan" {
-  #checkov:skip=CKV_AWS_356: the actions of the statement with * support no resource, says the Service Authorization Reference
   statement {
     sid     = "ReadEnvironments"
     actions = local.read.named
@@ -158,8 +157,6 @@ locals {
 # ------------------------------------------------------------------ apply
 
 data "aws_iam_policy_document" "apply" {
-  #checkov:skip=CKV_AWS_356: the actions of the statements with * support no resource, says the Service Authorization Reference
-  #checkov:skip=CKV_AWS_111: as above
   for_each = local.environments
 
   statement {
@@ -285,7 +282,6 @@ data "aws_iam_policy_document" "apply" {
 # ------------------------------------------------------------------ train
 
 data "aws_iam_policy_document" "train" {
-  #checkov:skip=CKV_AWS_356: the actions of the statements with * support no resource, says the Service Authorization Reference
   statement {
     sid       = "ReadSettings"
     actions   = ["ssm:GetParameter"]
@@ -391,7 +387,6 @@ data "aws_iam_policy_document" "train" {
 # ----------------------------------------------------------------- deploy
 
 data "aws_iam_policy_document" "deploy" {
-  #checkov:skip=CKV_AWS_356: the actions of the statements with * support no resource, says the Service Authorization Reference
   for_each = var.project.environments
 
   statement {

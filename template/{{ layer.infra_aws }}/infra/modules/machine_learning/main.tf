@@ -63,7 +63,6 @@ data "aws_iam_policy_document" "scheduler" {
 # ------------------------------------------------- what every job and service may
 
 data "aws_iam_policy_document" "container" {
-  #checkov:skip=CKV_AWS_356: the actions of the statements with * support no resource, says the Service Authorization Reference
   statement {
     sid       = "LogInToRegistry"
     actions   = ["ecr:GetAuthorizationToken"]

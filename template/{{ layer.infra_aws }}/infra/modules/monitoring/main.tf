@@ -44,7 +44,6 @@ resource "aws_sns_topic_subscription" "contact" {
 
 # SageMaker would make this group by itself, and keep the logs for ever.
 resource "aws_cloudwatch_log_group" "endpoint" {
-  #checkov:skip=CKV_AWS_338: how long requests may be kept is the project's decision (log_days)
   count = var.online ? 1 : 0
 
   name              = "/aws/sagemaker/Endpoints/${var.name}"

@@ -122,15 +122,8 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints_from_jobs" {
 
 # Only this account's identities: data cannot leave with somebody else's keys.
 data "aws_iam_policy_document" "services" {
-  #checkov:skip=CKV_AWS_111: this is what may pass through an endpoint; what an identity may do is in its own policy
-  #checkov:skip=CKV_AWS_356: as above
-  #checkov:skip=CKV_AWS_107: as above
-  #checkov:skip=CKV_AWS_108: as above
-  #checkov:skip=CKV_AWS_109: as above
-  #checkov:skip=CKV_AWS_110: as above
-  #checkov:skip=CKV_AWS_49: as above
+  #checkov:skip=CKV_AWS_49: this is what may pass through an endpoint; what an identity may do is in its own policy
   #checkov:skip=CKV_AWS_1: as above
-  #checkov:skip=CKV_AWS_283: the condition names the account
   statement {
     sid       = "OwnIdentities"
     actions   = ["*"]
