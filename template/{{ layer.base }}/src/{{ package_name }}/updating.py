@@ -213,7 +213,7 @@ def switch_to(project: Path, branch: str, commit: str) -> None:
     """
     require_clean(project)
     found = git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
-    if found and not made_here(project, found):
+    if found and not _is_free(project, found, commit):
         hint = f"Merge it or go on there (git switch {branch}); git branch -D {branch} gives it up."
         raise Refused(f"The branch {branch} holds commits of yours.", hint=hint)
     git(project, "switch", "--quiet", "--force-create", branch, commit)
@@ -239,17 +239,22 @@ def push(project: Path, update: Update) -> bool:
     branch = f"refs/heads/{update.branch}"
     tip = git(project, "ls-remote", "origin", branch).partition("\t")[0]
     if tip:
-        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "origin", branch)
-        if not made_here(project, tip):
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin", branch)
+        if not _is_free(project, tip, update.commit):
             return False
     # Only over the commit that was looked at: somebody may have pushed since.
     git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
     return True
 
 
-def made_here(project: Path, revision: str) -> bool:
+def made_here(project: Path, tip: str) -> bool:
     """Tell whether a commit was made by an update, and so holds nobody's work."""
-    return MARK in git(project, "log", "-1", "--format=%B", revision)
+    return MARK in git(project, "log", "-1", "--format=%B", tip)
+
+
+def _is_free(project: Path, tip: str, commit: str) -> bool:
+    """Tell whether a branch with this tip may begin anew at a commit: nobody's work is lost by that."""
+    return made_here(project, tip) or not git(project, "rev-list", "-1", tip, f"^{commit}")
 
 
 def _target(known: Origin, to: str | None, *, stay: bool) -> str | None:
