@@ -329,7 +329,11 @@ def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[
 
 def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
     """Pick the commit `theirs` into the index and files of `tree`; return what is to settle, and what stays deleted."""
-    git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs, accepted=(0, 1))
+    try:
+        git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs)
+    except Refused:
+        if not git(tree, "ls-files", "--unmerged"):  # it was not for conflicts that it failed
+            raise
     stages: dict[str, set[str]] = {}
     for line in _names(git(tree, "ls-files", "--unmerged", "-z")):
         about, _, path = line.partition("\t")
