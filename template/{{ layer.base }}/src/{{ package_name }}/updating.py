@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,11 @@ def origin(project: Path) -> Origin:
         raise Refused(f"{ANSWERS} is damaged: {' '.join(str(error).split())}", hint=bring_back) from error
     if not isinstance(content, dict) or not {"_commit", "_src_path"} <= content.keys():
         raise Refused(f"{ANSWERS} does not say which template this was made from, in which version.", hint=bring_back)
-    answers = {name: value for name, value in content.items() if not name.startswith("_")}
-    return Origin(str(content["_src_path"]), str(content["_commit"]), answers)
+    source, version = str(content["_src_path"]), str(content["_commit"])
+    if source.startswith("-") or version.startswith("-"):  # git would take it for an option
+        raise Refused(f"{ANSWERS} names {source}, {version}, which is no template's address.", hint=bring_back)
+    answers = {str(name): value for name, value in content.items() if not str(name).startswith("_")}
+    return Origin(source, version, answers)
 
 
 def releases(source: str) -> list[str]:
@@ -109,7 +112,7 @@ def releases(source: str) -> list[str]:
         Refused: the template cannot be reached.
     """
     try:
-        listed = _run("git", "ls-remote", "--tags", "--refs", _address(source))
+        listed = _run("git", "ls-remote", "--tags", "--refs", address(source))
     except Refused as error:
         hint = f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?"
         raise Refused(f"The template {source} cannot be reached. {error.message}", hint=hint) from error
@@ -213,7 +216,7 @@ def switch_to(project: Path, branch: str, commit: str) -> None:
     """
     require_clean(project)
     found = git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
-    if found and not _is_free(project, found, commit):
+    if found and not is_free(project, found, commit):
         hint = f"Merge it or go on there (git switch {branch}); git branch -D {branch} gives it up."
         raise Refused(f"The branch {branch} holds commits of yours.", hint=hint)
     git(project, "switch", "--quiet", "--force-create", branch, commit)
@@ -240,7 +243,7 @@ def push(project: Path, update: Update) -> bool:
     tip = git(project, "ls-remote", "origin", branch).partition("\t")[0]
     if tip:
         git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin", branch)
-        if not _is_free(project, tip, update.commit):
+        if not is_free(project, tip, update.commit):
             return False
     # Only over the commit that was looked at: somebody may have pushed since.
     git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
@@ -252,7 +255,7 @@ def made_here(project: Path, tip: str) -> bool:
     return MARK in git(project, "log", "-1", "--format=%B", tip)
 
 
-def _is_free(project: Path, tip: str, commit: str) -> bool:
+def is_free(project: Path, tip: str, commit: str) -> bool:
     """Tell whether a branch with this tip may begin anew at a commit: nobody's work is lost by that."""
     return made_here(project, tip) or not git(project, "rev-list", "-1", tip, f"^{commit}")
 
@@ -348,7 +351,7 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
         elif found == {"1"}:
             git(tree, "rm", "--quiet", "--cached", "--", path)
         else:
-            conflicts.append(Conflict(path, _why(tree / path, found)))
+            conflicts.append(Conflict(path, why((tree / path).read_bytes(), found)))
             git(tree, "add", "--force", "--", path)
     return tuple(conflicts), tuple(left_out)
 
@@ -356,26 +359,40 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
 def _leave_out(tree: Path, theirs: str, ignore: Path) -> list[str]:
     """Take back what the template adds to folders of which the project has deleted every file; return it."""
     added = _names(git(tree, "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", f"{theirs}^", theirs))
-    before, present = _paths(tree, f"{theirs}^"), _paths(tree, "HEAD")
-    present -= _ignored(present, ignore)
-    left_out = []
+    present = _paths(tree, "HEAD")
+    unwanted = in_emptied_folders(added, _paths(tree, f"{theirs}^"), present - ignored(present, ignore))
+    left_out = [path for path in unwanted if (tree / path).exists()]
+    if left_out:
+        git(tree, "rm", "--quiet", "--force", "--", *left_out)
+    return left_out
+
+
+def in_emptied_folders(added: Iterable[str], before: set[str], present: set[str]) -> list[str]:
+    """Return those paths that the template adds to folders of which the project has no file left.
+
+    Args:
+        added: the paths.
+        before: what the template had before.
+        present: what the project has.
+    """
+    unwanted = []
     for path in added:
         # The folder around it that had files before; but for the root, which nobody empties.
         folders = [f"{folder.as_posix()}/" for folder in Path(path).parents][:-1]
         inside = ({name for name in before if name.startswith(folder)} for folder in folders)
         nearest: set[str] = next(filter(None, inside), set())
-        if nearest and not nearest & present and (tree / path).exists():
-            left_out.append(path)
-            git(tree, "rm", "--quiet", "--force", "--", path)
-    return left_out
+        if nearest and not nearest & present:
+            unwanted.append(path)
+    return unwanted
 
 
-def _why(file: Path, stages: set[str]) -> str:
+def why(content: bytes, stages: set[str]) -> str:
+    """Say why a person has to settle a file: its content after the merge, and git's stages of it."""
     if stages == {"1", "2"}:
         return "the template has removed it, and you have changed it: delete it, or keep it as yours"
     if stages in ({"2"}, {"3"}):
         return "both sides renamed the same file: keep one"
-    if b"<<<<<<< " not in file.read_bytes():
+    if b"<<<<<<< " not in content:
         return "both sides changed it, and it has no lines: yours is kept"
     return "both sides changed the same lines: choose, and delete the marks"
 
@@ -393,7 +410,7 @@ def _notes(source: str, before: str, after: str) -> str:
     """Return the sections of the template's CHANGELOG.md that are newer than `before`."""
     with tempfile.TemporaryDirectory() as folder:
         few = ("--depth=1", "--filter=blob:none", "--no-checkout", f"--branch={after}")
-        _run("git", *QUIET, "clone", "--quiet", *few, _address(source), folder)
+        _run("git", *QUIET, "clone", "--quiet", *few, address(source), folder)
         listed = git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
         text = git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
     present = RELEASE.match(before)
@@ -409,7 +426,7 @@ def _commit_all(folder: Path, message: str, ignore: Path | None = None) -> None:
     git(folder, "-c", "core.excludesFile=", "add", "--all")
     if ignore is not None:
         changed = set(_names(git(folder, "diff", "--cached", "--name-only", "--no-renames", "--relative", "-z")))
-        for path in _ignored(changed, ignore):
+        for path in ignored(changed, ignore):
             git(folder, "reset", "--quiet", "--", path)
     git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
 
@@ -424,7 +441,7 @@ def _files(folder: Path) -> set[str]:
     return {each for each in _names(git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
 
 
-def _ignored(paths: set[str], ignore: Path) -> set[str]:
+def ignored(paths: set[str], ignore: Path) -> set[str]:
     """Return those paths that a file in the syntax of .gitignore matches; none, where there is no file."""
     if not paths or not ignore.exists():
         return set()
@@ -454,7 +471,7 @@ def _number(tag: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", tag)))
 
 
-def _address(source: str) -> str:
+def address(source: str) -> str:
     """Return what git calls a template that Copier may call by a short name."""
     for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/"), ("git+", "")):
         if source.startswith(short):
@@ -493,8 +510,9 @@ def _run(*command: str, cwd: Path | None = None, accepted: Sequence[int] = (0,),
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # a question that nobody sees would wait for ever
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment, input=given, capture_output=True, text=True, check=False
-        )
+            command, cwd=cwd, env=environment, input=given, capture_output=True, check=False,
+            encoding="utf-8", errors="surrogateescape",  # a file may have any name
+        )  # fmt: skip
     except OSError as error:
         raise Refused(f"{command[0]} could not be started: {error}", hint="Is it installed?") from error
     if done.returncode not in accepted:
