@@ -138,7 +138,8 @@ def _refuse_hand_edits(place: Snapshot, known: Any, old: Template, before: Mappi
     then = _answers(old, former, f"What {ANSWERS} said at {since[:12]} is not possible", "Was it edited by hand?")
     listed = items(git("ls-tree", "-r", "-z", place.head, folder=place.folder))
     files = {item for item in listed if not item.endswith(ANSWERS)}
-    if len(_entries(old.render(then)) ^ files) < len(_entries(old.render(before)) ^ files):
+    former_entries, present_entries = (_entries(old, old.render(answers)) for answers in (then, before))
+    if len(files & former_entries - present_entries) > len(files & present_entries - former_entries):
         edited = sorted(name for name in {*former, *known.answers} if former.get(name) != known.answers.get(name))
         raise Refused(
             f"{ANSWERS} was edited by hand ({', '.join(edited)}), and the files are still those of the former answers.",
@@ -146,9 +147,13 @@ def _refuse_hand_edits(place: Snapshot, known: Any, old: Template, before: Mappi
         )
 
 
-def _entries(project: Mapping[str, Rendered]) -> set[str]:
-    """Return files as `git ls-tree` lists them."""
-    return {f"{mode(file)} blob {_blob(file.content)}\t{path}" for path, file in project.items()}
+def _entries(template: Template, project: Mapping[str, Rendered]) -> set[str]:
+    """Return files as `git ls-tree` lists them, without those that no answer changes any more."""
+    return {
+        f"{mode(file)} blob {_blob(file.content)}\t{path}"
+        for path, file in project.items()
+        if not template.belongs_to_user(path)
+    }
 
 
 def _blob(content: bytes) -> str:

@@ -155,7 +155,7 @@ def merge(
         place = renders / inside
         place.parent.mkdir(parents=True, exist_ok=True)
         before = _render(known, place, copier)
-        _refuse_hand_edits(project, known, place, Path(temporary, "then"), copier)
+        _refuse_hand_edits(project, known, Path(temporary, "answers"), copier)
         _copier(copier, known, "update", f"--vcs-ref={target}", *_data(answers), cwd=place)
         _commit_all(place, f"template {target.removeprefix('v')}", ignore=project / IGNORE)
         differing = _differing(before, origin(place).answers)
@@ -289,14 +289,13 @@ def _render(known: Origin, place: Path, copier: Sequence[str]) -> dict[str, Any]
     return origin(place).answers
 
 
-def _refuse_hand_edits(project: Path, known: Origin, now: Path, then: Path, copier: Sequence[str]) -> None:
+def _refuse_hand_edits(project: Path, known: Origin, spare: Path, copier: Sequence[str]) -> None:
     """Refuse when answers were changed by hand: the project's files are then not those of its answers.
 
     Args:
         project: the project.
         known: where it comes from.
-        now: the same version, rendered with the present answers.
-        then: a free place, to render it with those of the last update.
+        spare: a free place, to render the former answers and then the present ones.
         copier: the command that renders.
     """
     since = git(project, "log", "-1", "--format=%H", "-G^_commit:", "--", ANSWERS)
@@ -305,13 +304,19 @@ def _refuse_hand_edits(project: Path, known: Origin, now: Path, then: Path, copi
     edited = _differing(answers, known.answers)
     if not answers or not edited:
         return
-    git(now, "init", "--quiet", str(then))
-    _render(Origin(known.source, known.version, answers), then, copier)
-    # An update that stays at its version changes answers as well: then the files are those of the present ones.
+    git(project, "init", "--quiet", str(spare))
+    _render(Origin(known.source, known.version, answers), spare, copier)
+    then = _files(spare)
+    # Updated, not rendered anew: what belongs to the user alone stays as it is then, here as in the project.
+    now_given = {name: new for name, (_, new) in edited.items() if new is not None}
+    _copier(copier, known, "update", f"--vcs-ref={known.version}", *_data(now_given), cwd=spare)
+    _commit_all(spare, "answers")
+    now = _files(spare)
+    # An update that stays at its version changes answers as well. What the project deleted says nothing of either.
     files = _files(project)
-    if len(_files(then) ^ files) < len(_files(now) ^ files):
+    if len(files & then - now) > len(files & now - then):
         changes = ", ".join(f"{name}: {old} -> {new}" for name, (old, new) in edited.items())
-        options = " ".join(f"--answer {name}={new}" for name, (_, new) in edited.items())
+        options = " ".join(f"--answer {name}={new}" for name, new in now_given.items())
         raise Refused(
             f"{ANSWERS} was edited by hand ({changes}), and the files are still those of the former answers.",
             hint=f"Put it back (git checkout {since[:12]} -- {ANSWERS}, commit), and give the update {options}.",
