@@ -451,7 +451,8 @@ def ignored(paths: set[str], ignore: Path) -> set[str]:
     if not paths or not ignore.exists():
         return set()
     with tempfile.TemporaryDirectory() as folder:
-        git(Path(folder), "init", "--quiet")
+        git(Path(folder), "init", "--quiet", "--template=")  # whatever one's own templates hold
+        Path(folder, ".git/info").mkdir()
         Path(folder, ".git/info/exclude").write_bytes(ignore.read_bytes())
         command = ("check-ignore", "--no-index", "--stdin", "-z")
         return set(_names(git(Path(folder), *command, accepted=(0, 1), given="\0".join(paths))))
