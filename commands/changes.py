@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.answers import covering_answers
 
-from .rendering import TEMPLATE, render
+from .answer_space import RefusedError, Rendered, Template
+from .rendering import TEMPLATE
+
+NOTHING = Rendered(b"", executable=False)
 
 
 def main() -> None:
@@ -22,42 +27,46 @@ def main() -> None:
     parser.add_argument("revision", nargs="?", default="HEAD", help="compare with this (default: %(default)s)")
     parser.add_argument("--stat", action="store_true", help="only count the lines of each file")
     arguments = parser.parse_args()
+    projects: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        old = Path(folder) / "template"
-        old.mkdir()
         archive = subprocess.run(["git", "archive", arguments.revision], cwd=TEMPLATE, capture_output=True, check=False)
         if archive.returncode:
             sys.exit(archive.stderr.decode())
-        subprocess.run(["tar", "-x", "-C", str(old)], input=archive.stdout, check=True)
-        projects: dict[str, list[str]] = {}
-        for number, answers in enumerate(covering_answers()):
-            before, after = (Path(folder) / side / str(number) for side in ("before", "after"))
-            print(f"\rrendering {number + 1}", end="", file=sys.stderr, flush=True)
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        old, new = Template(Path(folder)), Template(TEMPLATE)
+        for number, answers in enumerate(covering_answers(), start=1):
+            print(f"\rrendering {number}", end="", file=sys.stderr, flush=True)
             try:
-                render(before, answers, template=old)
-            except ValueError as error:
-                print(f"\nnot possible before: {answers} ({error})", file=sys.stderr)
+                before = old.render(old.all_answers(answers))
+            except RefusedError as error:
+                print(f"\nnot possible before: {error}", file=sys.stderr)
                 continue
-            render(after, answers)
-            for file, difference in _differences(before, after, stat=arguments.stat).items():
-                projects.setdefault(f"{file}\n{difference}", []).append(str(answers))
+            after = new.render(new.all_answers(answers))
+            for difference in _differences(before, after, stat=arguments.stat):
+                projects[difference] = projects.get(difference, 0) + 1
     print(file=sys.stderr)
-    for difference, those in projects.items():
-        print(f"== in {len(those)} of {number + 1} projects: {difference}")
+    for difference, count in projects.items():
+        print(f"== in {count} of {number} projects: {difference}")
     print(f"{len(projects)} differences between {arguments.revision} and the working tree.")
 
 
-def _differences(before: Path, after: Path, *, stat: bool) -> dict[str, str]:
-    files = {path.relative_to(side) for side in (before, after) for path in side.rglob("*") if path.is_file()}
-    found = {}
-    for file in sorted(files):
-        pair = [str(side / file) if (side / file).exists() else "/dev/null" for side in (before, after)]
-        command = ["git", "diff", "--no-index", *(["--numstat"] if stat else []), *pair]
-        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        if text:
-            # The first lines name temporary folders.
-            found[str(file)] = text if stat else text[text.index("@@") :] if "@@" in text else text
-    return found
+def _differences(before: Mapping[str, Rendered], after: Mapping[str, Rendered], *, stat: bool) -> Iterator[str]:
+    """Yield what differs in each file: its path, then a unified diff or the numbers of lines."""
+    for path in sorted({*before, *after}):
+        old, new = before.get(path, NOTHING), after.get(path, NOTHING)
+        if old == new:
+            continue
+        lines = list(difflib.unified_diff(_lines(old), _lines(new)))[2:]
+        if stat:
+            counts = [sum(line.startswith(sign) for line in lines) for sign in "+-"]
+            yield f"{path}: {counts[0]} lines added, {counts[1]} removed"
+        else:
+            mode = "" if old.executable == new.executable else f"executable: {old.executable} -> {new.executable}\n"
+            yield f"{path}\n{mode}{''.join(lines)}"
+
+
+def _lines(file: Rendered) -> list[str]:
+    return file.content.decode("utf-8", "replace").splitlines(keepends=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import copier
-from plumbum import local
-
 TEMPLATE = Path(__file__).parents[1]
 
 
@@ -27,6 +24,10 @@ def render(destination: Path, answers: Mapping[str, Any], template: Path = TEMPL
     Raises:
         ValueError: an answer is refused by a validator or is not a choice.
     """
+    # Their import takes longer than most commands that need nothing else from here.
+    import copier  # noqa: PLC0415
+    from plumbum import local  # noqa: PLC0415
+
     with local.env(PATH=""):
         copier.run_copy(str(template), destination, data=dict(answers), defaults=True, quiet=True, overwrite=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
 from .rendering import TEMPLATE
@@ -12,10 +11,11 @@ FILE = TEMPLATE / "template/{{ layer.base }}/src/{{ package_name }}/updating.py"
 
 
 def _load() -> ModuleType:
-    loader = SourceFileLoader("updating", str(FILE))
-    module = ModuleType(loader.name)
-    sys.modules[loader.name] = module  # dataclasses look their module up
-    loader.exec_module(module)
+    module = ModuleType("updating")
+    module.__file__ = str(FILE)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    # An import would leave compiled files in template/, and so in projects.
+    exec(compile(FILE.read_text(encoding="utf-8"), FILE, "exec"), vars(module))  # noqa: S102 - a file of this repository
     return module
 
 

@@ -14,12 +14,11 @@ from typing import Any
 import hcl2
 import yaml
 
-from commands.expected_files import rendered_files
-from commands.rendering import render
+from commands.answer_space import template
 
-from .answer_space import all_answers, distinct_renders, template_files
-from .answers import combinations, covering_answers, single_answers
+from .answers import combinations, single_answers
 
+OURS = template()
 LEFTOVER = re.compile(r"(?<!\$)\{\{|\{%|%\}|(?<!\})\}\}(?!\})")
 
 
@@ -78,7 +77,7 @@ def clean(name: str, text: str) -> None:
 
 def test_every_file_for_every_combination() -> None:
     count = 0
-    for file, answers in distinct_renders(combinations()):
+    for file, answers in OURS.distinct_renders(combinations()):
         name, text = file.render(answers)
         clean(name, text)
         assert "{" not in name, name
@@ -86,35 +85,20 @@ def test_every_file_for_every_combination() -> None:
             assert not LEFTOVER.search(text) or name.endswith(".py"), f"{name}: Jinja is left over"
         parse(name, text)
         count += 1
-    assert count >= len(template_files())
-
-
-def test_this_is_what_copier_renders(tmp_path: Path) -> None:
-    for number, given in enumerate([{}, *covering_answers()[-2:]]):
-        folder = tmp_path / str(number)
-        render(folder, given)
-        answers = all_answers(given)
-        recorded = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
-        assert {name: answers[name] for name in recorded if not name.startswith("_")} == {
-            name: value for name, value in recorded.items() if not name.startswith("_")
-        }
-        expected = dict(file.render(answers) for file in template_files() if file.key(answers) is not None)
-        assert sorted([*expected, ".copier-answers.yml"]) == rendered_files(folder)
-        for name, text in expected.items():
-            assert (folder / name).read_text(encoding="utf-8") == text, name
+    assert count >= len(OURS.files())
 
 
 def test_the_default_project_is_small() -> None:
-    answers = all_answers({})
-    files = [file for file in template_files() if file.key(answers) is not None]
+    answers = OURS.all_answers({})
+    files = [file for file in OURS.files() if file.key(answers) is not None]
     # Both loops with a service, its deployment, the monitor, the stack, the flows and their tests.
-    assert len(files) + 1 <= 135
+    assert len(files) + 1 <= 140
 
 
 def test_no_answer_of_one_project_stands_in_another() -> None:
     """Names of the default project are answers, not constants: no other project may hold them."""
     given = {"project_name": "Zebra", "package_name": "zebra", "owner": "herd", "description": "Counts stripes."}
-    for file, answers in distinct_renders({**given, **row} for row in single_answers().values()):
+    for file, answers in OURS.distinct_renders({**given, **row} for row in single_answers().values()):
         name, text = file.render(answers)
         constants = re.findall(r"ml-team|copier_mlops|\bchurn (?:simulate|run|check)|uv run churn|src/churn", text)
         assert not constants, f"{name}: {constants}"
@@ -122,8 +106,8 @@ def test_no_answer_of_one_project_stands_in_another() -> None:
 
 def test_params_yaml_says_the_defaults_that_hold_without_it() -> None:
     """A section that came later has defaults in params.py; a fresh params.yaml spells out the same."""
-    answers = all_answers({"serving_mode": "online_and_batch"})
-    files = dict(file.render(answers) for file in template_files() if file.key(answers) is not None)
+    answers = OURS.all_answers({"serving_mode": "online_and_batch"})
+    files = dict(file.render(answers) for file in OURS.files() if file.key(answers) is not None)
     shown = yaml.safe_load(files["params.yaml"])
     classes = {
         node.name: node for node in ast.parse(files["src/churn/params.py"]).body if isinstance(node, ast.ClassDef)

@@ -14,15 +14,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands.answer_space import RefusedError, template
 from commands.rendering import TEMPLATE, render
 
-from .answer_space import RefusedError, all_answers, distinct_renders, questions
 from .answers import HOSTILE, HOSTILE_REPOSITORIES, hostile
 from .test_every_file import clean, parse
 
+OURS = template()
 FREE_TEXT = [
     name
-    for name, question in questions().items()
+    for name, question in OURS.questions().items()
     if question["type"] == "str" and "choices" not in question and question.get("when", True)
 ]
 NASTY = st.sampled_from(
@@ -78,7 +79,7 @@ TEXT = st.one_of(
 
 
 def check_rendered(given_answers: dict[str, Any]) -> None:
-    for file, answers in distinct_renders(iter([given_answers])):
+    for file, answers in OURS.distinct_renders(iter([given_answers])):
         if not file.uses & (set(FREE_TEXT)):
             continue
         name, text = file.render(answers)
@@ -95,7 +96,7 @@ def check_rendered(given_answers: dict[str, Any]) -> None:
 @given(name=st.sampled_from(FREE_TEXT), value=TEXT)
 def test_refused_in_words_or_rendered_unharmed(name: str, value: str) -> None:
     try:
-        all_answers({name: value})
+        OURS.all_answers({name: value})
     except RefusedError as refused:
         message = str(refused)
     else:
@@ -111,7 +112,7 @@ def test_all_at_once(values: dict[str, str]) -> None:
     accepted = dict(HOSTILE)
     for name, value in values.items():
         try:
-            all_answers(accepted | {name: value})
+            OURS.all_answers(accepted | {name: value})
         except RefusedError:
             continue
         accepted[name] = value
@@ -122,11 +123,11 @@ def test_all_at_once(values: dict[str, str]) -> None:
 @given(value=st.text(min_size=1, max_size=60))
 def test_any_project_name_that_is_allowed_has_a_default_package_name(value: str) -> None:
     try:
-        all_answers({"project_name": value, "package_name": "fixed"})
+        OURS.all_answers({"project_name": value, "package_name": "fixed"})
     except RefusedError:
         return
     try:
-        answers = all_answers({"project_name": value})
+        answers = OURS.all_answers({"project_name": value})
     except RefusedError as refused:
         # Only a reserved name needs another answer.
         if "package_name cannot be" in str(refused):
@@ -137,7 +138,7 @@ def test_any_project_name_that_is_allowed_has_a_default_package_name(value: str)
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_hostile_answers_of_the_execution_tests_are_accepted(name: str) -> None:
-    assert all_answers({name: HOSTILE[name]})[name] == HOSTILE[name]
+    assert OURS.all_answers({name: HOSTILE[name]})[name] == HOSTILE[name]
 
 
 @pytest.mark.parametrize("provider", HOSTILE_REPOSITORIES)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from commands.answer_space import template
 from commands.rendering import TEMPLATE
 
-from .answer_space import FOLDER, all_answers, questions, template_files
 from .answers import CHOICES, combinations, covering_answers, pairs
 
+OURS = template()
 SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))
 UNSAFE = ("_tasks", "_migrations", "_jinja_extensions")
 ANSWER_FOLDERS = re.compile(r"\{\{ layer\.([a-z0-9_]+) \}\}")
@@ -27,7 +28,7 @@ WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$')
 
 def layers() -> set[str]:
     names = set()
-    for path in FOLDER.iterdir():
+    for path in OURS.root.iterdir():
         if path.is_dir():
             match = ANSWER_FOLDERS.fullmatch(path.name)
             assert match, f"{path.name} is not a layer's folder"
@@ -40,11 +41,11 @@ def test_the_template_runs_no_code() -> None:
 
 
 def test_every_layer_is_in_the_map_and_every_row_has_a_folder() -> None:
-    assert set(all_answers({})["layer"]) == layers()
+    assert set(OURS.all_answers({})["layer"]) == layers()
 
 
 def test_every_layer_is_used_and_is_named_after_its_answer() -> None:
-    used = {name for answers in combinations() for name, place in all_answers(answers)["layer"].items() if place}
+    used = {name for answers in combinations() for name, place in OURS.all_answers(answers)["layer"].items() if place}
     assert used == layers()
     names = {f"{question}_{value}" for question, values in CHOICES.items() for value in values}
     short = {
@@ -59,14 +60,14 @@ def test_every_layer_is_used_and_is_named_after_its_answer() -> None:
 
 def test_a_layer_is_laid_onto_the_root_or_left_out() -> None:
     for answers in combinations():
-        assert set(all_answers(answers)["layer"].values()) <= {".", "", None}
+        assert set(OURS.all_answers(answers)["layer"].values()) <= {".", "", None}
 
 
 def test_no_two_active_layers_write_the_same_path() -> None:
     for given in combinations():
-        answers = all_answers(given)
+        answers = OURS.all_answers(given)
         written: dict[str, str] = {}
-        for file in template_files():
+        for file in OURS.files():
             if file.key(answers) is None:
                 continue
             name = "/".join(file.path.parts[1:]).removesuffix(".jinja")
@@ -75,13 +76,13 @@ def test_no_two_active_layers_write_the_same_path() -> None:
 
 
 def test_paths_carry_no_condition_and_are_legal_everywhere() -> None:
-    for file in template_files():
+    for file in OURS.files():
         inner = file.path.parts[1:]
         assert not any("{%" in part for part in file.path.parts), file.path
         for part in inner:
             assert part == "{{ package_name }}" or "{" not in part, file.path
             assert not WINDOWS.search(part), file.path
-    lowered = [str(file.path).lower() for file in template_files()]
+    lowered = [str(file.path).lower() for file in OURS.files()]
     assert len(lowered) == len(set(lowered)), "two paths differ only by case"
 
 
@@ -93,7 +94,7 @@ def test_only_the_operation_may_stand_in_exclude() -> None:
 
 
 def test_jinja_is_where_the_suffix_says() -> None:
-    for file in template_files():
+    for file in OURS.files():
         if file.path.suffix != ".jinja":
             assert not file.uses - {"package_name"} or "{{" not in file.text.replace("${{", ""), file.path
         else:
@@ -103,7 +104,7 @@ def test_jinja_is_where_the_suffix_says() -> None:
 
 def test_blocks_stand_on_lines_of_their_own_and_are_not_nested_deeply() -> None:
     """A loop may hold a branch; a branch holds no other one."""
-    for file in template_files():
+    for file in OURS.files():
         if file.path.suffix != ".jinja":
             continue
         depth = {"if": 0, "for": 0}
@@ -119,7 +120,7 @@ def test_blocks_stand_on_lines_of_their_own_and_are_not_nested_deeply() -> None:
 
 
 def test_every_question_helps_and_has_a_default() -> None:
-    for name, question in questions().items():
+    for name, question in OURS.questions().items():
         assert "default" in question, name
         assert "type" in question, name
         if question.get("when", True):
@@ -129,8 +130,8 @@ def test_every_question_helps_and_has_a_default() -> None:
 
 
 def test_computed_values_are_not_recorded_and_questions_are(rendered_answers: dict[str, object]) -> None:
-    computed = {name for name, question in questions().items() if question.get("when", True) is False}
-    asked = set(questions()) - computed
+    computed = {name for name, question in OURS.questions().items() if question.get("when", True) is False}
+    asked = set(OURS.questions()) - computed
     assert asked <= set(rendered_answers)
     assert not computed & set(rendered_answers)
 
@@ -145,7 +146,7 @@ def rendered_answers(tmp_path: Path) -> dict[str, object]:
 
 
 def test_the_table_of_choices_is_the_one_of_copier_yml() -> None:
-    for name, question in questions().items():
+    for name, question in OURS.questions().items():
         if "choices" not in question:
             continue
         choices = question["choices"]
@@ -163,7 +164,7 @@ def test_the_covering_set_has_every_pair_that_exists() -> None:
 
 
 def test_names_that_break_a_project_are_reserved() -> None:
-    reserved = set(all_answers({})["reserved_names"].split())
+    reserved = set(OURS.all_answers({})["reserved_names"].split())
     keywords = {word for word in keyword.kwlist if word.islower()}
     modules = {name for name in sys.stdlib_module_names if re.fullmatch("[a-z0-9]+", name)}
     assert keywords | modules <= reserved

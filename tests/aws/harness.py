@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -153,8 +152,3 @@ def documents(state: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]
 def many(value: Any) -> list[Any]:
     """Return a list of what may be one or a list."""
     return value if isinstance(value, list) else [value]
-
-
-def tool(name: str) -> str:
-    """Return a program that came with this environment's packages."""
-    return str(Path(os.fspath(sys.executable)).with_name(name))

@@ -11,12 +11,13 @@ import hcl2
 import pytest
 
 from commands.rendering import TEMPLATE, render
-from tests.answer_space import FOLDER
 from tests.answers import HOSTILE_REPOSITORIES, hostile
 from tests.conftest import need
 
 from .conftest import Make
 from .harness import EVERYTHING, INFRASTRUCTURE
+
+FOLDER = TEMPLATE / "template"
 
 # What the test of the emulator applies and destroys for real. The others would be here with the reason why the
 # emulator cannot have them, and a test with mocks for each; there are none.

@@ -15,7 +15,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,11 @@ def origin(project: Path) -> Origin:
         raise Refused(f"{ANSWERS} is damaged: {' '.join(str(error).split())}", hint=bring_back) from error
     if not isinstance(content, dict) or not {"_commit", "_src_path"} <= content.keys():
         raise Refused(f"{ANSWERS} does not say which template this was made from, in which version.", hint=bring_back)
-    answers = {name: value for name, value in content.items() if not name.startswith("_")}
-    return Origin(str(content["_src_path"]), str(content["_commit"]), answers)
+    source, version = str(content["_src_path"]), str(content["_commit"])
+    if source.startswith("-") or version.startswith("-"):  # git would take it for an option
+        raise Refused(f"{ANSWERS} names {source}, {version}, which is no template's address.", hint=bring_back)
+    answers = {str(name): value for name, value in content.items() if not str(name).startswith("_")}
+    return Origin(source, version, answers)
 
 
 def releases(source: str) -> list[str]:
@@ -109,7 +112,7 @@ def releases(source: str) -> list[str]:
         Refused: the template cannot be reached.
     """
     try:
-        listed = _run("git", "ls-remote", "--tags", "--refs", _address(source))
+        listed = _run("git", "ls-remote", "--tags", "--refs", address(source))
     except Refused as error:
         hint = f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?"
         raise Refused(f"The template {source} cannot be reached. {error.message}", hint=hint) from error
@@ -152,7 +155,7 @@ def merge(
         place = renders / inside
         place.parent.mkdir(parents=True, exist_ok=True)
         before = _render(known, place, copier)
-        _refuse_hand_edits(project, known, place, Path(temporary, "then"), copier)
+        _refuse_hand_edits(project, known, Path(temporary, "answers"), copier)
         _copier(copier, known, "update", f"--vcs-ref={target}", *_data(answers), cwd=place)
         _commit_all(place, f"template {target.removeprefix('v')}", ignore=project / IGNORE)
         differing = _differing(before, origin(place).answers)
@@ -213,7 +216,7 @@ def switch_to(project: Path, branch: str, commit: str) -> None:
     """
     require_clean(project)
     found = git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
-    if found and not made_here(project, found):
+    if found and not is_free(project, found, commit):
         hint = f"Merge it or go on there (git switch {branch}); git branch -D {branch} gives it up."
         raise Refused(f"The branch {branch} holds commits of yours.", hint=hint)
     git(project, "switch", "--quiet", "--force-create", branch, commit)
@@ -239,17 +242,22 @@ def push(project: Path, update: Update) -> bool:
     branch = f"refs/heads/{update.branch}"
     tip = git(project, "ls-remote", "origin", branch).partition("\t")[0]
     if tip:
-        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "origin", branch)
-        if not made_here(project, tip):
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin", branch)
+        if not is_free(project, tip, update.commit):
             return False
     # Only over the commit that was looked at: somebody may have pushed since.
     git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
     return True
 
 
-def made_here(project: Path, revision: str) -> bool:
+def made_here(project: Path, tip: str) -> bool:
     """Tell whether a commit was made by an update, and so holds nobody's work."""
-    return MARK in git(project, "log", "-1", "--format=%B", revision)
+    return MARK in git(project, "log", "-1", "--format=%B", tip)
+
+
+def is_free(project: Path, tip: str, commit: str) -> bool:
+    """Tell whether a branch with this tip may begin anew at a commit: nobody's work is lost by that."""
+    return made_here(project, tip) or not git(project, "rev-list", "-1", tip, f"^{commit}")
 
 
 def _target(known: Origin, to: str | None, *, stay: bool) -> str | None:
@@ -281,14 +289,13 @@ def _render(known: Origin, place: Path, copier: Sequence[str]) -> dict[str, Any]
     return origin(place).answers
 
 
-def _refuse_hand_edits(project: Path, known: Origin, now: Path, then: Path, copier: Sequence[str]) -> None:
+def _refuse_hand_edits(project: Path, known: Origin, spare: Path, copier: Sequence[str]) -> None:
     """Refuse when answers were changed by hand: the project's files are then not those of its answers.
 
     Args:
         project: the project.
         known: where it comes from.
-        now: the same version, rendered with the present answers.
-        then: a free place, to render it with those of the last update.
+        spare: a free place, to render the former answers and then the present ones.
         copier: the command that renders.
     """
     since = git(project, "log", "-1", "--format=%H", "-G^_commit:", "--", ANSWERS)
@@ -297,13 +304,19 @@ def _refuse_hand_edits(project: Path, known: Origin, now: Path, then: Path, copi
     edited = _differing(answers, known.answers)
     if not answers or not edited:
         return
-    git(now, "init", "--quiet", str(then))
-    _render(Origin(known.source, known.version, answers), then, copier)
-    # An update that stays at its version changes answers as well: then the files are those of the present ones.
+    git(project, "init", "--quiet", str(spare))
+    _render(Origin(known.source, known.version, answers), spare, copier)
+    then = _files(spare)
+    # Updated, not rendered anew: what belongs to the user alone stays as it is then, here as in the project.
+    now_given = {name: new for name, (_, new) in edited.items() if new is not None}
+    _copier(copier, known, "update", f"--vcs-ref={known.version}", *_data(now_given), cwd=spare)
+    _commit_all(spare, "answers")
+    now = _files(spare)
+    # An update that stays at its version changes answers as well. What the project deleted says nothing of either.
     files = _files(project)
-    if len(_files(then) ^ files) < len(_files(now) ^ files):
+    if len(files & then - now) > len(files & now - then):
         changes = ", ".join(f"{name}: {old} -> {new}" for name, (old, new) in edited.items())
-        options = " ".join(f"--answer {name}={new}" for name, (_, new) in edited.items())
+        options = " ".join(f"--answer {name}={new}" for name, new in now_given.items())
         raise Refused(
             f"{ANSWERS} was edited by hand ({changes}), and the files are still those of the former answers.",
             hint=f"Put it back (git checkout {since[:12]} -- {ANSWERS}, commit), and give the update {options}.",
@@ -324,7 +337,11 @@ def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[
 
 def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
     """Pick the commit `theirs` into the index and files of `tree`; return what is to settle, and what stays deleted."""
-    git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs, accepted=(0, 1))
+    try:
+        git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs)
+    except Refused:
+        if not git(tree, "ls-files", "--unmerged"):  # it was not for conflicts that it failed
+            raise
     stages: dict[str, set[str]] = {}
     for line in _names(git(tree, "ls-files", "--unmerged", "-z")):
         about, _, path = line.partition("\t")
@@ -339,7 +356,7 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
         elif found == {"1"}:
             git(tree, "rm", "--quiet", "--cached", "--", path)
         else:
-            conflicts.append(Conflict(path, _why(tree / path, found)))
+            conflicts.append(Conflict(path, why((tree / path).read_bytes(), found)))
             git(tree, "add", "--force", "--", path)
     return tuple(conflicts), tuple(left_out)
 
@@ -347,26 +364,40 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
 def _leave_out(tree: Path, theirs: str, ignore: Path) -> list[str]:
     """Take back what the template adds to folders of which the project has deleted every file; return it."""
     added = _names(git(tree, "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", f"{theirs}^", theirs))
-    before, present = _paths(tree, f"{theirs}^"), _paths(tree, "HEAD")
-    present -= _ignored(present, ignore)
-    left_out = []
+    present = _paths(tree, "HEAD")
+    unwanted = in_emptied_folders(added, _paths(tree, f"{theirs}^"), present - ignored(present, ignore))
+    left_out = [path for path in unwanted if (tree / path).exists()]
+    if left_out:
+        git(tree, "rm", "--quiet", "--force", "--", *left_out)
+    return left_out
+
+
+def in_emptied_folders(added: Iterable[str], before: set[str], present: set[str]) -> list[str]:
+    """Return those paths that the template adds to folders of which the project has no file left.
+
+    Args:
+        added: the paths.
+        before: what the template had before.
+        present: what the project has.
+    """
+    unwanted = []
     for path in added:
         # The folder around it that had files before; but for the root, which nobody empties.
         folders = [f"{folder.as_posix()}/" for folder in Path(path).parents][:-1]
         inside = ({name for name in before if name.startswith(folder)} for folder in folders)
         nearest: set[str] = next(filter(None, inside), set())
-        if nearest and not nearest & present and (tree / path).exists():
-            left_out.append(path)
-            git(tree, "rm", "--quiet", "--force", "--", path)
-    return left_out
+        if nearest and not nearest & present:
+            unwanted.append(path)
+    return unwanted
 
 
-def _why(file: Path, stages: set[str]) -> str:
+def why(content: bytes, stages: set[str]) -> str:
+    """Say why a person has to settle a file: its content after the merge, and git's stages of it."""
     if stages == {"1", "2"}:
         return "the template has removed it, and you have changed it: delete it, or keep it as yours"
     if stages in ({"2"}, {"3"}):
         return "both sides renamed the same file: keep one"
-    if b"<<<<<<< " not in file.read_bytes():
+    if b"<<<<<<< " not in content:
         return "both sides changed it, and it has no lines: yours is kept"
     return "both sides changed the same lines: choose, and delete the marks"
 
@@ -384,7 +415,7 @@ def _notes(source: str, before: str, after: str) -> str:
     """Return the sections of the template's CHANGELOG.md that are newer than `before`."""
     with tempfile.TemporaryDirectory() as folder:
         few = ("--depth=1", "--filter=blob:none", "--no-checkout", f"--branch={after}")
-        _run("git", *QUIET, "clone", "--quiet", *few, _address(source), folder)
+        _run("git", *QUIET, "clone", "--quiet", *few, address(source), folder)
         listed = git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
         text = git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
     present = RELEASE.match(before)
@@ -400,7 +431,7 @@ def _commit_all(folder: Path, message: str, ignore: Path | None = None) -> None:
     git(folder, "-c", "core.excludesFile=", "add", "--all")
     if ignore is not None:
         changed = set(_names(git(folder, "diff", "--cached", "--name-only", "--no-renames", "--relative", "-z")))
-        for path in _ignored(changed, ignore):
+        for path in ignored(changed, ignore):
             git(folder, "reset", "--quiet", "--", path)
     git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
 
@@ -415,12 +446,13 @@ def _files(folder: Path) -> set[str]:
     return {each for each in _names(git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
 
 
-def _ignored(paths: set[str], ignore: Path) -> set[str]:
+def ignored(paths: set[str], ignore: Path) -> set[str]:
     """Return those paths that a file in the syntax of .gitignore matches; none, where there is no file."""
     if not paths or not ignore.exists():
         return set()
     with tempfile.TemporaryDirectory() as folder:
-        git(Path(folder), "init", "--quiet")
+        git(Path(folder), "init", "--quiet", "--template=")  # whatever one's own templates hold
+        Path(folder, ".git/info").mkdir()
         Path(folder, ".git/info/exclude").write_bytes(ignore.read_bytes())
         command = ("check-ignore", "--no-index", "--stdin", "-z")
         return set(_names(git(Path(folder), *command, accepted=(0, 1), given="\0".join(paths))))
@@ -445,7 +477,7 @@ def _number(tag: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", tag)))
 
 
-def _address(source: str) -> str:
+def address(source: str) -> str:
     """Return what git calls a template that Copier may call by a short name."""
     for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/"), ("git+", "")):
         if source.startswith(short):
@@ -484,8 +516,9 @@ def _run(*command: str, cwd: Path | None = None, accepted: Sequence[int] = (0,),
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # a question that nobody sees would wait for ever
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment, input=given, capture_output=True, text=True, check=False
-        )
+            command, cwd=cwd, env=environment, input=given, capture_output=True, check=False,
+            encoding="utf-8", errors="surrogateescape",  # a file may have any name
+        )  # fmt: skip
     except OSError as error:
         raise Refused(f"{command[0]} could not be started: {error}", hint="Is it installed?") from error
     if done.returncode not in accepted:

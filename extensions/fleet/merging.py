@@ -1,0 +1,159 @@
+"""The merge of an update, tried out: the same merge of git, in a repository that is thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel
+
+from commands.answer_space import Rendered
+from commands.updating import updating
+
+from .git import git, items, line, shown
+from .repositories import Snapshot
+
+MERGE: tuple[str, ...] = updating.MERGE
+# Content that a clone left out is fetched from its remote when the merge asks for it.
+PROMISED = ("-c", "remote.origin.promisor=true", "-c", "remote.origin.partialclonefilter=blob:none")
+
+
+class Conflict(BaseModel):
+    """A file that a person has to settle."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge came to, by paths."""
+
+    changed: list[str]
+    conflicts: list[Conflict]
+    left_out: list[str]
+
+
+def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Rendered], folder: Path) -> Merged:
+    """Merge the change from one version to another into a project, and say what came of it.
+
+    Args:
+        place: the project.
+        base: the version that it has, rendered.
+        theirs: the newer version.
+        folder: a folder for temporary files.
+
+    Raises:
+        Refused: git cannot read the project.
+    """
+    ignore, attributes = (copied(place, place.head, name, folder) for name in (updating.IGNORE, ".gitattributes"))
+    theirs = _without_ignored(base, theirs, ignore)
+    scratch = Scratch(folder / "merge.git", place, attributes)
+    scratch.commit_all(base, theirs)
+    words = ("merge-tree", "--write-tree", "-z", "--no-messages", "ours", "theirs")
+    tree, *unmerged = items(scratch.git(*words, accepted=(0, 1)))
+    stages: dict[str, set[str]] = {}
+    for item in unmerged:
+        about, _, path = item.partition("\t")
+        stages.setdefault(path, set()).add(about.split()[2])
+    conflicts = [
+        Conflict(path=shown(path), why=_why(scratch, tree, path, found))
+        for path, found in sorted(stages.items())
+        if PurePosixPath(path).name != updating.ANSWERS and found not in ({"1"}, {"1", "3"})
+    ]
+    left_out = {path for path, found in stages.items() if found == {"1", "3"}}
+    left_out |= scratch.paths(tree) & _in_emptied_folders(scratch, base, theirs, ignore)
+    listed = items(scratch.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", "ours", tree))
+    # The newer answers file is taken as it is, whatever the merge makes of it.
+    changed = {*listed, place.prefix + updating.ANSWERS} - left_out
+    return Merged(sorted(map(shown, changed)), conflicts, sorted(map(shown, left_out)))
+
+
+def copied(place: Snapshot, revision: str, name: str, folder: Path) -> Path:
+    """Return where a file of a commit is copied to, if the commit has it."""
+    listed = git("ls-tree", revision, "--", name, folder=place.folder)
+    if listed:
+        (folder / name).write_bytes(git("cat-file", "blob", listed.split()[2].decode(), folder=place.folder))
+    return folder / name
+
+
+def mode(file: Rendered) -> str:
+    """Return git's mode for a file."""
+    return "100755" if file.executable else "100644"
+
+
+def _without_ignored(base: Mapping[str, Rendered], theirs: Mapping[str, Rendered], ignore: Path) -> dict[str, Rendered]:
+    """Return the new version without its changes to files that the project has told updates to leave alone."""
+    changed = {path for path in {*base, *theirs} if base.get(path) != theirs.get(path)}
+    left_alone = updating.ignored(changed, ignore)
+    kept = {path: base[path] for path in left_alone if path in base}
+    return {path: file for path, file in theirs.items() if path not in left_alone} | kept
+
+
+@dataclass
+class Scratch:
+    """A repository that is thrown away: it reads a project's objects, and everything new is written into it alone."""
+
+    folder: Path
+    project: Snapshot
+    attributes: Path  # the project's .gitattributes: they may say how a file merges, and a bare repository reads none
+
+    def __post_init__(self) -> None:
+        """Make it."""
+        line("init", "--quiet", "--bare", "--template=", str(self.folder), folder=self.folder.parent)
+        objects = line("rev-parse", "--git-path", "objects", folder=self.project.folder)
+        self.variables = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str((self.project.folder / objects).resolve())}
+        self.settings = (*MERGE, "-c", f"core.attributesFile={self.attributes}")
+        filtered = ("config", "remote.origin.partialclonefilter")
+        if git(*filtered, folder=self.project.folder, accepted=(0, 1)):
+            url = line("config", "remote.origin.url", folder=self.project.folder)
+            self.settings += (*PROMISED, "-c", f"remote.origin.url={url}")
+
+    def git(self, *words: str, given: bytes = b"", accepted: tuple[int, ...] = (0,)) -> bytes:
+        """Run git in it.
+
+        Raises:
+            Refused: it failed, with what it said.
+        """
+        return git(*self.settings, *words, folder=self.folder, given=given, accepted=accepted, variables=self.variables)
+
+    def commit_all(self, base: Mapping[str, Rendered], theirs: Mapping[str, Rendered]) -> None:
+        """Make three commits: base, and on it the project as `ours`, and the new version as `theirs`."""
+        tree = self.git("rev-parse", f"{self.project.head}^{{tree}}").strip()
+        ours = b"M 040000 %s \n" % tree
+        stream = [
+            _commit(1, "base", b"".join(self._change(path, file) for path, file in base.items())),
+            _commit(2, "ours", b"from :1\ndeleteall\n" + ours),
+            _commit(3, "theirs", b"from :1\ndeleteall\n" + b"".join(self._change(*item) for item in theirs.items())),
+        ]
+        self.git("-c", "core.compression=0", "fast-import", "--quiet", "--depth=0", given=b"".join(stream))
+
+    def paths(self, revision: str) -> set[str]:
+        """Return the files of a commit or tree."""
+        return set(items(self.git("ls-tree", "-r", "--name-only", "-z", revision)))
+
+    def _change(self, path: str, file: Rendered) -> bytes:
+        name = (self.project.prefix + path).encode(errors="surrogateescape")
+        quoted = b'"%s"' % name.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+        return b"M %s inline %s\ndata %d\n%s\n" % (mode(file).encode(), quoted, len(file.content), file.content)
+
+
+def _commit(mark: int, branch: str, changes: bytes) -> bytes:
+    return b"commit refs/heads/%s\nmark :%d\ncommitter x <> 0 +0000\ndata 0\n%s\n" % (branch.encode(), mark, changes)
+
+
+def _in_emptied_folders(
+    scratch: Scratch, base: Mapping[str, Rendered], theirs: Mapping[str, Rendered], ignore: Path
+) -> set[str]:
+    """Return what the template adds to folders of which the project has deleted every file."""
+    before, after = ({scratch.project.prefix + path for path in side} for side in (base, theirs))
+    present = scratch.paths("ours")
+    return set(updating.in_emptied_folders(after - before, before, present - updating.ignored(present, ignore)))
+
+
+def _why(scratch: Scratch, tree: str, path: str, found: set[str]) -> str:
+    """Say why a person has to settle a file, in the words of `updating`."""
+    content = scratch.git("cat-file", "blob", f"{tree}:{path}")
+    told: str = updating.why(content, found)
+    return told

@@ -1,0 +1,5 @@
+"""`python -m extensions.organization`."""
+
+from .cli import main
+
+main()

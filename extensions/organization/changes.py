@@ -1,0 +1,78 @@
+"""What a newer template changes for projects, and which part of the version that raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from packaging.version import Version
+
+from commands.answer_space import Template
+
+from .overlay import destination, layer_of
+from .questions import asked, axes
+from .trees import Tree
+
+FOLDER = "template/"
+
+
+class Part(IntEnum):
+    """A part of a version, by weight: what an owner of a project has to do about a change."""
+
+    PATCH = 0
+    MINOR = 1
+    MAJOR = 2
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a project's owner notices."""
+
+    part: Part
+    text: str
+
+
+def of_questions(before: Template, after: Template) -> Iterator[Change]:
+    """Yield what two versions of a template ask differently."""
+    old, new = asked(before), asked(after)
+    yield from (Change(Part.MAJOR, f"question {name} is gone") for name in old if name not in new)
+    yield from (Change(Part.MINOR, f"question {name} is new") for name in new if name not in old)
+    values_before, values_after = axes(before), axes(after)
+    for name in (name for name in old if name in new):
+        had, has = values_before.get(name, []), values_after.get(name, [])
+        yield from (Change(Part.MAJOR, f"{name}: {value} can no longer be chosen") for value in had if value not in has)
+        yield from (Change(Part.MINOR, f"{name}: {value} can be chosen") for value in has if value not in had)
+        if _locked(new[name]) and (not _locked(old[name]) or old[name]["default"] != new[name]["default"]):
+            yield Change(Part.MAJOR, f"{name} is locked")
+        elif old[name].get("default") != new[name].get("default"):
+            yield Change(Part.PATCH, f"{name} has another default")
+
+
+def _locked(settings: dict[str, object]) -> bool:
+    return settings.get("ask", True) is False and "choices" not in settings
+
+
+def of_files(before: Tree, after: Tree) -> Iterator[Change]:
+    """Yield which files of projects come, go, or become others."""
+    old, new = _files(before), _files(after)
+    yield from (Change(Part.MAJOR, f"file {name} goes") for name in old if name not in new)
+    yield from (Change(Part.MINOR, f"file {name} comes") for name in new if name not in old)
+    yield from (Change(Part.PATCH, f"file {name} changes") for name in old if name in new and old[name] != new[name])
+
+
+def _files(tree: Tree) -> dict[str, str]:
+    """Return the hash of each file of template/, by its layer and its place in projects."""
+    paths = {path.removeprefix(FOLDER): file.sha256 for path, file in sorted(tree.items()) if path.startswith(FOLDER)}
+    return {f"{destination(path)} ({layer_of(path)})": sha256 for path, sha256 in paths.items() if layer_of(path)}
+
+
+def raised(version: str, part: Part) -> str:
+    """Return the next version when this part is raised."""
+    major, minor, patch = Version(version).release
+    following = {
+        Part.MAJOR: (major + 1, 0, 0),
+        Part.MINOR: (major, minor + 1, 0),
+        Part.PATCH: (major, minor, patch + 1),
+    }[part]
+    return ".".join(map(str, following))

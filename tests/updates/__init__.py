@@ -1,0 +1,1 @@
+"""The proof of updates: no released version's project loses an edit on its way to the next."""
