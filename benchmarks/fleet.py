@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from commands.answer_space import template
+from commands.release import table
 from commands.rendering import TEMPLATE
 
 from .processes import finish
@@ -44,8 +43,7 @@ ALSO_ONE = ("sh", "-c", '"$@" || [ $? -eq 1 ]', "sh")
 def releases(folder: Path) -> tuple[Path, str]:
     """Return the template as a repository with its first release and a newer one, and the first one's tag."""
     repository = clone(str(TEMPLATE), folder / "template", "--no-tags", "--no-local")
-    table: dict[str, str] = yaml.safe_load((TEMPLATE / "releases.yaml").read_text(encoding="utf-8"))
-    first, its_commit = next(iter(table.items()))
+    first, its_commit = next(iter(table(TEMPLATE).items()))
     for tag, revision in ((first, its_commit), ("v999.0.0", "HEAD")):
         seconds(("git", "tag", tag, revision), repository, environment(IDENTITY))
     seconds(("git", "worktree", "add", "--quiet", "--detach", folder / first, first), repository, environment())

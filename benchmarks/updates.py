@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
+from commands.release import table
 
 from .project import COPIER, ROOT, clone, commit, one_file_template, render, workspace
 from .timing import Comparison, Subject, arguments, environment, measure, report, seconds
@@ -46,8 +46,7 @@ def main() -> int:
 def project_of_the_oldest_release(folder: Path) -> Path:
     """Make a default project of the oldest release; the newer version is the last commit."""
     template = clone(str(ROOT), folder / "template", "--no-tags", "--no-local")
-    releases = yaml.safe_load((ROOT / "releases.yaml").read_text(encoding="utf-8"))
-    tag, revision = next(iter(releases.items()))
+    tag, revision = next(iter(table(ROOT).items()))
     seconds(("git", "tag", tag, revision), template)
     made = committed(template, folder / "ours")
     seconds(("git", "tag", NEWER), template)

@@ -140,15 +140,15 @@ def write(repository: Path, files: Sequence[File], version: str) -> None:
 def _remember_what_is_yours(ignore: Path, files: Sequence[File]) -> None:
     """Let updates leave alone what is not the template's: files of the repository, and layers that it does not have."""
     before = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
-    known = {f"/{file.path}" for file in files}
+    lines = {f"/{file.path}": file.fate for file in files}
+    # Of a layer that was brought earlier only what was kept then is yours: it stands there already.
+    not_yet = set(before or lines)
     yours = [
-        f"/{file.path}"
-        for file in files
-        if file.fate in (Fate.kept, Fate.blocked, Fate.waits)
-        # A layer that was brought earlier is the template's, except for what was kept then.
-        and not (file.fate is Fate.waits and before and f"/{file.path}" not in before)
+        line
+        for line, fate in lines.items()
+        if fate in (Fate.kept, Fate.blocked) or (fate is Fate.waits and line in not_yet)
     ]
-    kept = [line for line in before if line not in known] or ["# Updates of the template leave these paths alone."]
+    kept = [line for line in before if line not in lines] or ["# Updates of the template leave these paths alone."]
     ignore.write_text("\n".join([*kept, *yours]) + "\n", encoding="utf-8")
 
 
@@ -194,7 +194,7 @@ def adopt(
     if again:
         known = updating.origin(repository)
     else:
-        answers = dict(each.partition("=")[::2] for each in data or [])
+        answers = updating.assignments(data or [], "--data")
         address = source or _address()
         known = updating.Origin(address, version_of(address, version), answers)
     with tempfile.TemporaryDirectory() as folder:

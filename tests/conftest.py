@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from commands.rendering import clean_environment, render
 
 # The developer's own Copier settings must not answer a question.
 os.environ["COPIER_SETTINGS_PATH"] = str(Path(__file__).parent / "copier-settings.yml")
+# What runs in the background of a shell does not hear Ctrl-C, and neither would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 UV = os.environ.get("UV", "uv")
 # Set by .ci/run: there a missing tool is a failure, not a skip.
 DEMANDED = os.environ.get("CI") == "true"

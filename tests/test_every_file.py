@@ -15,11 +15,11 @@ import hcl2
 import yaml
 
 from commands.answer_space import template
+from extensions.organization.files import LEFTOVER, untidy
 
 from .answers import combinations, single_answers
 
 OURS = template()
-LEFTOVER = re.compile(r"(?<!\$)\{\{|\{%|%\}|(?<!\})\}\}(?!\})")
 
 
 class Yaml(yaml.SafeLoader):
@@ -64,14 +64,7 @@ KNOWN_PLAIN = {".gitignore", ".dvc/.gitignore", ".dvcignore"}
 
 def clean(name: str, text: str) -> None:
     """Demand what a careful author's file has."""
-    assert text.strip(), f"{name} is empty"
-    assert text.endswith("\n"), f"{name} has no final newline"
-    assert not text.endswith("\n\n"), f"{name} ends in blank lines"
-    assert "\r" not in text, f"{name} has carriage returns"
-    for number, line in enumerate(text.splitlines(), 1):
-        assert line == line.rstrip(), f"{name}:{number} ends in white space"
-    prose = re.sub(r"^```.*?^```", "(code)", text, flags=re.DOTALL | re.MULTILINE)  # code has its own rules
-    assert "\n\n\n" not in prose or name.endswith(".py") or "LICENSE" in name, f"{name} has double blank lines"
+    assert not untidy(name, text), f"{name}: {untidy(name, text)}"
     assert "TODO" not in text, name
 
 

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from commands.updating import updating
+
 from .git import Refused
 from .judging import Row, Verdict
 from .reporting import Summary, judge_all, kept_rows, write_json, write_page
@@ -117,7 +119,7 @@ def update(
     Exit code: 0, or 1 when some repository refused.
     """
     repositories = _chosen(list_, only or [])
-    plan = Plan(cache=cache, to=to, answers=_answers(answer or []), push=push, dry_run=dry_run)
+    plan = Plan(cache=cache, to=to, answers=updating.assignments(answer or [], "--answer"), push=push, dry_run=dry_run)
     outcomes: list[Outcome] = []
     _watch(update_all(repositories, plan, jobs), outcomes.append, len(repositories), "done")
     table = _table("repository", "branch", "outcome")
@@ -141,13 +143,6 @@ def _chosen(file: Path, names: list[str]) -> list[Repository]:
             hint = f"Did you mean {near[0]}?" if near else f"It has {', '.join(sorted(known)[:10])} …"
             raise Refused(f"The list {file} has no repository {name}.", hint=hint)
     return [repository for repository in repositories if not names or repository.name in names]
-
-
-def _answers(words: list[str]) -> dict[str, str]:
-    for word in words:
-        if "=" not in word:
-            raise Refused(f"--answer {word} has no value.", hint="Write it as --answer NAME=VALUE.")
-    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def _watch(results: Iterator[Result], take: Callable[[Result], None], total: int, done: str) -> None:

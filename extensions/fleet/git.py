@@ -12,16 +12,7 @@ from commands.updating import updating
 Refused = updating.Refused
 
 SECONDS = 600  # for one command; a remote that is silent for longer will not answer
-QUIET = (
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "advice.detachedHead=false",
-    "-c",
-    "gc.auto=0",
-    "-c",
-    "maintenance.auto=0",
-)
+QUIET = (*updating.QUIET, "-c", "gc.auto=0", "-c", "maintenance.auto=0")
 
 
 def git(

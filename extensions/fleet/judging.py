@@ -21,7 +21,7 @@ from commands.updating import updating
 from .git import Refused, git, items, line
 from .merging import Conflict, copied, merge, mode
 from .repositories import Repository, Snapshot, head_of, snapshot
-from .templates import notes, number, releases, version_of
+from .templates import notes, releases, version_of
 
 ANSWERS: str = updating.ANSWERS
 
@@ -89,6 +89,7 @@ def _judge(row: Row, place: Snapshot, folder: Path, cache: Path, to: str | None)
     known = _origin(place, place.head, folder)
     row.source, row.version, row.answers = known.source, known.version, known.answers
     row.newest = newest_release(known.source, to)
+    number = updating.number
     row.behind = [tag for tag in releases(known.source) if number(row.version) < number(tag) <= number(row.newest)]
     if not row.behind:
         row.verdict = Verdict.CURRENT

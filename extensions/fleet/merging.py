@@ -53,10 +53,7 @@ def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Re
     scratch.commit_all(base, theirs)
     words = ("merge-tree", "--write-tree", "-z", "--no-messages", "ours", "theirs")
     tree, *unmerged = items(scratch.git(*words, accepted=(0, 1)))
-    stages: dict[str, set[str]] = {}
-    for item in unmerged:
-        about, _, path = item.partition("\t")
-        stages.setdefault(path, set()).add(about.split()[2])
+    stages = updating.stages(unmerged)
     conflicts = [
         Conflict(path=shown(path), why=_why(scratch, tree, path, found))
         for path, found in sorted(stages.items())

@@ -77,18 +77,5 @@ def notes(folder: Path, before: str, after: str) -> str:
     """Return what the template's CHANGELOG.md says of the releases after `before` up to `after`, Markdown."""
     file = folder / "CHANGELOG.md"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    headings = list(updating.HEADING.finditer(text))
-    ends = [each.start() for each in headings[1:]] + [len(text)]
-    sections = zip(headings, ends, strict=False)
-    newer = [
-        text[each.start() : end].strip()
-        for each, end in sections
-        if number(before) < number(f"v{each['version']}") <= number(after)
-    ]
-    return "\n\n".join(newer)
-
-
-def number(version: str) -> tuple[int, ...]:
-    """Return a release's place in their order; a version that is no release comes before all."""
-    release = updating.RELEASE.match(version)
-    return tuple(map(int, release.groups())) if release else ()
+    told: str = updating.notes_between(text, before, after)
+    return told

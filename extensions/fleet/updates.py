@@ -17,7 +17,6 @@ from .git import Refused, git, items, line
 from .judging import Row, Verdict, judge, newest_release
 from .repositories import Repository, Snapshot, head_of, snapshot
 from .running import in_processes
-from .templates import number
 
 COPIER = (sys.executable, "-m", "copier")
 
@@ -83,7 +82,7 @@ def _update(repository: Repository, place: Snapshot, project: Path, plan: Plan) 
     outcome = partial(Outcome, repository.name, repository.address)
     known = updating.origin(project)
     newest = newest_release(known.source, plan.to)
-    if not plan.answers and number(known.version) >= number(newest):
+    if not plan.answers and updating.number(known.version) >= updating.number(newest):
         return outcome("current")
     branch = f"template/{newest.removeprefix('v')}"
     tip = line("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}", folder=place.folder)

@@ -25,7 +25,6 @@ from .refusal import Refused
 from .trees import File, Tree, read_folder, write_folder
 
 CHECKED = "refs/organization/checked"  # the tree that passed: publish asks for it
-ANSWERS = ".copier-answers.yml"
 
 # In what ruff prints: a project's number, the file, and what the linter says about it.
 FOUND = re.compile(r"^(?:Would reformat: | *--> )?(\d+)/([^:\n]+)(?::\d+:\d+(?:: (.+))?)?$", re.MULTILINE)
@@ -174,7 +173,7 @@ def _as_copier_does(template: Template, given: Mapping[str, Any], policy: Policy
     with tempfile.TemporaryDirectory(prefix="project-") as name:
         render(Path(name), given, template=template.folder)
         project = read_folder(Path(name))
-    recorded = yaml.safe_load(project.pop(ANSWERS).content)
+    recorded = yaml.safe_load(project.pop(template.answers_file).content)
     decided = {**policy.defaults, **policy.locks}
     for question, value in decided.items():
         if (
@@ -183,10 +182,10 @@ def _as_copier_does(template: Template, given: Mapping[str, Any], policy: Policy
             and not isinstance(value, Jinja)
             and recorded[question] != value
         ):
-            raise _failed(given, ANSWERS, f"{question} is {recorded[question]!r}, and not {value!r}")
+            raise _failed(given, template.answers_file, f"{question} is {recorded[question]!r}, and not {value!r}")
     for question, value in template.recorded(answers).items():
         if recorded.get(question) != value:
-            raise _failed(given, ANSWERS, f"{question} is not recorded as {value!r}")
+            raise _failed(given, template.answers_file, f"{question} is not recorded as {value!r}")
     expected = {path: rendered.content for path, rendered in template.render(answers).items()}
     for path in sorted(expected.keys() | project.keys()):
         if path not in project or project[path].content != expected.get(path):

@@ -28,7 +28,7 @@ def problem(name: str, content: bytes, *, rendered: bool) -> str:
         _parse(name, text)
     except (ValueError, SyntaxError, yaml.YAMLError) as error:
         return f"it cannot be read: {' '.join(str(error).split())}"
-    return _untidy(name, text) or (_left_over(text) if rendered and not name.endswith(".py") else "")
+    return untidy(name, text) or (_left_over(text) if rendered and not name.endswith(".py") else "")
 
 
 def _parse(name: str, text: str) -> None:
@@ -43,7 +43,8 @@ def _parse(name: str, text: str) -> None:
         json.loads(text)
 
 
-def _untidy(name: str, text: str) -> str:
+def untidy(name: str, text: str) -> str:
+    """Return what in a file's white space a careful author would not leave; nothing when all is right."""
     if not text.strip():
         return "it is empty"
     if "\r" in text:

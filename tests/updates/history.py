@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from commands.answer_space import Template, template
+from commands.release import table
 from commands.rendering import TEMPLATE
 
 CANDIDATE = "v999.0.0"  # the working tree, above all releases
@@ -53,12 +53,6 @@ def git(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
     ).stdout.strip()
 
 
-def releases(source: Path = TEMPLATE) -> dict[str, str]:
-    """Return the releases' commits by tag, the oldest first."""
-    table: dict[str, str] = yaml.safe_load((source / "releases.yaml").read_text(encoding="utf-8"))
-    return table
-
-
 def make(folder: Path, source: Path = TEMPLATE) -> None:
     """Make the history of a checkout in a folder: nothing in the checkout is touched.
 
@@ -68,7 +62,7 @@ def make(folder: Path, source: Path = TEMPLATE) -> None:
     history = at(folder)
     folder.mkdir()
     git("clone", "--bare", "--quiet", "--no-tags", str(source), str(history.repository), cwd=folder)
-    for tag, commit in releases(source).items():
+    for tag, commit in table(source).items():
         if not _has(history.repository, commit):
             pytest.fail(f"{tag} is the commit {commit}, which this clone does not have: git fetch --unshallow")
         found = git("for-each-ref", "--format=%(objectname) %(*objectname)", f"refs/tags/{tag}", cwd=source)
@@ -76,7 +70,7 @@ def make(folder: Path, source: Path = TEMPLATE) -> None:
             pytest.fail(f"releases.yaml says that {tag} is {commit}; the tag is on {found}. A tag never moves.")
         git("tag", tag, commit, cwd=history.repository)
     _release_candidate(history.repository, source)
-    for tag in (*releases(source), CANDIDATE):
+    for tag in (*table(source), CANDIDATE):
         _lay_out(history, tag)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from commands.answer_space import Template
-from commands.rendering import clean_environment
+from commands.release import table
+from commands.rendering import TEMPLATE, clean_environment
 from tests.answers import HOSTILE_REPOSITORIES, covering_answers, hostile
 from tests.conftest import UV, Installed
 
@@ -35,7 +36,7 @@ from .edits import (
     solve_the_problem,
     write_texts,
 )
-from .history import CANDIDATE, LATER, History, at, git, make, release_later, releases
+from .history import CANDIDATE, LATER, History, at, git, make, release_later
 from .projects import (
     MARKERS,
     Answers,
@@ -56,7 +57,7 @@ from .projects import (
 )
 
 THOROUGH = bool(os.environ.get("UPDATES_THOROUGH"))
-TAGS = list(releases())
+TAGS = list(table(TEMPLATE))
 slow = pytest.mark.slow
 each_tag = pytest.mark.parametrize("tag", TAGS)
 oldest_tag = pytest.mark.parametrize("tag", TAGS if THOROUGH else TAGS[:1])

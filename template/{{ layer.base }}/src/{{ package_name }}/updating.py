@@ -117,7 +117,7 @@ def releases(source: str) -> list[str]:
         hint = f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?"
         raise Refused(f"The template {source} cannot be reached. {error.message}", hint=hint) from error
     tags = [line.rpartition("/")[2] for line in listed.splitlines()]
-    return sorted(filter(RELEASE.fullmatch, tags), key=_number)
+    return sorted(filter(RELEASE.fullmatch, tags), key=number)
 
 
 def merge(
@@ -266,13 +266,12 @@ def _target(known: Origin, to: str | None, *, stay: bool) -> str | None:
     if to is not None and f"v{to.removeprefix('v')}" not in there:
         names = ", ".join(tag.removeprefix("v") for tag in there) or "none"
         raise Refused(f"The template has no release {to}.", hint=f"Its releases: {names}.")
-    present = RELEASE.match(known.version)
     newest = f"v{to.removeprefix('v')}" if to else next(reversed(there), None)
     if newest is None:
         raise Refused(f"The template {known.source} has no release.", hint="A release is a tag such as v1.0.0.")
-    if present is None or _number(newest) > _number(present[0]):
+    if number(newest) > number(known.version):
         return newest
-    if to and _number(newest) < _number(present[0]):
+    if to and number(newest) < number(known.version):
         hint = "An update goes forward only. git revert takes an update back."
         raise Refused(f"The project has {known.version}, which is newer than {to}.", hint=hint)
     return known.version if stay else None
@@ -342,12 +341,8 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
     except Refused:
         if not git(tree, "ls-files", "--unmerged"):  # it was not for conflicts that it failed
             raise
-    stages: dict[str, set[str]] = {}
-    for line in _names(git(tree, "ls-files", "--unmerged", "-z")):
-        about, _, path = line.partition("\t")
-        stages.setdefault(path, set()).add(about.split()[2])
     conflicts, left_out = [], []
-    for path, found in sorted(stages.items()):
+    for path, found in sorted(stages(_names(git(tree, "ls-files", "--unmerged", "-z"))).items()):
         if Path(path).name == ANSWERS:
             continue
         if found == {"1", "3"}:  # base and theirs
@@ -391,11 +386,20 @@ def in_emptied_folders(added: Iterable[str], before: set[str], present: set[str]
     return unwanted
 
 
-def why(content: bytes, stages: set[str]) -> str:
-    """Say why a person has to settle a file: its content after the merge, and git's stages of it."""
-    if stages == {"1", "2"}:
+def stages(unmerged: Iterable[str]) -> dict[str, set[str]]:
+    """Return which sides of a merge have each unmerged path, from git's list: 1 the base, 2 ours, 3 theirs."""
+    found: dict[str, set[str]] = {}
+    for entry in unmerged:
+        about, _, path = entry.partition("\t")
+        found.setdefault(path, set()).add(about.split()[2])
+    return found
+
+
+def why(content: bytes, sides: set[str]) -> str:
+    """Say why a person has to settle a file: its content after the merge, and which sides have it (`stages`)."""
+    if sides == {"1", "2"}:
         return "the template has removed it, and you have changed it: delete it, or keep it as yours"
-    if stages in ({"2"}, {"3"}):
+    if sides in ({"2"}, {"3"}):
         return "both sides renamed the same file: keep one"
     if b"<<<<<<< " not in content:
         return "both sides changed it, and it has no lines: yours is kept"
@@ -412,27 +416,33 @@ def _take_answers(tree: Path, place: Path, known: Origin) -> None:
 
 
 def _notes(source: str, before: str, after: str) -> str:
-    """Return the sections of the template's CHANGELOG.md that are newer than `before`."""
+    """Return what the template's CHANGELOG.md says of the releases after `before` up to `after`."""
     with tempfile.TemporaryDirectory() as folder:
         few = ("--depth=1", "--filter=blob:none", "--no-checkout", f"--branch={after}")
         _run("git", *QUIET, "clone", "--quiet", *few, address(source), folder)
         listed = git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
         text = git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
-    present = RELEASE.match(before)
-    headings = list(HEADING.finditer(text))
-    newer = [each for each in headings if present is None or _number(f"v{each['version']}") > _number(present[0])]
-    if not newer:
-        return ""
-    older = [each.start() for each in headings if each not in newer]
-    return text[newer[0].start() : min(older, default=len(text))].strip()
+    return notes_between(text, before, after)
+
+
+def notes_between(changelog: str, before: str, after: str) -> str:
+    """Return a changelog's sections of the releases after `before` up to `after`, Markdown."""
+    headings = list(HEADING.finditer(changelog))
+    ends = [each.start() for each in headings[1:]] + [len(changelog)]
+    newer = [
+        changelog[each.start() : end].strip()
+        for each, end in zip(headings, ends, strict=True)
+        if number(before) < number(f"v{each['version']}") <= number(after)
+    ]
+    return "\n\n".join(newer)
 
 
 def _commit_all(folder: Path, message: str, ignore: Path | None = None) -> None:
     git(folder, "-c", "core.excludesFile=", "add", "--all")
     if ignore is not None:
         changed = set(_names(git(folder, "diff", "--cached", "--name-only", "--no-renames", "--relative", "-z")))
-        for path in ignored(changed, ignore):
-            git(folder, "reset", "--quiet", "--", path)
+        if left_alone := ignored(changed, ignore):
+            git(folder, "reset", "--quiet", "--", *left_alone)
     git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
 
 
@@ -468,13 +478,26 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def assignments(words: Sequence[str], option: str) -> dict[str, str]:
+    """Return answers that were given as NAME=VALUE.
+
+    Raises:
+        Refused: one has no value.
+    """
+    for word in words:
+        if "=" not in word:
+            raise Refused(f"{option} {word} has no value.", hint=f"Write it as {option} NAME=VALUE.")
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
 def _data(answers: Mapping[str, str]) -> list[str]:
     return [f"--data={name}={value}" for name, value in answers.items()]
 
 
-def _number(tag: str) -> tuple[int, ...]:
-    """Return a release's number, in its order."""
-    return tuple(map(int, re.findall(r"\d+", tag)))
+def number(version: str) -> tuple[int, ...]:
+    """Return a release's place in their order; a version that comes from no release stands before all."""
+    release = RELEASE.match(version)
+    return tuple(map(int, release.groups())) if release else ()
 
 
 def address(source: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,12 +16,12 @@ PAGE = REPORTS / "update.md"
 HERE = Path()
 
 
-def merge(to: str | None, answers: Mapping[str, str], *, clean: bool) -> Update | None:
+def merge(to: str | None, answers: Sequence[str], *, clean: bool) -> Update | None:
     """Merge a version of the template into the last commit; nothing is checked out. None: there is nothing newer.
 
     Args:
         to: the version; None: the newest.
-        answers: those to be changed with it.
+        answers: those to be changed with it, as NAME=VALUE.
         clean: refuse a working tree with changes, at once.
 
     Raises:
@@ -29,7 +30,7 @@ def merge(to: str | None, answers: Mapping[str, str], *, clean: bool) -> Update 
     with _refusals():
         if clean:
             updating.require_clean(HERE)
-        return updating.merge(HERE, to=to, answers=answers)
+        return updating.merge(HERE, to=to, answers=updating.assignments(answers, "--answer"))
 
 
 def switch(update: Update) -> None:
@@ -58,15 +59,15 @@ def page(update: Update) -> Path:
     settled = {each.path for each in update.conflicts}
     merged = [name for name in update.changed if name not in settled]
     answers = [f"`{name}`: {_answer(old)} → {_answer(new)}" for name, (old, new) in update.answers.items()]
+    # Below the page's own headings.
+    notes = re.sub("^#", "##", update.notes, flags=re.MULTILINE)
     parts = [
         f"The template that this project was made from goes from {update.before} to {update.after}.",
         _section("To settle", "files", [f"`{each.path}`: {each.why}." for each in update.conflicts]),
         _section("Answers", "differ", answers),
         _section("Merged", "files", [f"`{name}`" for name in merged]),
         _section("Left out", "files that you have deleted", [f"`{name}`" for name in update.left_out]),
-        f"## What the releases say\n\n{update.notes.replace('## ', '### ')}"
-        if update.notes
-        else "The template has no release notes.",
+        f"## What the releases say\n\n{notes}" if notes else "The template has no release notes.",
     ]
     with replacing(PAGE) as new:
         new.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
