@@ -47,7 +47,6 @@ START_SECONDS = 300  # in which a container must answer /ping
 CHANGE_SECONDS = 3600.0
 FIRST_LOOK, LONGEST_WAIT = 0.5, 10.0  # seconds between two looks at a change: more as it takes longer
 LOG_LINES = 5
-SCALED = "sagemaker:variant:DesiredInstanceCount"
 
 
 def lasts() -> bool:
@@ -202,9 +201,8 @@ def _running(environment: str) -> dict[str, Any]:
 
 
 def _is_missing(error: ClientError) -> bool:
-    """Say whether AWS refused because there is no such thing: SageMaker has no error of its own for that."""
-    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-    return code == "ObjectNotFoundException" or (code == "ValidationException" and "Could not find" in message)
+    """Say whether SageMaker refused because there is no such thing: it has no error of its own for that."""
+    return "Could not find" in error.response["Error"].get("Message", "")
 
 
 def _told(found: Mapping[str, Any]) -> str:
@@ -489,17 +487,18 @@ def _scale(name: str, size: Service) -> None:
 
 
 def _forget_scaling(name: str) -> None:
+    service, target = client("application-autoscaling"), _scaled(name)
     with asking(f"Ending how {name} scales"):
-        try:
-            client("application-autoscaling").deregister_scalable_target(**_scaled(name))
-        except ClientError as error:
-            if not _is_missing(error):
-                raise
+        found = service.describe_scalable_targets(
+            ServiceNamespace=target["ServiceNamespace"], ResourceIds=[target["ResourceId"]]
+        )
+        if found["ScalableTargets"]:
+            service.deregister_scalable_target(**target)
 
 
 def _scaled(name: str) -> dict[str, str]:
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{name}/variant/{STABLE}",
-        "ScalableDimension": SCALED,
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
