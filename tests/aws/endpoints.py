@@ -131,7 +131,6 @@ def _login() -> dict[str, str]:
     """Return the variables by which a container has its role's login, and finds the emulator."""
     return {
         "AWS_ENDPOINT_URL": _address(),
-        "AWS_ALLOW_HTTP": "true",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
     }

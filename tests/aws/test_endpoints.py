@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -101,12 +102,12 @@ class Cloud:
         words = ("python", "-c", code.format(package=self.project.package))
         return self.project.run(*words, env=self.aws).stdout.strip()
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
+    def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """Start a verb and do not wait for it."""
         return subprocess.Popen(
             [str(self.project.folder / ".venv/bin" / self.project.package), *words],
             cwd=self.project.folder,
-            env={**self.aws, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+            env={**self.aws, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -252,3 +253,114 @@ def test_the_first_version_the_second_and_the_way_back(cloud: Cloud) -> None:
     assert "nothing has been deployed" in cloud.verb("status").stdout
     for environment in ("staging", "production"):
         assert cloud.captures(environment)
+
+
+def test_a_canary_that_errs_is_taken_back(cloud: Cloud) -> None:
+    cloud.start()
+    number = cloud.register("raises")
+    answer = cloud.verb("deploy", "--to", "production", "--yes", code=2)
+    assert f"Version {number} failed as canary in production" in answer.stderr
+    assert "rolled back: version 1 takes all requests" in answer.stdout
+    assert cloud.runs() == {"stable": "1"}
+    assert cloud.champion() == "1"
+    assert {name: len(found) for name, found in cloud.there().items()} == {
+        "endpoints": 1,
+        "configurations": 1,
+        "models": 1,
+        "scaled": 1,
+    }
+
+
+def test_an_alarm_takes_a_canary_back(cloud: Cloud) -> None:
+    cloud.start()
+    cloud.register()
+
+    def ring() -> None:
+        cloud.wait_for(lambda: "canary" in cloud.runs(), 300)
+        cloud.client("cloudwatch").set_alarm_state(
+            AlarmName=f"{PRODUCTION}--canary-latency", StateValue="ALARM", StateReason="one in a hundred is slow"
+        )
+
+    thread = threading.Thread(target=ring)
+    thread.start()
+    answer = cloud.verb("deploy", "--to", "production", "--yes", code=2)
+    thread.join()
+    assert f"the alarm {PRODUCTION}--canary-latency rings: one in a hundred is slow" in answer.stderr
+    assert cloud.runs() == {"stable": "1"}
+
+
+def test_a_model_that_cannot_start_leaves_users_alone(cloud: Cloud) -> None:
+    cloud.start()
+    before = cloud.there()
+    cloud.register("wide", outputs=3)
+    answer = cloud.verb("deploy", "--to", "production", "--yes", code=2)
+    assert "did not come up, and what ran before goes on" in answer.stderr
+    assert "did not pass the ping health check" in answer.stderr
+    assert "answers with 3 numbers a row" in answer.stderr, "the last words of its log"
+    assert cloud.there() == before
+    assert "8,000 of 8,000 rows" in cloud.verb("invoke", "data/raw/simulated.parquet", "answers.csv").stdout
+
+
+def test_a_deployment_that_is_killed_is_taken_up(cloud: Cloud) -> None:
+    cloud.start()
+    number = cloud.register()
+    cloud.control(seconds=10.0)
+    deployment = cloud.begin("deploy", "--to", "production", "--yes")
+    sagemaker = cloud.client("sagemaker")
+    cloud.wait_for(lambda: sagemaker.describe_endpoint(EndpointName=PRODUCTION)["EndpointStatus"] == "Updating", 300)
+    deployment.kill()
+    deployment.communicate()
+    cloud.control(seconds=0.2)
+    told = cloud.verb("deploy", number, "--to", "production", "--yes").stdout
+    assert f"Version {number} runs in production and is the champion" in told
+    assert cloud.runs() == {"stable": number}
+    assert len(cloud.there()["configurations"]) == 1
+
+
+def test_refusals_are_told_in_words_and_leave_users_alone(cloud: Cloud) -> None:
+    cloud.start()
+    cloud.register()
+    refusals = [
+        ("UpdateEndpoint", "AccessDeniedException", "the login may not do that"),
+        ("UpdateEndpoint", "ResourceLimitExceeded", "a quota of the account is used up"),
+        ("CreateModel", "ExpiredTokenException", "the login has expired"),
+    ]
+    for action, code, words in refusals:
+        cloud.control(faults=[{"action": action, "code": code, "times": 1}])
+        answer = cloud.verb("deploy", "--to", "production", "--yes", code=1)
+        assert words in answer.stderr, answer.stderr
+        assert cloud.runs() == {"stable": "1"}
+    # AWS asks to slow down: what it asks for is done, unseen.
+    cloud.control(faults=[{"action": "DescribeEndpoint", "code": "ThrottlingException", "times": 2}])
+    assert "version 1, well" in cloud.verb("status").stdout
+    # A machine that AWS does not have is no fault of the version.
+    cloud.control(fail_next="Unable to provision: InsufficientInstanceCapacity")
+    answer = cloud.verb("deploy", "--to", "production", "--yes", code=1)
+    assert "AWS has no machine" in answer.stderr
+    assert cloud.runs() == {"stable": "1"}
+
+
+def test_somebody_elses_change_and_somebody_elses_account(cloud: Cloud) -> None:
+    cloud.start()
+    cloud.register()
+    cloud.control(seconds=120.0)
+    deployment = cloud.begin("deploy", "--to", "production", "--yes", **login(cloud, ACCOUNT, "colleague"))
+    sagemaker = cloud.client("sagemaker")
+    cloud.wait_for(lambda: sagemaker.describe_endpoint(EndpointName=PRODUCTION)["EndpointStatus"] == "Updating", 300)
+    told = cloud.verb("rollback", code=1).stderr
+    assert f"The endpoint {PRODUCTION} is being changed by arn:aws:sts::{ACCOUNT}:assumed-role/deploy/colleague" in told
+    deployment.kill()
+    deployment.communicate()
+    told = cloud.verb("status", code=1, **login(cloud, "210987654321", "stranger")).stderr
+    assert f"The login is of the AWS account 210987654321, and the project belongs to {ACCOUNT}" in told
+
+
+def login(cloud: Cloud, account: str, name: str) -> dict[str, str]:
+    """Return the variables by which somebody else is logged in."""
+    role = f"arn:aws:iam::{account}:role/deploy"
+    found = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName=name)["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": found["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": found["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": found["SessionToken"],
+    }

@@ -6,6 +6,7 @@ store does not take files they wait on the disk, and are tried again with every 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -39,7 +40,15 @@ def kept_in(captures: str | None, usual: Path) -> tuple[Callable[..., Capture], 
 def _store(url: str) -> ObjectStore:
     """Return the store; its login and address come from the environment, as its cloud's own tools find them."""
     seconds = timedelta(seconds=REQUEST_SECONDS)
-    return from_url(url, client_options={"timeout": seconds}, retry_config={"max_retries": 3, "retry_timeout": seconds})
+    return from_url(
+        url,
+        client_options={
+            "timeout": seconds,
+            # AWS's own addresses are encrypted; one that is not was set on purpose, as an emulator's is.
+            "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
+        },
+        retry_config={"max_retries": 3, "retry_timeout": seconds},
+    )
 
 
 class Uploading(Capture):
