@@ -12,10 +12,13 @@ from typing import Any
 from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
 from moto.iam.access_control import PermissionResult
+from moto.moto_api._internal.urls import url_paths
 from moto.s3.models import FakeBucket, FakeDeleteMarker
 from moto.sagemaker.exceptions import ResourceNotFound
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import main
+
+from . import endpoints
 
 CONTACT = "ml-team@example.com"
 _servers: dict[str, dict[str, Any]] = {}
@@ -63,6 +66,9 @@ def _tags(self: SageMakerResponse) -> Any:
     name = self._get_param("ResourceArn").rpartition("/")[2]
     if "mlflow-tracking-server" in self._get_param("ResourceArn"):
         return ActionResult({"Tags": _servers.get(name, {}).get("Tags", [])})
+    tags = endpoints.tags_of(self._get_param("ResourceArn"))
+    if tags is not None:
+        return ActionResult({"Tags": tags})
     return _list_tags(self)
 
 
@@ -91,9 +97,10 @@ LACKING: dict[type, dict[str, Any]] = {
         "list_tags": _tags,
     },
 }
-for kind, methods in LACKING.items():
+for kind, methods in (*LACKING.items(), *endpoints.lacking()):
     for name, method in methods.items():
         setattr(kind, name, method)
+url_paths["{0}/moto-api/endpoints$"] = endpoints.controlled
 
 if __name__ == "__main__":
     main(sys.argv[1:])

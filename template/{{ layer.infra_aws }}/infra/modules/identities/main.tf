@@ -456,8 +456,30 @@ data "aws_iam_policy_document" "deploy" {
         "application-autoscaling:DescribeScalableTargets",
         "application-autoscaling:DescribeScalingPolicies",
         "cloudwatch:GetMetricData",
+        "sagemaker:ListEndpointConfigs",
+        "sagemaker:ListModels",
       ]
       resources = ["*"]
+    }
+  }
+
+  # What runs in the last environment is what a version is compared with in the others.
+  dynamic "statement" {
+    for_each = var.project.online ? ["online"] : []
+
+    content {
+      sid = "SeeOtherEnvironments"
+      actions = [
+        "sagemaker:DescribeEndpoint",
+        "sagemaker:DescribeEndpointConfig",
+        "sagemaker:DescribeModel",
+        "sagemaker:ListTags",
+      ]
+      resources = flatten([for prefix in values(var.project.environments) : [
+        "arn:aws:sagemaker:${local.scope}:endpoint/${prefix}",
+        "arn:aws:sagemaker:${local.scope}:endpoint-config/${prefix}--*",
+        "arn:aws:sagemaker:${local.scope}:model/${prefix}--*",
+      ]])
     }
   }
 
@@ -578,7 +600,7 @@ data "aws_iam_policy_document" "deploy" {
   statement {
     sid       = "WatchCanary"
     actions   = ["cloudwatch:DescribeAlarms"]
-    resources = [local.environments[each.key].alarms]
+    resources = [for each in values(local.environments) : each.alarms]
   }
 
   statement {
