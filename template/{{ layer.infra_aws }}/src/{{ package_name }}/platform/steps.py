@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from .. import ProjectError
+from .. import ProjectError, registry
 from . import bucket, packages
 
-COMMAND = f"{__name__.partition('.')[0]}.cli"
+COMMAND = f"{registry.NAME}.cli"
 REGISTER = "register"
 
 
