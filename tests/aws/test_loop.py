@@ -182,7 +182,7 @@ def scored(there: Account, registration: dict[str, Any]) -> None:
     captures = there.objects("captures/production/")
     assert len(captures) == 1
     second = json.loads(there.verb("score", "--submit", "--json").stdout)["summary"]
-    assert second["status"] == "unchanged"
+    assert second == first, "nothing was published anew"
     assert there.objects("captures/production/") == captures
 
 
