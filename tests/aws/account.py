@@ -99,8 +99,8 @@ class Account:
             assert time.monotonic() < deadline, f"not within {seconds} s"
             time.sleep(0.2)
 
-    def make(self, repository: str = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}") -> None:
-        """Make what infra/ makes."""
+    def settle(self, repository: str = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}") -> None:
+        """Leave what bootstrap/ leaves to know."""
         settings = {
             "bucket": BUCKET,
             "key_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef",
@@ -116,6 +116,10 @@ class Account:
         }
         name = f"/ml/{NAME}/settings"
         self.client("ssm").put_parameter(Name=name, Value=json.dumps(settings), Type="String", Overwrite=True)
+
+    def make(self) -> None:
+        """Make what infra/ makes."""
+        self.settle()
         place = {"LocationConstraint": REGION}
         self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
         self.client("ecr").create_repository(repositoryName=REPOSITORY, imageTagMutability="IMMUTABLE")

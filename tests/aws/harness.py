@@ -124,7 +124,7 @@ def emulator(log: Path, settings: Mapping[str, str] | None = None) -> Iterator[d
         yield ours
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
