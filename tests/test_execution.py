@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,17 +144,24 @@ def test_tuning_and_ageing(trained: Installed) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """Yield the address of a real MLflow server on loopback."""
+    with tracking_server(tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def tracking_server(folder: Path) -> Iterator[str]:
+    """Start a real MLflow server on loopback that keeps everything in a folder; give its address; end it."""
     port = free_port()
     command = [
         *[UV, "tool", "run", "--quiet", "--from", "mlflow>=3.10,<4", "mlflow", "server"],
         *["--host=127.0.0.1", f"--port={port}", "--workers=1"],
-        *[f"--backend-store-uri=sqlite:///{tmp_path}/server.db", f"--artifacts-destination={tmp_path}/store"],
+        *[f"--backend-store-uri=sqlite:///{folder}/server.db", f"--artifacts-destination={folder}/store"],
     ]
-    with (tmp_path / "server.log").open("w") as log:
+    with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=clean_environment(), stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(f"{address}/health", process, tmp_path / "server.log")
+        wait_for(f"{address}/health", process, folder / "server.log")
         yield address
     finally:
         os.killpg(process.pid, 15)

@@ -18,7 +18,7 @@ from moto.sagemaker.exceptions import ResourceNotFound
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import main
 
-from . import endpoints
+from . import endpoints, faults, pipelines
 
 CONTACT = "ml-team@example.com"
 _servers: dict[str, dict[str, Any]] = {}
@@ -59,6 +59,20 @@ def _delete_server(self: SageMakerResponse) -> ActionResult:
     return ActionResult({"TrackingServerArn": arn})
 
 
+_update_package = SageMakerResponse.update_model_package
+
+
+def _update_model_package(self: SageMakerResponse) -> ActionResult:
+    """Leave the properties as they are where none are given: moto forgets them."""
+    backend, arn = self.sagemaker_backend, self._get_param("ModelPackageArn")
+    package = backend.model_packages.get(backend.model_package_name_mapping.get(arn, arn))
+    before = package.customer_metadata_properties if package else None
+    answer = _update_package(self)
+    if package and self._get_param("CustomerMetadataProperties") is None:
+        package.customer_metadata_properties = before
+    return answer
+
+
 _list_tags = SageMakerResponse.list_tags
 
 
@@ -95,12 +109,16 @@ LACKING: dict[type, dict[str, Any]] = {
         "delete_model_package_group": _delete_model_package_group,
         "describe_mlflow_tracking_server": _describe_server,
         "list_tags": _tags,
+        "update_model_package": _update_model_package,
+        **pipelines.ACTIONS,
     },
 }
 for kind, methods in (*LACKING.items(), *endpoints.lacking()):
     for name, method in methods.items():
         setattr(kind, name, method)
 url_paths["{0}/moto-api/endpoints$"] = endpoints.controlled
+url_paths["{0}/moto-api/faults$"] = faults.controlled
+faults.install()
 
 if __name__ == "__main__":
     main(sys.argv[1:])

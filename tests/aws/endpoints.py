@@ -53,7 +53,6 @@ class Control:
     podman: Json = field(default_factory=dict)  # the environment of podman
     seconds: float = 0.2  # that a change takes, beside what the service needs to come up
     delay: float = 0.0  # seconds until CloudWatch tells a figure
-    faults: list[Json] = field(default_factory=list)  # {"action", "code", "message", "times"}
     fail_next: str = ""  # reason for which the next new machines do not come up
 
 
@@ -520,26 +519,11 @@ def controlled(request: Any, full_url: str, headers: Any) -> tuple[int, Json, st
     for name, value in json.loads(request.data or b"{}").items():
         assert hasattr(control, name), name
         setattr(control, name, value)
-    return 200, {}, json.dumps({"requests": len(samples), "faults": control.faults})
-
-
-_call_action = BaseResponse.call_action
-
-
-def _with_faults(self: BaseResponse) -> Any:
-    """Refuse what a test has scripted to be refused, as often as it says; else do it."""
-    action = self._get_action()
-    for fault in control.faults:
-        if fault["action"] in (action, "*") and fault.get("times", 1) > 0:
-            fault["times"] = fault.get("times", 1) - 1
-            error = ServiceException(fault["code"], fault.get("message", fault["code"]))
-            return self.serialized(ActionResult(error))
-    return _call_action(self)
+    return 200, {}, json.dumps({"requests": len(samples)})
 
 
 def lacking() -> Iterator[tuple[type, dict[str, Any]]]:
     """Yield what moto lacks, by class."""
-    yield BaseResponse, {"call_action": _with_faults}
     yield CloudWatchResponse, {"get_metric_data": _figures}
     yield SageMakerRuntimeResponse, {"invoke_endpoint": _invoke}
     model = (models, "model", "model", "ModelName")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -89,33 +90,41 @@ def providers_are_there(folder: Path) -> bool:
 
 
 @contextmanager
-def emulator(log: Path) -> Iterator[dict[str, str]]:
-    """Start the emulator; give the environment in which Terraform and boto3 use it; end it."""
+def emulator(log: Path, settings: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
+    """Start the emulator; give the environment in which Terraform and boto3 use it; end it.
+
+    Args:
+        log: what it prints goes there.
+        settings: variables of its environment, of which the modules here tell.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
+    ours = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "3",
+        "NO_PROXY": "127.0.0.1",
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.aws.emulator", "-H", "127.0.0.1", "-p", str(port)],
             cwd=TEMPLATE,
+            env=os.environ | ours | dict(settings or {}),
             stdout=output,
             stderr=output,
         )
     try:
         _wait(f"{address}/moto-api/", process)
-        yield {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_REGION": "eu-west-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_MAX_ATTEMPTS": "3",
-            "NO_PROXY": "127.0.0.1",
-        }
+        yield ours
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -129,6 +138,14 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise AssertionError("the emulator does not answer")
+
+
+def tell(aws: Mapping[str, str], route: str, content: Any) -> Any:
+    """Tell the emulator what a test wants of it, by one of its own routes, and return what it answers."""
+    address = f"{aws['AWS_ENDPOINT_URL']}/moto-api/{route}"
+    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return json.load(answer)
 
 
 def options(provider: str, **more: Any) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from tests.conftest import Installed, install
 from tests.test_deployment import FAULTY, QUICK, REGISTER
 
-from .harness import emulator
+from .harness import emulator, tell
 
 pytestmark = pytest.mark.slow
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -86,12 +85,12 @@ class Cloud:
         return boto3.client(service, endpoint_url=self.aws["AWS_ENDPOINT_URL"], region_name=REGION, **given)
 
     def control(self, **settings: Any) -> dict[str, Any]:
-        address = f"{self.aws['AWS_ENDPOINT_URL']}/moto-api/endpoints"
-        kind = {"Content-Type": "application/json"}
-        request = urllib.request.Request(address, json.dumps(settings).encode(), kind)  # noqa: S310 - loopback
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
+        found: dict[str, Any] = tell(self.aws, "endpoints", settings)
         return found
+
+    def refuse(self, action: str, code: str, times: int = 1) -> None:
+        """Let the next calls of an action be refused."""
+        tell(self.aws, "faults", [{"action": action, "code": code, "times": times}])
 
     def verb(self, *words: str, code: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
         answer = self.project.verb(*words, code=code, env=self.aws | env)
@@ -326,12 +325,12 @@ def test_refusals_are_told_in_words_and_leave_users_alone(cloud: Cloud) -> None:
         ("CreateModel", "ExpiredTokenException", "the login has expired"),
     ]
     for action, code, words in refusals:
-        cloud.control(faults=[{"action": action, "code": code, "times": 1}])
+        cloud.refuse(action, code)
         answer = cloud.verb("deploy", "--to", "production", "--yes", code=1)
         assert words in answer.stderr, answer.stderr
         assert cloud.runs() == {"stable": "1"}
     # AWS asks to slow down: what it asks for is done, unseen.
-    cloud.control(faults=[{"action": "DescribeEndpoint", "code": "ThrottlingException", "times": 2}])
+    cloud.refuse("DescribeEndpoint", "ThrottlingException", times=2)
     assert "version 1, well" in cloud.verb("status").stdout
     # A machine that AWS does not have is no fault of the version.
     cloud.control(fail_next="Unable to provision: InsufficientInstanceCapacity")

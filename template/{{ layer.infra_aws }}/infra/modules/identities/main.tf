@@ -25,6 +25,7 @@ locals {
   tracking_server = "arn:aws:sagemaker:${local.scope}:mlflow-tracking-server/${var.project.tracking_server}"
   package_group   = "arn:aws:sagemaker:${local.scope}:model-package-group/${var.project.model_package_group}"
   packages        = "arn:aws:sagemaker:${local.scope}:model-package/${var.project.model_package_group}/*"
+  jobs_logs       = "arn:aws:logs:${local.scope}:log-group:/aws/sagemaker/ProcessingJobs"
 
   # What an environment consists of, by environment. modules/monitoring and modules/batch give these names.
   environments = {
@@ -342,9 +343,15 @@ data "aws_iam_policy_document" "train" {
   }
 
   statement {
+    sid       = "FindLogsOfSteps"
+    actions   = ["logs:DescribeLogStreams"]
+    resources = [local.jobs_logs, "${local.jobs_logs}:*"]
+  }
+
+  statement {
     sid       = "ReadLogsOfSteps"
-    actions   = ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"]
-    resources = [for kind in ["ProcessingJobs", "TrainingJobs"] : "arn:aws:logs:${local.scope}:log-group:/aws/sagemaker/${kind}:log-stream:pipelines-*"]
+    actions   = ["logs:GetLogEvents"]
+    resources = ["${local.jobs_logs}:log-stream:pipelines-*"]
   }
 
   statement {
@@ -607,6 +614,26 @@ data "aws_iam_policy_document" "deploy" {
     sid       = "ReadLogs"
     actions   = ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"]
     resources = ["${local.environments[each.key].logs}:log-stream:*", local.environments[each.key].logs]
+  }
+
+  dynamic "statement" {
+    for_each = var.project.batch ? ["batch"] : []
+
+    content {
+      sid       = "FindLogsOfScoring"
+      actions   = ["logs:DescribeLogStreams"]
+      resources = [local.jobs_logs, "${local.jobs_logs}:*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.project.batch ? ["batch"] : []
+
+    content {
+      sid       = "ReadLogsOfScoring"
+      actions   = ["logs:GetLogEvents"]
+      resources = ["${local.jobs_logs}:log-stream:pipelines-*"]
+    }
   }
 
   statement {
