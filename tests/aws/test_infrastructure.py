@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import UV, commit
+from tests.flows.github_api import GitHub, serving
 
 from .conftest import Make
 from .harness import Terraform
-from .test_emulator import ACCOUNT, bootstrap, client, left, prepared
+from .test_emulator import ACCOUNT, client, left, prepared
 
 pytestmark = pytest.mark.slow
 LOCK = {"Bucket": f"{ACCOUNT}-churn-state", "Key": "environments/staging/environment.tfstate.tflock"}
@@ -33,14 +34,22 @@ class Project:
         commit(self.folder)
         subprocess.run([UV, "sync", "--quiet"], cwd=self.folder, env=terraform.environment, check=True)
 
-    def command(self, *words: str) -> list[str]:
-        return [UV, "run", "--quiet", "--no-sync", "churn", "infrastructure", *words]
+    def command(self, *words: str, verb: str = "infrastructure") -> list[str]:
+        return [UV, "run", "--quiet", "--no-sync", "churn", verb, *words]
 
-    def verb(self, *words: str, code: int = 0, typed: str = "", **environment: str) -> str:
+    def verb(
+        self, *words: str, code: int = 0, typed: str = "", verb: str = "infrastructure", **environment: str
+    ) -> str:
         """Run the verb, demand its exit code, and return what it says; what it cannot do is said in words."""
         env = self.terraform.environment | environment
         done = subprocess.run(
-            self.command(*words), cwd=self.folder, env=env, input=typed, capture_output=True, text=True, check=False
+            self.command(*words, verb=verb),
+            cwd=self.folder,
+            env=env,
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -66,8 +75,7 @@ def installed(project: Make, aws: dict[str, str]) -> Project:
 
 def test_an_environment_from_its_first_plan_to_its_end(installed: Project, project: Make, tmp_path: Path) -> None:
     nothing_works_before_bootstrap(installed)
-    said = bootstrap(installed.terraform)
-    assert "Apply complete!" in said
+    one_command_makes_all_that_flows_need(installed)
     who_only_plans_writes_nothing(installed)
     exactly_the_plan_is_applied(installed)
     drift_is_told_and_taken_back(installed)
@@ -82,9 +90,56 @@ def nothing_works_before_bootstrap(installed: Project) -> None:
     assert "no environment 'stagin'" in installed.verb("stagin", code=1)
     told = installed.verb("staging", code=1)
     assert "There is no parameter /ml/churn/settings in eu-west-1 yet." in told
-    assert "sh infra/bootstrap.sh" in told
+    assert "uv run churn bootstrap" in told
     assert "There is no plan for staging" in installed.verb("staging", "--apply", code=1)
     assert "Terraform is not installed" in installed.verb("staging", code=1, PATH=os.path.dirname(UV))
+
+
+def one_command_makes_all_that_flows_need(installed: Project) -> None:
+    """What infra/bootstrap describes on the cloud, and on the code host the variables by which flows know it."""
+    with serving(GitHub(installed.folder, installed.folder / ".github/workflows")) as github:
+
+        def bootstrap(*words: str, code: int = 0, typed: str = "") -> str:
+            host = {"GITHUB_API_URL": github.address, "GITHUB_REPOSITORY": github.name, "GITHUB_TOKEN": "owner"}
+            # The emulator cannot say what somebody may do: infra/bootstrap/preflight.tf.
+            return installed.verb(*words, code=code, typed=typed, verb="bootstrap", TF_VAR_preflight="false", **host)
+
+        assert "  missing   what infra/bootstrap.sh makes on the cloud" in bootstrap("--dry-run")
+        assert "Nothing was changed." in bootstrap(code=1, typed="n\n")
+        github.immutable = None
+        assert "no role trusts them" in bootstrap("--yes", code=1)
+        github.immutable = True
+        assert github.changes() == []
+        assert states_exist(installed) is False
+
+        told = bootstrap("--yes")
+        assert "Apply complete!" in told
+        role = f"arn:aws:iam::{ACCOUNT}:role/churn--"
+        assert {name: value for name, value in github.variables.items() if name != "BOOTSTRAP_MADE"} == {
+            "CLOUD_REGION": "eu-west-1",
+            "CLOUD_ROLE_PLAN": f"{role}ci-plan",
+            "CLOUD_ROLE_TRAIN": f"{role}ci-train",
+            "CLOUD_ROLE_APPLY_STAGING": f"{role}staging--apply",
+            "CLOUD_ROLE_APPLY_PRODUCTION": f"{role}production--apply",
+            "CLOUD_ROLE_DEPLOY_STAGING": f"{role}staging--deploy",
+            "CLOUD_ROLE_DEPLOY_PRODUCTION": f"{role}production--deploy",
+            "MLFLOW_TRACKING_URI": f"arn:aws:sagemaker:eu-west-1:{ACCOUNT}:mlflow-tracking-server/churn-mlflow",
+        }
+        assert [each["flow"] for each in github.dispatched] == ["infrastructure.yml", "train.yml"]
+        trust = json.dumps(client("iam", installed.aws).get_role(RoleName="churn--ci-train")["Role"])
+        assert "repo:ml-team@1/churn@2:ref:refs/heads/main" in trust
+
+        github.changes()
+        assert "Everything is there." in bootstrap("--yes")
+        assert github.changes() == []
+        told = bootstrap("--undo", "--yes")
+        assert "What infra/bootstrap.sh has made stays" in told
+        assert github.variables == {}
+        assert states_exist(installed)
+
+
+def states_exist(installed: Project) -> bool:
+    return LOCK["Bucket"] in str(left(installed.aws)["buckets"])
 
 
 def states(installed: Project) -> dict[str, str]:
@@ -172,7 +227,7 @@ def an_interrupted_apply_is_repeated(installed: Project, log: Path) -> None:
     installed.verb("production", "--plan")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            installed.command("production", "--apply", "--yes"),
+            ["env", "--default-signal=INT", *installed.command("production", "--apply", "--yes")],
             cwd=installed.folder,
             env=installed.terraform.environment,
             stdout=output,

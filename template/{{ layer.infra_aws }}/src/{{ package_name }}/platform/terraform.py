@@ -197,20 +197,12 @@ def page(plans: list[Plan]) -> Path:
     return PAGE
 
 
-def _known(environment: str) -> None:
-    if environment not in ENVIRONMENTS:
-        raise ProjectError(f"There is no environment {environment!r}.", hint=f"Known: {', '.join(ENVIRONMENTS)}.")
+def version() -> None:
+    """Look whether there is a Terraform, and one that is new enough.
 
-
-def _prepare(environment: str) -> None:
-    """Look whether all is there that Terraform needs, and let it fetch the provider."""
-    _known(environment)
-    _version()
-    settings()  # says in words who is logged in to what, and whether bootstrap/ has been applied
-    _terraform(environment, "init", "-reconfigure", "-backend-config=../state.tfbackend")
-
-
-def _version() -> None:
+    Raises:
+        ProjectError: there is not.
+    """
     if not shutil.which("terraform"):
         raise ProjectError(
             "Terraform is not installed.", hint="https://developer.hashicorp.com/terraform/install tells how."
@@ -220,6 +212,19 @@ def _version() -> None:
     if tuple(map(int, found.split(".")[:2])) < AT_LEAST:
         wanted = ".".join(map(str, AT_LEAST))
         raise ProjectError(f"Terraform is {found}, and has to be {wanted} or newer.", hint="Install a newer one.")
+
+
+def _known(environment: str) -> None:
+    if environment not in ENVIRONMENTS:
+        raise ProjectError(f"There is no environment {environment!r}.", hint=f"Known: {', '.join(ENVIRONMENTS)}.")
+
+
+def _prepare(environment: str) -> None:
+    """Look whether all is there that Terraform needs, and let it fetch the provider."""
+    _known(environment)
+    version()
+    settings()  # says in words who is logged in to what, and whether bootstrap/ has been applied
+    _terraform(environment, "init", "-reconfigure", "-backend-config=../state.tfbackend")
 
 
 def _terraform(environment: str, *words: str, tell: Callable[[str], None] | None = None) -> str:

@@ -99,3 +99,39 @@ def _destroy(name: str, yes: bool) -> None:
 
 def _log(line: str) -> None:
     typer.echo(line, err=True)
+
+
+def prepared(*, dry_run: bool, undo: bool, yes: bool) -> dict[str, str]:
+    """Return the variables by which the flows know the cloud; first make what infra/bootstrap describes.
+
+    Args:
+        dry_run: change nothing; what is not made yet has no variables.
+        undo: the variables are to be taken back: their names alone.
+        yes: do not ask.
+
+    Raises:
+        ProjectError: nobody is logged in to the cloud, or what is needed was refused.
+    """
+    from ..hosting import identity
+    from ..platform import flows
+
+    if undo:
+        _log(f"What {flows.SCRIPT} has made stays, and with it the data: infra/README.md tells how it is removed.")
+        return dict.fromkeys(flows.names(), "")
+    if not flows.is_made():
+        _log(f"  missing   what {flows.SCRIPT} makes on the cloud: buckets, images, roles of the flows")
+        if dry_run:
+            return {}
+        if not (yes or typer.confirm("Make that now, as an administrator of the account?", err=True)):
+            raise ProjectError("Nothing was changed.", hint="The flows need it before they can do anything.")
+        flows.make(identity.identifiers(), ask=not yes)
+    return flows.variables()
+
+
+def begin() -> None:
+    """Start what comes first: the infrastructure of the environments, and a model for them."""
+    from ..hosting import host
+
+    for flow in ("infrastructure", "train"):
+        where = host.start(flow, {})
+        typer.echo(f"started: {flow}" + (f", {where}" if where else ""))
