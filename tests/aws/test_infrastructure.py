@@ -97,7 +97,10 @@ def nothing_works_before_bootstrap(installed: Project) -> None:
 
 def one_command_makes_all_that_flows_need(installed: Project) -> None:
     """What infra/bootstrap describes on the cloud, and on the code host the variables by which flows know it."""
-    with serving(GitHub(installed.folder, installed.folder / ".github/workflows")) as github:
+    origin = installed.folder.parent / "origin.git"
+    for command in (["git", "init", "--quiet", "--bare", str(origin)], ["git", "push", "--quiet", str(origin), "main"]):
+        subprocess.run(command, cwd=installed.folder, check=True)
+    with serving(GitHub(origin, installed.folder / ".github/workflows")) as github:
 
         def bootstrap(*words: str, code: int = 0, typed: str = "") -> str:
             host = {"GITHUB_API_URL": github.address, "GITHUB_REPOSITORY": github.name, "GITHUB_TOKEN": "owner"}

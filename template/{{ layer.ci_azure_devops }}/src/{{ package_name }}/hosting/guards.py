@@ -69,7 +69,8 @@ def checks(place: Place, last: str, reviewers: list[str], shown: str) -> Iterabl
     """
     of_last = asking(place, last)
     if reviewers:
-        yield check(place, f"approval of {last}", f"by {shown}", ("environment", of_last), APPROVAL, approval(reviewers))
+        settings = approval(reviewers)
+        yield check(place, f"approval of {last}", f"by {shown}", ("environment", of_last), APPROVAL, settings)
     about = "nothing but main is deployed there"
     yield check(place, f"only main into {last}", about, ("environment", of_last), TASK, ONLY_MAIN)
     about = "of runs that use it, one at a time"

@@ -133,5 +133,9 @@ def begin() -> None:
     from ..hosting import host
 
     for flow in ("infrastructure", "train"):
-        where = host.start(flow, {})
-        typer.echo(f"started: {flow}" + (f", {where}" if where else ""))
+        try:
+            where = host.start(flow, {})
+        except ProjectError as error:
+            typer.echo(f"not started: {flow}: {error} Start it by hand.")
+        else:
+            typer.echo(f"started: {flow}" + (f", {where}" if where else ""))
