@@ -129,7 +129,7 @@ def one_command_makes_all_that_flows_need(installed: Project) -> None:
             "MLFLOW_TRACKING_URI": f"arn:aws:sagemaker:eu-west-1:{ACCOUNT}:mlflow-tracking-server/churn-mlflow",
         }
         assert [each["flow"] for each in github.dispatched] == ["infrastructure.yml", "train.yml"]
-        trust = json.dumps(client("iam", installed.aws).get_role(RoleName="churn--ci-train")["Role"])
+        trust = str(client("iam", installed.aws).get_role(RoleName="churn--ci-train")["Role"])
         assert "repo:ml-team@1/churn@2:ref:refs/heads/main" in trust
 
         github.changes()

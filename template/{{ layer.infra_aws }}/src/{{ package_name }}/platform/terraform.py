@@ -236,8 +236,9 @@ def _terraform(environment: str, *words: str, tell: Callable[[str], None] | None
     more = {"TF_WORKSPACE": environment, "TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "TF_CLI_ARGS": "-no-color"}
     lines: list[str] = []
     interrupted = False
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        subprocess.Popen(
             ["terraform", *words],
             cwd=FOLDER,
             env=os.environ | more,
@@ -245,14 +246,15 @@ def _terraform(environment: str, *words: str, tell: Callable[[str], None] | None
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-        )
+        ) as process,
+    ):
         while True:
             try:
                 for line in process.stdout or ():
                     lines.append(line)
                     if tell:
                         tell(line.rstrip())
-                code = process.wait()
+                process.wait()
                 break
             except KeyboardInterrupt:
                 interrupted = True
@@ -263,7 +265,7 @@ def _terraform(environment: str, *words: str, tell: Callable[[str], None] | None
             f"Interrupted: {words[0]} of {environment}. What was made until then is noted.",
             hint=AGAIN.format(environment=environment),
         )
-    if code:
+    if process.returncode:
         raise _refused(environment, words[0], failure or "".join(lines))
     return "".join(lines)
 
