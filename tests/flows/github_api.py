@@ -105,6 +105,7 @@ class GitHub:
     policies: dict[str, dict[int, str]] = field(default_factory=dict)
     rulesets: dict[int, dict[str, Any]] = field(default_factory=dict)
     may_propose: bool = False
+    immutable: bool | None = True  # whether tokens name owner and repository by number too; None: in a form of its own
     dispatched: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -179,12 +180,20 @@ class GitHub:
 # https://docs.github.com/rest/repos/repos#get-a-repository
 @route("GET", "REPO")
 def _repository(github: GitHub, token: str, **_: Any) -> Any:
-    owner = {"login": github.name.partition("/")[0], "type": "Organization"}
+    owner = {"login": github.name.partition("/")[0], "type": "Organization", "id": 1}
     admin = github.logins[token].get("role", "admin") == "admin"
     return {
-        "full_name": github.name, "default_branch": "main", "has_issues": True, "private": github.private,
+        "id": 2, "full_name": github.name, "default_branch": "main", "has_issues": True, "private": github.private,
         "owner": owner, "permissions": {"admin": admin, "push": True, "pull": True},
     }  # fmt: skip
+
+
+# https://docs.github.com/rest/actions/oidc; use_immutable_subject is of 2026-04, and may be left out.
+@route("GET", "REPO/actions/oidc/customization/sub", "actions")
+def _subject(github: GitHub, **_: Any) -> Any:
+    if github.immutable is None:
+        return {"use_default": False, "include_claim_keys": ["repo"]}
+    return {"use_default": True, "use_immutable_subject": github.immutable}
 
 
 # https://docs.github.com/rest/orgs/orgs#get-an-organization

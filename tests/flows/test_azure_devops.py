@@ -26,8 +26,12 @@ ANSWERS = {
     "batch": {"serving_mode": "batch"},
     "online_and_batch": {"serving_mode": "online_and_batch"},
     "hostile": HOSTILE | {"repository": "Some-Org/a.b_c/d-" + "e" * 60},
+    "cloud": {"infrastructure": "aws"},
+    "cloud, batch": {"infrastructure": "aws", "serving_mode": "batch"},
+    "cloud, hostile": HOSTILE | {"repository": "Some-Org/a.b_c/d-" + "e" * 60, "infrastructure": "aws"},
 }
 PIPELINES = ("check", "train", "deploy", "monitor", "update-template")
+ON_A_CLOUD = (*PIPELINES, "infrastructure")
 LINT = Path(__file__).parent / "azure_pipelines/lint.cjs"
 PUSH = {"Build.Reason": "IndividualCI"}
 SCHEDULE = {"Build.Reason": "Schedule"}
@@ -186,9 +190,10 @@ def test_files_are_in_order(answers: dict[str, Any], rendered: Render, tmp_path:
     folder = rendered({"ci_provider": "azure_devops", **answers})
     commit(folder)
     files = sorted((folder / "azure-pipelines").rglob("*.yml"))
-    assert {file.stem for file in files if file.parent.name == "azure-pipelines"} == set(PIPELINES)
-    for flow in PIPELINES:
-        for reason in ("Manual", "IndividualCI"):
+    pipelines = ON_A_CLOUD if "infrastructure" in answers else PIPELINES
+    assert {file.stem for file in files if file.parent.name == "azure-pipelines"} == set(pipelines)
+    for flow in pipelines:
+        for reason in ("Manual", "IndividualCI", "PullRequest"):
             document = expanded(folder, flow, Build_Reason=reason)
             files.append(tmp_path / f"{flow}-{reason}.yml")
             files[-1].write_text(yaml.safe_dump(document, sort_keys=False, width=200), encoding="utf-8")
@@ -200,7 +205,11 @@ def test_files_are_in_order(answers: dict[str, Any], rendered: Render, tmp_path:
         # What people write reaches a shell through the environment alone.
         scripts = re.findall(r"script: (.+)", text)
         assert all(
-            re.fullmatch(rf"uv run {package_of(folder)} \$\{{\{{ parameters.verb \}}\}}|python -m pip .+", script)
+            re.fullmatch(
+                rf"uv run {package_of(folder)} \$\{{\{{ parameters.verb \}}\}}|python -m pip .+|\||mkdir [^{{]+"
+                rf"|uv run python -m {package_of(folder)}\.platform\.login",
+                script,
+            )
             for script in scripts
         ), scripts
         assert not re.search(r"\n\n\n|[ \t]\n", text)
@@ -231,6 +240,45 @@ def test_the_linter_finds_what_is_wrong(rendered: Render, tmp_path: Path) -> Non
 def test_the_files_are_short(rendered: Render) -> None:
     folder = rendered({"ci_provider": "azure_devops", "serving_mode": "online_and_batch"}) / "azure-pipelines"
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.rglob("*.yml")) <= 450
+
+
+@pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, rendered: Render) -> None:
+    folder = rendered({"ci_provider": "azure_devops", "serving_mode": mode, "infrastructure": "aws"})
+    environments = ["production"] if mode == "batch" else ["staging", "production"]
+    logins: dict[str, list[str]] = {}
+    for flow in ON_A_CLOUD:
+        document = expanded(folder, flow, Build_Reason="PullRequest" if flow == "check" else "Manual")
+        for stage in document["stages"]:
+            for job in stage["jobs"]:
+                steps = steps_of(job)
+                asked = [step["inputs"]["serviceEndpoint"] for step in steps if step.get("task") == "cURLUploader@2"]
+                taken = [step["env"] for step in steps if "platform.login" in step.get("script", "")]
+                names = [each.removeprefix("churn-").upper().replace("-", "_") for each in asked]
+                assert [each["CLOUD_ROLE"] for each in taken] == [f"$(CLOUD_ROLE_{name})" for name in names]
+                assert [each["CLOUD_CONNECTION"] for each in taken] == [f"$(CLOUD_CONNECTION_{name})" for name in names]
+                place = job.get("environment") or job.get("job")
+                if asked:
+                    logins.setdefault(f"{flow}/{stage['stage']}/{place}", []).extend(asked)
+                    assert {"group": "churn-cloud"} in document["variables"]
+    expected = {"train/train/train": ["churn-train"], "monitor//monitor": ["churn-train"]}
+    expected |= {f"check//{job}": ["churn-plan"] for job in ("judge", "plan")}
+    for name in environments:
+        expected |= {f"{flow}/to_{name}/{name}": [f"churn-deploy-{name}"] for flow in ("train", "deploy")}
+        expected[f"infrastructure/plan_{name}/plan"] = ["churn-plan"]
+        expected[f"infrastructure/apply_{name}/{name}"] = [f"churn-apply-{name}"]
+    assert {re.sub("/__default/", "//", place): asked for place, asked in logins.items()} == expected
+    fork = {"Build_Reason": "PullRequest", "System_PullRequest_IsFork": "True"}
+    assert "platform.login" not in str(expanded(folder, "check", **fork)), "a fork's code gets no login"
+    if mode != "batch":
+        document = compile_pipeline(folder, "azure-pipelines/infrastructure.yml", {"destroy": "staging"}, {})
+        (job,) = jobs_of(document).values()
+        verbs = [step["script"] for step in steps_of(job) if "uv run" in step.get("script", "")]
+        assert job["environment"] == "staging"
+        assert verbs == [
+            "uv run python -m churn.platform.login", "uv run churn stop staging",
+            "uv run python -m churn.platform.login", "uv run churn infrastructure staging --destroy --yes",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])

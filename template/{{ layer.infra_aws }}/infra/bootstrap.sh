@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/bootstrap"
 first=first_override.tf
+unset TF_WORKSPACE # it is for environment/
 
 # Terraform wants to replace what an interruption met while it was being made; but these are never destroyed. They are
 # there, and the apply completes them. For one that is in order, or not there yet, untaint ends in an error.
@@ -22,13 +23,25 @@ move() {
   rm -f terraform.tfstate terraform.tfstate.backup
 }
 
+# The state of each environment begins here, empty: a flow that only plans may not write one.
+begin() {
+  names=$(terraform output -raw environments)
+  cd ../environment
+  terraform init -input=false -reconfigure -backend-config=../state.tfbackend > /dev/null
+  for name in $names default; do
+    terraform workspace select -or-create=true "$name" > /dev/null
+  done
+}
+
 if [ ! -f "$first" ] && [ -f terraform.tfstate ]; then
   move
 fi
 if [ ! -f "$first" ]; then
   if said=$(terraform init -input=false -reconfigure -backend-config=../state.tfbackend 2>&1); then
     keep
-    exec terraform apply "$@"
+    terraform apply "$@"
+    begin
+    exit
   fi
   case $said in
     *"does not exist"*) printf 'terraform {\n  backend "local" {}\n}\n' > "$first" ;;
@@ -41,3 +54,4 @@ keep
 terraform apply "$@"
 rm "$first"
 move
+begin

@@ -58,6 +58,7 @@ module "identities" {
   key_arn              = aws_kms_key.this.arn
   image_repository_arn = module.images.arn
   tracking_actions     = module.machine_learning.tracking_actions
+  changes_read_data    = var.changes_read_data
 }
 
 module "cost" {

@@ -12,3 +12,8 @@ output "state_bucket" {
   description = "The bucket of Terraform's state."
   value       = module.state.name
 }
+
+output "environments" {
+  description = "The names of the environments, for bootstrap.sh."
+  value       = join(" ", keys(module.project.environments))
+}

@@ -38,3 +38,9 @@ variable "preflight" {
   type        = bool
   default     = true
 }
+
+variable "changes_read_data" {
+  description = "Whether the check of a change may read the folder data/ of the bucket, to judge what the change does to the model."
+  type        = bool
+  default     = true
+}

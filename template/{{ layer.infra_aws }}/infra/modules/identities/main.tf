@@ -135,6 +135,32 @@ data "aws_iam_policy_document" "plan" {
     actions   = ["kms:Decrypt", "kms:DescribeKey"]
     resources = [var.key_arn]
   }
+
+  dynamic "statement" {
+    for_each = var.changes_read_data ? ["data"] : []
+
+    content {
+      sid       = "ListData"
+      actions   = ["s3:ListBucket"]
+      resources = [var.buckets.data]
+
+      condition {
+        test     = "StringLike"
+        variable = "s3:prefix"
+        values   = ["data/*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.changes_read_data ? ["data"] : []
+
+    content {
+      sid       = "ReadData"
+      actions   = ["s3:GetObject"]
+      resources = ["${var.buckets.data}/data/*"]
+    }
+  }
 }
 
 locals {

@@ -72,3 +72,9 @@ variable "tracking_actions" {
   description = "What who tracks may do on the MLflow server."
   type        = list(string)
 }
+
+variable "changes_read_data" {
+  description = "Whether the role plan may read the folder data/ of the bucket."
+  type        = bool
+  default     = true
+}
