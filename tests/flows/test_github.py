@@ -179,9 +179,9 @@ def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, rendered: Render) -> None
                 logins[f"{name}/{key}"] = [step["with"]["role"] for step in steps]
             assert (job["permissions"].get("id-token") == "write") == bool(steps or key in ("attest", "deploy"))
             # No job that may ask for another role than its own passes an environment's approval.
-            for role in logins.get(f"{name}/{key}", []):
-                if "APPLY" in role or "DEPLOY" in role:
-                    assert role.endswith(f"_{job['environment'].upper()} }}}}"), role
+            for taken in logins.get(f"{name}/{key}", []):
+                if "APPLY" in taken or "DEPLOY" in taken:
+                    assert taken.endswith(f"_{job['environment'].upper()} }}}}"), taken
 
     def role(name: str) -> str:
         return f"${{{{ vars.CLOUD_ROLE_{name} }}}}"
