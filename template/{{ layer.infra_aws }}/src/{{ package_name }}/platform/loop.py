@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import typer
 import yaml
 
-from .. import ProjectError, lineage, params, storage
+from .. import ProjectError, lineage, params, registry, storage
 from ..inner_loop.evaluate import GREEN, failed_rules
 from ..problem import data as problem
 from . import bucket, images, machines, packages, pipelines
@@ -107,7 +106,7 @@ def _definition(steps: list[list[str]]) -> dict[str, Any]:
 
 def _tracking_uri() -> str:
     """Return where the steps register: what is set here, else the account's own server."""
-    uri = os.environ.get(TRACKING_URI) or settings().tracking_uri
+    uri = registry.server() or settings().tracking_uri
     if uri is None or uri.startswith(("sqlite:", "file:")):
         raise ProjectError(
             "The steps need an MLflow server to register in.",
