@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -428,10 +429,9 @@ def _notes(source: str, before: str, after: str) -> str:
 def notes_between(changelog: str, before: str, after: str) -> str:
     """Return a changelog's sections of the releases after `before` up to `after`, Markdown."""
     headings = list(HEADING.finditer(changelog))
-    ends = [each.start() for each in headings[1:]] + [len(changelog)]
     newer = [
-        changelog[each.start() : end].strip()
-        for each, end in zip(headings, ends, strict=True)
+        changelog[each.start() : following.start() if following else None].strip()
+        for each, following in zip_longest(headings, headings[1:])
         if number(before) < number(f"v{each['version']}") <= number(after)
     ]
     return "\n\n".join(newer)
