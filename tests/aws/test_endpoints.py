@@ -342,7 +342,7 @@ def test_refusals_are_told_in_words_and_leave_users_alone(cloud: Cloud) -> None:
 def test_somebody_elses_change_and_somebody_elses_account(cloud: Cloud) -> None:
     cloud.start()
     cloud.register()
-    cloud.control(seconds=120.0)
+    cloud.control(seconds=30.0)
     deployment = cloud.begin("deploy", "--to", "production", "--yes", **login(cloud, ACCOUNT, "colleague"))
     sagemaker = cloud.client("sagemaker")
     cloud.wait_for(lambda: sagemaker.describe_endpoint(EndpointName=PRODUCTION)["EndpointStatus"] == "Updating", 300)
