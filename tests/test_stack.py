@@ -171,7 +171,7 @@ def test_the_image_serves(trained: Installed, tmp_path: Path) -> None:
         model = trained.folder / "artifacts/model"
         mounted = [f"--volume={model}:/opt/ml/model:ro", f"--env=SAGEMAKER_BIND_TO_PORT={port}", "--network=host"]
         with container(*mounted, image, "serve"):
-            seconds_until(lambda: ask(f"http://127.0.0.1:{port}/health/ready")["ready"], 60)
+            seconds_until(lambda: ask(f"http://127.0.0.1:{port}/health/ready")["ready"], 15)
 
 
 def podman_build_without_lock(project: Path) -> str:
@@ -210,11 +210,11 @@ def answers_and_ends(image: str, deployments: Path, row: dict[str, Any]) -> None
     with container(*mounted, image, "serve", "deployments/production") as name:
         address = f"http://127.0.0.1:{port}"
         # Other tests on this machine make a start slower, never faster: the best of a few counts.
-        ready = [seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 60)]
+        ready = [seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 15)]
         while min(ready) > 2 and len(ready) < 4:
             podman.call("stop", "--time=30", name)
             podman.call("start", name)
-            ready.append(seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 60))
+            ready.append(seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 15))
         assert min(ready) <= 2, f"ready {min(ready):.2f} s after its start"
         answer = ask(f"{address}/predict", row)
         assert answer["model_version"] == "1"
