@@ -39,7 +39,6 @@ from tests.test_execution import free_port
 
 METRICS = "AWS/SageMaker"
 SETTLED = ("InService", "Failed")
-STATUS = {"ThrottlingException": 400, "ExpiredTokenException": 403, "AccessDeniedException": 403}
 Json = dict[str, Any]
 
 

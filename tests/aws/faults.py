@@ -7,13 +7,19 @@ asks again after some of the codes: more times than it does so is what reaches t
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from moto.core.exceptions import ServiceException
-from moto.core.responses import ActionResult, BaseResponse
+from moto.core.responses import BaseResponse
+from moto.core.utils import camelcase_to_underscores
 
 _asked: list[dict[str, Any]] = []
 _answer = BaseResponse.call_action
+
+
+class _Refused(ServiceException):
+    """A refusal of any service: moto takes an exception of its own module for one of a service of that name."""
 
 
 def controlled(request: Any, full_url: str, headers: Any) -> tuple[int, dict[str, str], str]:
@@ -28,8 +34,13 @@ def _call(self: BaseResponse) -> Any:
     for fault in _asked:
         if fault["action"] in (action, "*") and fault["times"] > 0:
             fault["times"] -= 1
-            return self.serialized(ActionResult(ServiceException(fault["code"], fault.get("message", fault["code"]))))
+            setattr(self, camelcase_to_underscores(action), partial(_refuse, fault))
+            break
     return _answer(self)
+
+
+def _refuse(fault: dict[str, Any]) -> None:
+    raise _Refused(fault["code"], fault.get("message", fault["code"]))
 
 
 def install() -> None:
