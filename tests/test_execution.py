@@ -23,6 +23,12 @@ from .conftest import UV, Installed, install, need
 
 both = pytest.mark.parametrize("trained", ["classification", "regression"], indirect=True)
 one = pytest.mark.parametrize("trained", ["classification"], indirect=True)
+ON_AWS = {
+    "problem_type": "regression",
+    "ci_provider": "gitlab",
+    "infrastructure": "aws",
+    "serving_mode": "online_and_batch",
+}
 
 
 def free_port() -> int:
@@ -36,8 +42,8 @@ def free_port() -> int:
     "answers",
     [
         pytest.param({}, id="default"),
-        # Each code host brings two modules and their tests: each is part of a whole project once.
-        pytest.param({"problem_type": "regression", "ci_provider": "gitlab"}, id="regression", marks=pytest.mark.slow),
+        # Each code host, problem and infrastructure brings modules with tests: each is part of a whole project once.
+        pytest.param(ON_AWS, id="aws", marks=pytest.mark.slow),
         pytest.param(hostile("azure_devops"), id="hostile", marks=pytest.mark.slow),
     ],
 )
