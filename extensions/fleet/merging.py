@@ -145,8 +145,9 @@ def _in_emptied_folders(
 ) -> set[str]:
     """Return what the template adds to folders of which the project has deleted every file."""
     before, after = ({scratch.project.prefix + path for path in side} for side in (base, theirs))
-    present = scratch.paths("ours")
-    return set(updating.in_emptied_folders(after - before, before, present - updating.ignored(present, ignore)))
+    renames = ("diff-tree", "-r", "-z", "--name-only", "--find-renames", "--diff-filter=D")
+    kept = before - set(items(scratch.git(*renames, "base", "ours")))
+    return set(updating.in_emptied_folders(after - before, before, kept - updating.ignored(kept, ignore)))
 
 
 def _why(scratch: Scratch, tree: str, path: str, found: set[str]) -> str:

@@ -243,7 +243,7 @@ def check_thread(step: Step, thread: Thread) -> None:
         assert thread.base not in step.found, "what the user deleted came back"
         return
     if base is None and ours is None and thread.theirs in step.told.left_out:
-        assert emptied(step, thread.theirs), "the user has files there"
+        assert emptied(step, thread.theirs), "the user has not deleted all that was there"
         assert thread.theirs not in step.found
         return
     if ours == base and thread.ours == thread.base:
@@ -263,9 +263,15 @@ def check_thread(step: Step, thread: Thread) -> None:
 
 
 def emptied(step: Step, path: str) -> bool:
-    """Say whether the user has deleted every file of a new file's folder."""
+    """Say whether of what the template had in a new file's folder the user has nothing, as far as git can see."""
     folder = f"{path.rpartition('/')[0]}/"
-    return folder != "/" and not any(name.startswith(folder) for name in step.lived)
+    theirs = [name for name in step.before if name.startswith(folder)]
+    kept = [
+        name
+        for name in theirs
+        if name in step.lived or alike(step.before[name], step.lived.get(step.renamed_by_user.get(name, ""), ()))
+    ]
+    return folder != "/" and bool(theirs) and not kept
 
 
 def check_given_up(step: Step, thread: Thread, ours: Lines, *, edited: bool) -> None:

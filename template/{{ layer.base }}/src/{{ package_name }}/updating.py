@@ -359,22 +359,25 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
 
 def _leave_out(tree: Path, theirs: str, ignore: Path) -> list[str]:
     """Take back what the template adds to folders of which the project has deleted every file; return it."""
-    added = _names(git(tree, "diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", f"{theirs}^", theirs))
-    present = _paths(tree, "HEAD")
-    unwanted = in_emptied_folders(added, _paths(tree, f"{theirs}^"), present - ignored(present, ignore))
+    base, names = f"{theirs}^", ("diff", "--name-only", "-z")
+    added = _names(git(tree, *names, "--no-renames", "--diff-filter=A", base, theirs))
+    before = _paths(tree, base)
+    # What the project has renamed is not deleted.
+    kept = before - set(_names(git(tree, *names, "--find-renames", "--diff-filter=D", base, "HEAD")))
+    unwanted = in_emptied_folders(added, before, kept - ignored(kept, ignore))
     left_out = [path for path in unwanted if (tree / path).exists()]
     if left_out:
         git(tree, "rm", "--quiet", "--force", "--", *left_out)
     return left_out
 
 
-def in_emptied_folders(added: Iterable[str], before: set[str], present: set[str]) -> list[str]:
+def in_emptied_folders(added: Iterable[str], before: set[str], kept: set[str]) -> list[str]:
     """Return those paths that the template adds to folders of which the project has no file left.
 
     Args:
         added: the paths.
         before: what the template had before.
-        present: what the project has.
+        kept: what of it the project has, perhaps under another name.
     """
     unwanted = []
     for path in added:
@@ -382,7 +385,7 @@ def in_emptied_folders(added: Iterable[str], before: set[str], present: set[str]
         folders = [f"{folder.as_posix()}/" for folder in Path(path).parents][:-1]
         inside = ({name for name in before if name.startswith(folder)} for folder in folders)
         nearest: set[str] = next(filter(None, inside), set())
-        if nearest and not nearest & present:
+        if nearest and not nearest & kept:
             unwanted.append(path)
     return unwanted
 
