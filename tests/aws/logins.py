@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,7 +21,7 @@ from .harness import many
 
 _taken: list[dict[str, str]] = []
 _give = TokenResponse.assume_role_with_web_identity
-_TESTS = {"StringEquals": str.__eq__, "StringLike": fnmatchcase}
+_TESTS: dict[str, Callable[[str, str], bool]] = {"StringEquals": str.__eq__, "StringLike": fnmatchcase}
 
 
 def controlled(request: Any, full_url: str, headers: Any) -> tuple[int, dict[str, str], str]:

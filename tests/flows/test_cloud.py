@@ -8,6 +8,9 @@ tests/aws runs those.
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from ..aws.harness import demand_providers, emulator, tell
+from ..aws.harness import Terraform, demand_providers, emulator, options, tell
 from ..aws.test_emulator import client
+from ..conftest import Render
 from . import act, azure_devops_api, github_api, gitlab_api
 from .gitlab_local import Pipelines
 from .harness import FLOWS, LOGINS, Hosted, hosted
-from .test_azure_devops import MANUAL, PUSH, SCHEDULE, Azure
+from .test_azure_devops import MANUAL, ON_A_CLOUD, PUSH, SCHEDULE, Azure, expanded, steps_of
 from .test_github import PUSHED
 from .test_gitlab import CHANGE, inputs_of, pushed
 
@@ -78,7 +83,7 @@ class CodeHost(ABC):
 class OnGitHub(CodeHost):
     def bootstrap(self, **environment: str) -> str:
         login = {"GITHUB_API_URL": self.host.address, "GITHUB_REPOSITORY": self.host.name, "GITHUB_TOKEN": "owner"}
-        return self.project.verb("bootstrap", "--yes", **login, **environment).stdout
+        return self.project.verb("bootstrap", "--yes", code=0, **login, **environment).stdout
 
     def started(self) -> list[str]:
         return [each["flow"].removesuffix(".yml") for each in self.host.dispatched]
@@ -100,7 +105,7 @@ class OnGitHub(CodeHost):
     def mix_up(self) -> None:
         self.host.variables["CLOUD_ROLE_PLAN"] = f"{ARN}production--apply"
 
-    def _run(self, flow: str, event: str, told: Any, job: str) -> Told:
+    def _run(self, flow: str, event: str, told: Any, job: str = "") -> Told:
         run = act.run(self.project, self.host, flow, event, told=told, variables=self.host.variables, job=job)
         return Told(run.code == 0, run.log)
 
@@ -115,7 +120,7 @@ class OnGitLab(CodeHost):
     def bootstrap(self, **environment: str) -> str:
         login = {"CI_PROJECT_ID": str(gitlab_api.NUMBER), "GITLAB_TOKEN": gitlab_api.TOKEN}
         login["CI_API_V4_URL"] = f"{self.host.url}/api/v4"
-        return self.project.verb("bootstrap", "--yes", **login, **environment).stdout
+        return self.project.verb("bootstrap", "--yes", code=0, **login, **environment).stdout
 
     def started(self) -> list[str]:
         return [each["inputs"]["flow"] for each in self.host.pipelines]
@@ -159,7 +164,9 @@ class OnAzureDevOps(CodeHost):
         place = f"{self.host.url}/{azure_devops_api.PROJECT}/_git/{azure_devops_api.REPOSITORY}"
         self.project.git("remote", "set-url", "origin", place)
         try:
-            return self.project.verb("bootstrap", "--yes", AZURE_DEVOPS_EXT_PAT="personal", **environment).stdout
+            return self.project.verb(
+                "bootstrap", "--yes", code=0, AZURE_DEVOPS_EXT_PAT="personal", **environment
+            ).stdout
         finally:
             self.project.git("remote", "set-url", "origin", str(self.project.origin))
 
@@ -347,3 +354,77 @@ def no_other_job_gets_a_role(setting: Setting) -> None:
     assert REFUSED in told.log
     assert "Traceback" not in told.log
     assert setting.logins() == []
+
+
+# -------------------------------------------------------------------------------------------- names
+
+# Names that both Terraform and the flows must shorten, or write in another way.
+AWKWARD = {"package_name": "a_" + "b" * 37, "environments": "a--b, dev-, " + "p" * 20}
+
+
+def trusted(folder: Path, provider: str) -> dict[str, dict[str, Any]]:
+    """Return the roles of the flows as Terraform makes them: by purpose, the name and what a token must say."""
+    terraform = Terraform(folder / "infra")
+    local = 'terraform {\n  backend "local" {}\n}\n'
+    (folder / "infra/bootstrap/first_override.tf").write_text(local, encoding="utf-8")
+    terraform.run("bootstrap", "init", "-input=false")
+    done = subprocess.run(
+        ["terraform", "console", *options(provider, preflight="false")[1:]],
+        cwd=folder / "infra/bootstrap",
+        env=terraform.environment,
+        input="jsonencode({ roles = module.project.roles, trust = local.trust })",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = json.loads(json.loads(done.stdout))
+    names = {purpose: said["roles"][purpose] for purpose in ("plan", "train")}
+    for environment, roles in said["roles"]["environments"].items():
+        names |= {f"{purpose}/{environment}": roles[purpose] for purpose in ("apply", "deploy")}
+    return {purpose: {"name": names[purpose], **trust} for purpose, trust in said["trust"].items()}
+
+
+def variable(purpose: str) -> str:
+    return f"CLOUD_ROLE_{purpose.replace('/', '_').replace('-', '_').upper()}"
+
+
+def asked_on_github(folder: Path) -> dict[str, set[str]]:
+    """Return the variables that name roles, and the environments of the jobs that take them."""
+    found: dict[str, set[str]] = {}
+    for path in (folder / ".github/workflows").glob("*.yml"):
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
+            for step in job.get("steps", []):
+                if step.get("uses", "").endswith("actions/cloud"):
+                    name = re.search(r"CLOUD_ROLE_\w+", step["with"]["role"])
+                    assert name
+                    found.setdefault(name[0], set()).add(job.get("environment", ""))
+    return found
+
+
+@pytest.mark.parametrize("provider", HOSTS)
+def test_the_flows_ask_for_the_roles_that_terraform_makes(provider: str, rendered: Render, tmp_path: Path) -> None:
+    demand_providers(tmp_path)
+    folder = rendered({"infrastructure": "aws", "ci_provider": provider, **AWKWARD})
+    roles = trusted(folder, provider)
+    assert len(roles) == 8
+    if provider == "gitlab":
+        cloud = yaml.safe_load((folder / ".gitlab/ci/cloud.yml").read_text(encoding="utf-8"))
+        arn = "arn:aws:iam::123456789012:role/"
+        for purpose, role in roles.items():
+            job = cloud[f".cloud-{purpose.replace('/', '-')}"]
+            assert job["variables"]["AWS_ROLE_ARN"] == arn + role["name"] == role["audience"]
+            assert job["id_tokens"]["CLOUD_TOKEN"]["aud"] == role["audience"]
+        assert len(cloud) == len(roles) + 1
+    elif provider == "github":
+        asked = asked_on_github(folder)
+        assert set(asked) == set(map(variable, roles))
+        for purpose, role in roles.items():
+            environments = {subject.partition(":environment:")[2] for subject in role["subjects"]}
+            assert asked[variable(purpose)] == environments
+    else:
+        flows = [expanded(folder, flow, Build_Reason="PullRequest") for flow in ON_A_CLOUD]
+        steps = [step for flow in flows for stage in flow["stages"] for job in stage["jobs"] for step in steps_of(job)]
+        named = {step["inputs"]["serviceEndpoint"] for step in steps if step.get("task") == "cURLUploader@2"}
+        assert named == {subject.rpartition("/")[2] for role in roles.values() for subject in role["subjects"]}
+        known = {step["env"]["CLOUD_ROLE"] for step in steps if "CLOUD_ROLE" in step.get("env", {})}
+        assert known == {f"$({variable(purpose)})" for purpose in roles}
