@@ -109,7 +109,7 @@ class Azure:
             if "dependsOn" in stage:
                 stage["dependsOn"] = [name for name in stage["dependsOn"] if name not in skip]
         known = {
-            group["name"]: {name: each["value"] or "" for name, each in group["variables"].items()}
+            group["name"]: {name: each.get("value") or "" for name, each in group["variables"].items()}
             for group in self.host.groups
         }
         server = Server(

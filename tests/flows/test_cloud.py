@@ -257,12 +257,14 @@ def test_from_a_push_to_production(provider: str, tmp_path: Path) -> None:
     project = hosted(tmp_path / "churn", provider, **ANSWERS)
     project.stand_in()
     with emulator(tmp_path / "emulator.log") as aws, HOSTS[provider](project) as code_host:
-        # What a machine of the code host has: a way to the cloud, and no key.
-        keys = {name: value for name, value in aws.items() if "ACCESS_KEY" in name}
-        terraform = {"CHECKPOINT_DISABLE": "1", "GOGC": "400"}
-        project.installed |= {name: value for name, value in aws.items() if name not in keys} | terraform
+        # What a machine of the code host has: a way to the cloud, and neither a key nor a region.
+        names = ("AWS_EC2_METADATA_DISABLED", "AWS_ENDPOINT_URL", "AWS_MAX_ATTEMPTS", "NO_PROXY")
+        terraform = Terraform(project.folder / "infra").environment
+        names_of_terraform = ("CHECKPOINT_DISABLE", "GOGC", "TF_CLI_CONFIG_FILE")
+        project.installed |= {name: aws[name] for name in names}
+        project.installed |= {name: terraform[name] for name in names_of_terraform if name in terraform}
         setting = Setting(code_host, aws)
-        three_commands(setting, keys)
+        three_commands(setting)
         a_change_shows_what_it_would_do(setting)
         a_push_goes_as_far_as_it_is_approved(setting)
         the_monitor_logs_in(setting)
@@ -270,11 +272,11 @@ def test_from_a_push_to_production(provider: str, tmp_path: Path) -> None:
         no_other_job_gets_a_role(setting)
 
 
-def three_commands(setting: Setting, keys: dict[str, str]) -> None:
+def three_commands(setting: Setting) -> None:
     """`git push` was the first; `bootstrap` and the approval are the others."""
     project, code_host = setting.project, setting.code_host
     # The emulator cannot say what somebody may do: infra/bootstrap/preflight.tf.
-    code_host.bootstrap(TF_VAR_preflight="false", **keys)
+    code_host.bootstrap(TF_VAR_preflight="false", **setting.aws)
     assert code_host.started() == ["infrastructure", "train"]
     assert setting.alarms("production") == []
 
