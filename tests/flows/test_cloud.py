@@ -262,6 +262,8 @@ def test_from_a_push_to_production(provider: str, tmp_path: Path) -> None:
         terraform = Terraform(project.folder / "infra").environment
         names_of_terraform = ("CHECKPOINT_DISABLE", "GOGC", "TF_CLI_CONFIG_FILE")
         project.installed |= {name: aws[name] for name in names}
+        # Terraform looks for the service of logins here, where it is given a token and no key.
+        project.installed["AWS_ENDPOINT_URL_STS"] = aws["AWS_ENDPOINT_URL"]
         project.installed |= {name: terraform[name] for name in names_of_terraform if name in terraform}
         setting = Setting(code_host, aws)
         three_commands(setting)
