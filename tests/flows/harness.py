@@ -91,6 +91,7 @@ role = account.client("sts").get_caller_identity()["Arn"].split("/")[1]
 given = {{name: os.environ.get(name, "") for name in ("MODEL_VERSION", "MLFLOW_TRACKING_URI", "RETRAIN_REASON")}}
 with open({notes!r}, "a", encoding="utf-8") as file:
     file.write(json.dumps({{"verb": " ".join(sys.argv[1:]), "role": role, **given}}) + "\\n")
+Path("reports").mkdir(exist_ok=True)
 if "--submit" in sys.argv:
     Path("artifacts/model").mkdir(parents=True, exist_ok=True)
     Path("artifacts/model/model.onnx").write_text("a model", encoding="utf-8")

@@ -19,6 +19,7 @@ from ..conftest import UV, Render, commit
 from ..test_monitoring import TRAFFIC
 from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps, serving
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins
+from .azure_pipelines.scheduling import names
 from .harness import FLOWS, TOOLS, Deployed, Hosted, Releases, hosted, node_tool, vulnerabilities
 
 ANSWERS = {
@@ -107,7 +108,7 @@ class Azure:
         for stage in document["stages"]:
             stage["jobs"] = [job for job in stage["jobs"] if not only or job.get("job") in only]
             if "dependsOn" in stage:
-                stage["dependsOn"] = [name for name in stage["dependsOn"] if name not in skip]
+                stage["dependsOn"] = [name for name in names(stage["dependsOn"]) if name not in skip]
         known = {
             group["name"]: {name: each.get("value") or "" for name, each in group["variables"].items()}
             for group in self.host.groups
