@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from commands.rendering import render
-from tests.conftest import DEMANDED, need
 
-from .harness import Terraform, emulator, providers_are_there
+from .harness import Terraform, demand_providers, emulator
 
 Make = Callable[..., Terraform]
 
@@ -19,12 +18,7 @@ Make = Callable[..., Terraform]
 @pytest.fixture(scope="session")
 def providers(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip the test where Terraform has no provider of AWS; CI skips none."""
-    need("terraform")
-    if not providers_are_there(tmp_path_factory.mktemp("providers")):
-        message = "Terraform finds no provider hashicorp/aws: no registry, and no mirror in TF_CLI_CONFIG_FILE"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
+    demand_providers(tmp_path_factory.mktemp("providers"))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from moto.sagemaker.exceptions import ResourceNotFound
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import main
 
-from . import endpoints, faults, pipelines
+from . import endpoints, faults, logins, pipelines
 
 CONTACT = "ml-team@example.com"
 _servers: dict[str, dict[str, Any]] = {}
@@ -113,11 +113,12 @@ LACKING: dict[type, dict[str, Any]] = {
         **pipelines.ACTIONS,
     },
 }
-for kind, methods in (*LACKING.items(), *endpoints.lacking()):
+for kind, methods in (*LACKING.items(), *logins.LACKING.items(), *endpoints.lacking()):
     for name, method in methods.items():
         setattr(kind, name, method)
 url_paths["{0}/moto-api/endpoints$"] = endpoints.controlled
 url_paths["{0}/moto-api/faults$"] = faults.controlled
+url_paths["{0}/moto-api/logins$"] = logins.controlled
 faults.install()
 
 if __name__ == "__main__":

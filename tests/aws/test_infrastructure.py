@@ -269,7 +269,7 @@ def refusals_are_told(installed: Project, project: Make) -> None:
 
 
 def destroyed(installed: Project) -> None:
-    assert "name the environment" in installed.verb("--destroy", "--yes", code=1).lower()
+    assert "Name an environment" in installed.verb("--destroy", "--yes", code=1)
     assert "production serves users" in installed.verb("production", "--destroy", "--yes", code=1)
     assert "not its name" in installed.verb("production", "--destroy", typed="staging\n", code=1)
     assert installed.of_environment("production") > 5

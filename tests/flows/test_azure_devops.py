@@ -19,6 +19,7 @@ from ..conftest import UV, Render, commit
 from ..test_monitoring import TRAFFIC
 from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps, serving
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins
+from .azure_pipelines.scheduling import names
 from .harness import FLOWS, TOOLS, Deployed, Hosted, Releases, hosted, node_tool, vulnerabilities
 
 ANSWERS = {
@@ -82,15 +83,15 @@ class Azure:
         }  # fmt: skip
 
     def run(
-        self, flow: str, told: dict[str, str], *, only: str = "", skip: Collection[str] = (), given: Any = None,
-        **environment: str,
+        self, flow: str, told: dict[str, str], *, only: Collection[str] = (), skip: Collection[str] = (),
+        given: Any = None, **environment: str,
     ) -> Run:  # fmt: skip
         """Run a flow.
 
         Args:
             flow: its name.
             told: variables that Azure DevOps sets, beyond those that are always the same.
-            only: the one job that is run.
+            only: the jobs that are run; none: all.
             skip: stages that whoever starts the run leaves out (stagesToSkip of the Runs interface).
             given: the parameters of the run.
             environment: of the machine, beyond the usual.
@@ -105,13 +106,17 @@ class Azure:
         document = compile_pipeline(self.project.folder, f"azure-pipelines/{flow}.yml", given, predefined)
         document["stages"] = [stage for stage in document["stages"] if stage["stage"] not in skip]
         for stage in document["stages"]:
-            stage["jobs"] = [job for job in stage["jobs"] if only in ("", job.get("job"))]
+            stage["jobs"] = [job for job in stage["jobs"] if not only or job.get("job") in only]
             if "dependsOn" in stage:
-                stage["dependsOn"] = [name for name in stage["dependsOn"] if name not in skip]
+                stage["dependsOn"] = [name for name in names(stage["dependsOn"]) if name not in skip]
+        known = {
+            group["name"]: {name: each.get("value") or "" for name, each in group["variables"].items()}
+            for group in self.host.groups
+        }
         server = Server(
             self.project.folder.parent / "azure", self.project.environment(**environment), self._tasks,
-            {"churn": self.variables}, frozenset({"MLFLOW_TRACKING_TOKEN"}), frozenset({"mine"}),
-            self.approve, self.cancel,
+            known or {"churn": self.variables}, frozenset({"MLFLOW_TRACKING_TOKEN"}), frozenset({"mine"}),
+            self.approve, self.host.token_address, self.cancel,
         )  # fmt: skip
         self.project.verbs()
         source = Source(str(self.project.origin), predefined["Build.SourceBranch"], commit)
@@ -373,7 +378,7 @@ def test_check_runs_and_reports_once(project: Hosted, azure: Azure) -> None:
         assert (first.records.artifacts / "verdict-1/change.md").exists()
         assert "flow-token" not in first.log()
         project.set(gate__threshold=0.99)
-        again = azure.run("check", azure.pull_request(), only="judge")
+        again = azure.run("check", azure.pull_request(), only=["judge"])
     assert again.result == "failed"
     ((thread,),) = azure.host.threads.values()
     assert "Verdict: red" in thread["comments"][0]["content"], "the same comment tells what is true now"
@@ -384,7 +389,7 @@ def test_a_failing_test_fails_check(project: Hosted, azure: Azure) -> None:
     with project.changed(), vulnerabilities() as advisories:
         (project.folder / "tests/test_red.py").write_text("def test_red() -> None:\n    assert 1 + 1 == 3\n")
         project.commit("Break a test")
-        run = azure.run("check", PUSH, only="check", OSV_URL=advisories)
+        run = azure.run("check", PUSH, only=["check"], OSV_URL=advisories)
     assert run.result == "failed"
     assert "Not in order: tests." in run.log()
     assert 'failures="1"' in (run.records.artifacts / "checks-1/checks/junit.xml").read_text(encoding="utf-8")
@@ -394,7 +399,7 @@ def test_a_failing_test_fails_check(project: Hosted, azure: Azure) -> None:
 @pytest.mark.slow
 def test_a_fork_gets_no_secrets(project: Hosted, azure: Azure) -> None:
     with project.changed():
-        run = azure.run("check", azure.pull_request(fork=True), only="judge")
+        run = azure.run("check", azure.pull_request(fork=True), only=["judge"])
     assert run.result == "succeeded", run.log()
     assert "from a fork, which may not comment" in run.log()
     assert azure.host.requests == [], "it is not even tried"
@@ -411,7 +416,7 @@ def test_hostile_names(project: Hosted, azure: Azure, tmp_path: Path) -> None:
     text = f"\"; touch {trap}; echo ' `touch {trap}` $(touch {trap}) $(System.AccessToken) ##vso[task.complete]x"
     with project.changed():
         change = azure.pull_request(f"x;{touch}", text)
-        run = azure.run("check", change, only="judge")
+        run = azure.run("check", change, only=["judge"])
         assert run.result == "succeeded", run.log()
         assert len(azure.host.threads["7"]) == 1
         # The texts that people give to flows by hand.

@@ -60,8 +60,8 @@ REFUSALS = (
         f"Log in again. {AGAIN}",
     ),
     (
-        r"No valid credential sources found",
-        "nobody is logged in.",
+        r"No valid credential sources found(?:.*?Error: (?P<found>.{1,300}))?",
+        "Terraform finds no login: {found}",
         "Log in; in a flow, the verb 'bootstrap' sets the roles.",
     ),
     (
@@ -298,9 +298,28 @@ def _read(environment: str, shown: Mapping[str, Any]) -> Plan:
         if each["mode"] == "managed" and action:
             attributes = _attributes(each["change"]) if action in ("change", "replace") else ()
             changes.append(Change(each["address"], action, attributes))
-    changed = {each.address for each in changes}
-    drift = [each["address"] for each in shown.get("resource_drift", []) if each["address"] in changed]
+    changed = {each.address: each for each in changes}
+    drift = [
+        each["address"]
+        for each in shown.get("resource_drift", [])
+        if each["address"] in changed and _by_hand(each["change"], changed[each["address"]])
+    ]
     return Plan(environment, tuple(changes), tuple(drift))
+
+
+def _by_hand(drift: Mapping[str, Any], change: Change) -> bool:
+    """Say whether a change takes back what is otherwise than Terraform has left it."""
+    before, after = drift["before"], drift["after"]
+    return after is None or any(_full(before.get(name)) != _full(after.get(name)) for name in change.attributes)
+
+
+def _full(value: Any) -> Any:
+    """Return a value without what is empty: the provider reads that in another way than it was written."""
+    if isinstance(value, dict):
+        return {name: each for name, each in ((name, _full(each)) for name, each in value.items()) if each} or None
+    if isinstance(value, list):
+        return [_full(each) for each in value] or None
+    return value or None
 
 
 def _attributes(change: Mapping[str, Any]) -> tuple[str, ...]:

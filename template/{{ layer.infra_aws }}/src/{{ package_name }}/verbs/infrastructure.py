@@ -91,9 +91,9 @@ def _destroy(name: str, yes: bool) -> None:
                 hint="Leave --yes out, and type its name when asked.",
             )
         if typer.prompt(f"{name} serves users. Type its name to destroy it", err=True) != name:
-            raise ProjectError("That is not its name. Nothing was changed.")
+            raise ProjectError("That is not its name. Nothing was changed.", hint=f"Run it again, and type {name}.")
     elif not (yes or typer.confirm(f"Destroy the infrastructure of {name}?", err=True)):
-        raise ProjectError("Nothing was changed.")
+        raise ProjectError("Nothing was changed.", hint="Run it again, and say yes.")
     terraform.destroy(name, _log)
 
 

@@ -10,31 +10,39 @@ import os
 from pathlib import Path
 
 import boto3
-import requests
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from .. import ProjectError
+from ..hosting import host
 from .account import REGION, asking
 
-TIMEOUT_SECONDS = 30
 FILE = "cloud-credentials"
 
 
 def main() -> None:
-    """Take the role CLOUD_ROLE with the token of the service connection CLOUD_CONNECTION."""
-    answer = requests.post(
-        os.environ["SYSTEM_OIDCREQUESTURI"],
-        params={"api-version": "7.1", "serviceConnectionId": os.environ["CLOUD_CONNECTION"]},
-        headers={"Authorization": f"Bearer {os.environ['SYSTEM_ACCESSTOKEN']}", "Content-Type": "application/json"},
-        timeout=TIMEOUT_SECONDS,
-    )
-    answer.raise_for_status()
+    """Log in; what is refused is told in words, for the job's log."""
+    try:
+        log_in()
+    except ProjectError as error:
+        raise SystemExit(f"Error: {error}\nWhat to do: {error.hint}") from error
+
+
+def log_in() -> None:
+    """Take the role CLOUD_ROLE with the token of the service connection CLOUD_CONNECTION.
+
+    Raises:
+        ProjectError: Azure DevOps gives no token, or AWS does not give the role.
+    """
+    connection, role = os.environ["CLOUD_CONNECTION"], os.environ["CLOUD_ROLE"]
+    address, query = os.environ["SYSTEM_OIDCREQUESTURI"], {"serviceConnectionId": connection}
+    token = host.client().ask("POST", address, {}, query=query)["oidcToken"]
     client = boto3.client("sts", config=Config(region_name=REGION, signature_version=UNSIGNED))
-    with asking(f"Taking the role {os.environ['CLOUD_ROLE']}"):
+    with asking(f"Taking the role {role}"):
         found = client.assume_role_with_web_identity(
-            RoleArn=os.environ["CLOUD_ROLE"],
+            RoleArn=role,
             RoleSessionName=f"azure-{os.environ['BUILD_BUILDID']}",
-            WebIdentityToken=answer.json()["oidcToken"],
+            WebIdentityToken=token,
             DurationSeconds=int(os.environ["CLOUD_SECONDS"]),
         )["Credentials"]
     file = Path(os.environ["AGENT_TEMPDIRECTORY"]) / FILE
