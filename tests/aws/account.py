@@ -230,6 +230,7 @@ class Account:
         """Delete the endpoints that are left, so that their services end before the emulator does."""
         sagemaker = self.client("sagemaker")
         self.recover()
+        self.control(seconds=0.0)
 
         def gone() -> bool:
             found = sagemaker.list_endpoints()["Endpoints"]

@@ -46,9 +46,17 @@ def project(tmp_path: Path) -> Installed:
 
 
 @pytest.fixture
-def there(project: Installed, providers: None, tmp_path: Path) -> Iterator[Account]:
+def store(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Yield the variables by which podman keeps images and containers for this test alone."""
+    (tmp_path / "store").mkdir()
+    with podman.own_store(tmp_path / "store") as settings:
+        yield settings
+
+
+@pytest.fixture
+def there(project: Installed, providers: None, store: dict[str, str], tmp_path: Path) -> Iterator[Account]:
     """Yield an empty account, and an MLflow server."""
-    containers = podman.settings() | {"STEPS_ENGINE": "podman"}
+    containers = store | {"STEPS_ENGINE": "podman"}
     with emulator(tmp_path / "emulator.log", containers) as aws, tracking_server(tmp_path) as server:
         terraform = prepared(Terraform(project.folder / "infra", aws))
         commit_all(project)
@@ -59,21 +67,14 @@ def there(project: Installed, providers: None, tmp_path: Path) -> Iterator[Accou
             found.end()
 
 
-@pytest.fixture
-def images(there: Account) -> Iterator[Registry]:
-    """Yield a registry for the account's images, which are gone at the end."""
-    with registry(there.client("ecr")) as held:
-        try:
-            yield held
-        finally:
-            podman.forget(f"{held.address}/{REPOSITORY}")
-
-
-def test_from_nothing_to_production_and_back_to_nothing(there: Account, images: Registry, tmp_path: Path) -> None:
+def test_from_nothing_to_production_and_back_to_nothing(there: Account, store: dict[str, str], tmp_path: Path) -> None:
     applied(there)
-    serve = pushed(there, images, tmp_path)
+    # The emulator's ECR keeps what it is told about images, and not the images.
+    with registry(there.client("ecr")) as held:
+        there.settle(image_repository=f"{held.address}/{REPOSITORY}")
+        serve = pushed(there, held, store | held.settings(tmp_path))
     trained(there)
-    deployed(there, serve)
+    deployed(there, serve, store)
     scored(there)
     retrained(there)
     stopped(there)
@@ -90,16 +91,13 @@ def applied(there: Account) -> None:
     }
 
 
-def pushed(there: Account, images: Registry, folder: Path) -> str:
+def pushed(there: Account, held: Registry, engine: dict[str, str]) -> str:
     """Both images are built and pushed; return that which serves. SageMaker would pull them by their digests."""
-    # The emulator's ECR keeps what it is told about images, and not the images.
-    there.settle(image_repository=f"{images.address}/{REPOSITORY}")
     dockerfile = (there.project.folder / "Dockerfile").read_text(encoding="utf-8")
     podman.base_images(re.findall(rf"{podman.UV_IMAGE}:(\S+)", dockerfile)[0])
-    engine = podman.settings() | images.settings(folder)
     found = json.loads(there.verb("image", "--engine", "podman", "--json", env=engine).stdout)
     for reference in found.values():
-        podman.call("pull", "--quiet", "--creds", images.login(), reference, env=engine)
+        podman.call("pull", "--quiet", "--creds", held.login(), reference, env=engine)
     return str(found["serve"])
 
 
@@ -118,25 +116,25 @@ def packages(there: Account) -> list[dict[str, Any]]:
     return list(found["ModelPackageSummaryList"])
 
 
-def running(image: str) -> list[str]:
+def running(image: str, store: dict[str, str]) -> list[str]:
     """Return the names of the containers of an image."""
-    lines = podman.call("ps", "--format", "{{.Image}} {{.Names}}").stdout.splitlines()
+    lines = podman.call("ps", "--format", "{{.Image}} {{.Names}}", env=store).stdout.splitlines()
     return [line.split()[1] for line in lines if line.split()[0] == image]
 
 
-def deployed(there: Account, serve: str) -> None:
+def deployed(there: Account, serve: str, store: dict[str, str]) -> None:
     """The version comes into use, answered by containers of the image, and is approved."""
     told = there.verb("deploy", "--yes").stdout
     assert "Version 1 runs in production and is the champion" in told
     assert [each["ModelApprovalStatus"] for each in packages(there)] == ["Approved"]
-    names = running(serve)
+    names = running(serve, store)
     assert len(names) == 2, "a machine in each environment"
     for name in names:
-        (about,) = json.loads(podman.call("inspect", name).stdout)
+        (about,) = json.loads(podman.call("inspect", name, env=store).stdout)
         assert about["HostConfig"]["ReadonlyRootfs"]
         assert about["EffectiveCaps"] in ([], None)
         assert {mount["Destination"]: mount["RW"] for mount in about["Mounts"]}["/opt/ml/model"] is False
-        assert podman.call("top", name, "user").stdout.split()[1:] == ["10001"]
+        assert podman.call("top", name, "huser", env=store).stdout.split()[1:] == ["10001"]
     told = there.verb("invoke", TABLE, "answers.csv").stdout
     assert f"{ROWS:,} of {ROWS:,} rows were answered by version 1" in told
 
@@ -151,7 +149,7 @@ def scored(there: Account) -> None:
 def retrained(there: Account) -> None:
     """A second version takes over from the first as canary, and the first one comes back."""
     there.verb("simulate", "--rows", str(ROWS), "--seed", "8", "--force")
-    assert "Verdict: green" in there.verb("run", "--submit").stdout
+    assert "Version 2 is the challenger." in there.verb("retrain", "--submit", "--reason", "drift").stdout
     told = there.verb("deploy", "--yes").stdout
     assert "canary: version 2 takes 50% of the requests" in told
     assert there.runs() == {"stable": "2"}
@@ -171,7 +169,7 @@ def stopped(there: Account) -> None:
     assert there.schedule()["State"] == "DISABLED"
     for environment in ("staging", "production"):
         assert there.objects(f"captures/{environment}/")
-    window = json.loads(there.verb("monitor", "--json", code=None).stdout)["window"]
+    window = json.loads(there.verb("monitor", "--json").stdout)["window"]
     assert window["rows"] > ROWS, "of the service, and of scoring"
 
 

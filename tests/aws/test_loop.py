@@ -320,11 +320,11 @@ def test_ctrl_c_stops_the_execution(there: Account) -> None:
 )
 def test_what_aws_refuses_is_told_and_can_be_repeated(there: Account, action: str, code: str, words: str) -> None:
     there.refuse(action, code)
-    finished = there.verb("run", "--submit", "--until", "prepare", code=1)
+    finished = there.verb("run", "--submit", "--until", "train", code=1)
     assert words in finished.stderr
     assert "Traceback" not in finished.stderr
     there.recover()
-    there.verb("run", "--submit", "--until", "prepare")
+    there.verb("run", "--submit", "--until", "train")
     assert len(there.executions()) == 1
 
 
