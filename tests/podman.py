@@ -38,24 +38,25 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier
 
 
 @cache
-def _environment() -> dict[str, str]:
+def settings() -> dict[str, str]:
+    """Return the variables by which podman works here, for programs that call it."""
     # Of the two formats of images only Docker's knows health checks. No layer is kept for a next build.
-    environment = clean_environment() | {
-        "BUILDAH_FORMAT": "docker",
-        "BUILDAH_ISOLATION": "chroot",
-        "BUILDAH_LAYERS": "false",
-    }
+    ours = {"BUILDAH_FORMAT": "docker", "BUILDAH_ISOLATION": "chroot", "BUILDAH_LAYERS": "false"}
     if os.geteuid():
-        return environment  # a user's own Podman is set up already
+        return ours  # a user's own Podman is set up already
     need("runc")
     CACHE.mkdir(parents=True, exist_ok=True)
     (CACHE / "containers.conf").write_text(ENGINE, encoding="utf-8")
     storage = f'[storage]\ndriver = "overlay"\nrunroot = "{CACHE}/run"\ngraphroot = "{CACHE}/images"\n'
     (CACHE / "storage.conf").write_text(storage, encoding="utf-8")
-    return environment | {
+    return ours | {
         "CONTAINERS_CONF": str(CACHE / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(CACHE / "storage.conf"),
     }
+
+
+def _environment() -> dict[str, str]:
+    return clean_environment() | settings()
 
 
 def call(
@@ -85,10 +86,17 @@ def has(image: str) -> bool:
     return False
 
 
+def forget(repository: str) -> None:
+    """Remove every image of a repository."""
+    found = call("images", "--quiet", "--no-trunc", "--filter", f"reference={repository}").stdout.split()
+    if found:
+        call("rmi", "--force", "--ignore", *sorted(set(found)))
+
+
 def base_images(uv_tag: str) -> None:
     """See to it that the images which the Dockerfile begins with are here."""
     need("podman")
-    _environment()
+    settings()
     with FileLock(CACHE.with_suffix(".lock")):
         if not has(PYTHON):
             _make_python(PYTHON)

@@ -37,6 +37,8 @@ from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from tests.test_execution import free_port
 
+from . import containers
+
 METRICS = "AWS/SageMaker"
 SETTLED = ("InService", "Failed")
 Json = dict[str, Any]
@@ -46,10 +48,8 @@ Json = dict[str, Any]
 class Control:
     """What the control route sets."""
 
-    command: list[str] = field(default_factory=list)  # serves the folder that is appended; empty: a container
+    command: list[str] = field(default_factory=list)  # serves the folder that is appended; empty: the model's image
     folder: str = "."  # of the command
-    image: str = ""  # that podman knows, in place of the registry's
-    podman: Json = field(default_factory=dict)  # the environment of podman
     seconds: float = 0.2  # that a change takes, beside what the service needs to come up
     delay: float = 0.0  # seconds until CloudWatch tells a figure
     fail_next: str = ""  # reason for which the next new machines do not come up
@@ -68,17 +68,28 @@ class Machine:
         """Bring the artifact from the bucket, and start."""
         self.variant = variant
         self.port = free_port()
-        self.stream = f"{variant}/i-{uuid4().hex[:17]}"
+        self.name = f"i-{uuid4().hex[:17]}"
         self._folder = tempfile.TemporaryDirectory(prefix="endpoint-")
         root = Path(self._folder.name)
         root.chmod(0o755)
         _download(model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"], root / "model")
         (root / "state").mkdir()
         self.log = (root / "log").open("w+b")
-        environment = model["PrimaryContainer"]["Environment"] | _login()
-        command, cwd, more = _command(root, self.port, environment)
+        container = model["PrimaryContainer"]
+        environment = container["Environment"] | _login() | {"SAGEMAKER_BIND_TO_PORT": str(self.port)}
+        if control.command:
+            command = [*control.command, str(root / "model")]
+            more = environment | {"PROJECT_STATE": str(root / "state")}
+        else:
+            mounted = [f"--volume={root / 'model'}:/opt/ml/model:ro"]
+            command, more = containers.command(self.name, container["Image"], ["serve"], environment, mounted), {}
         self.process = subprocess.Popen(
-            command, cwd=cwd, env=os.environ | more, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL
+            command,
+            cwd=control.folder,
+            env=os.environ | more,
+            stdout=self.log,
+            stderr=self.log,
+            stdin=subprocess.DEVNULL,
         )
 
     def answers(self, limit: float) -> bool:
@@ -108,21 +119,14 @@ class Machine:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
+            if not control.command:
+                containers.remove(self.name)
         self.log.seek(0)
-        _keep_log(f"/aws/sagemaker/Endpoints/{name}", self.stream, self.log.read().decode(errors="replace"))
+        stream = f"{self.variant}/{self.name}"
+        _keep_log(f"/aws/sagemaker/Endpoints/{name}", stream, self.log.read().decode(errors="replace"))
         self.log.close()
         with suppress(OSError):
             self._folder.cleanup()
-
-
-def _command(root: Path, port: int, environment: dict[str, str]) -> tuple[list[str], str, dict[str, str]]:
-    if control.command:
-        own = {"PROJECT_STATE": str(root / "state"), "SAGEMAKER_BIND_TO_PORT": str(port)}
-        return [*control.command, str(root / "model")], control.folder, environment | own
-    words = ["run", "--rm", "--network=host", f"--volume={root / 'model'}:/opt/ml/model:ro"]
-    words += [f"--env={name}={value}" for name, value in environment.items()]
-    words += [f"--env=SAGEMAKER_BIND_TO_PORT={port}", control.image, "serve"]
-    return ["podman", *words], control.folder, control.podman
 
 
 def _login() -> dict[str, str]:
@@ -230,7 +234,6 @@ def _begin(endpoint: Endpoint, status: str, work: Callable[[], None]) -> None:
     def run() -> None:
         time.sleep(control.seconds)
         work()
-        endpoint.changed = datetime.now(UTC)
 
     threading.Thread(target=run, daemon=True).start()
 
@@ -242,7 +245,8 @@ def _replace(endpoint: Endpoint, configuration: str, weights: dict[str, float], 
     new = [] if fault else [Machine(each["VariantName"], models[each["ModelName"]]) for each in variants]
     limit = max(each.get("ContainerStartupHealthCheckTimeoutInSeconds", 600) for each in variants)
     ill = next((each for each in new if not each.answers(limit)), None)
-    endpoint.pending = None
+    # When the requests move. That the old machines end takes longer, and is no change of the endpoint.
+    endpoint.changed, endpoint.pending = datetime.now(UTC), None
     if ill or fault:
         for machine in new:
             machine.stop(endpoint.name)
@@ -256,7 +260,6 @@ def _replace(endpoint: Endpoint, configuration: str, weights: dict[str, float], 
         return
     old, endpoint.machines = endpoint.machines, new
     endpoint.configuration, endpoint.weights, endpoint.counts = configuration, weights, counts
-    endpoint.changed = datetime.now(UTC)
     endpoint.status = "InService"
     for machine in old:
         machine.stop(endpoint.name)
@@ -381,7 +384,7 @@ def _update_weights(self: SageMakerResponse) -> ActionResult:
             endpoint.weights[each["VariantName"]] = each.get("DesiredWeight", endpoint.weights[each["VariantName"]])
             count = each.get("DesiredInstanceCount", endpoint.counts[each["VariantName"]])
             endpoint.counts[each["VariantName"]] = count
-        endpoint.status = "InService"
+        endpoint.changed, endpoint.status = datetime.now(UTC), "InService"
 
     _begin(endpoint, "Updating", change)
     return ActionResult({"EndpointArn": endpoint.arn})

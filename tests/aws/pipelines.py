@@ -26,9 +26,10 @@ from moto.core.exceptions import JsonRESTError
 from moto.core.responses import ActionResult
 from moto.sagemaker.responses import SageMakerResponse
 
-from . import definitions
+from . import containers, definitions
 
 LOGS = "/aws/sagemaker/ProcessingJobs"
+UNDER_WAY = ("Executing", "Stopping")
 # What the machine that runs the emulator has in its environment is not the container's.
 FROM_HERE = ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "NO_PROXY", "OMP_NUM_THREADS", "PYTHONPATH")
 _lock = threading.RLock()
@@ -42,6 +43,7 @@ class Pipeline:
     role: str
     definition: str
     executions: dict[str, Execution] = field(default_factory=dict)
+    made: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass
@@ -50,7 +52,6 @@ class Execution:
 
     arn: str
     name: str | None
-    token: str
     pipeline: str
     definition: dict[str, Any]
     parameters: dict[str, str]
@@ -101,11 +102,9 @@ class Execution:
         container = job["AppSpecification"]
         command = [*container["ContainerEntrypoint"], *container["ContainerArguments"]]
         own = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | dict(job["Environment"])
-        if os.environ.get("STEPS_ENGINE") == "podman":
-            settings = [f"--env={key}={value}" for key, value in own.items()]
+        if in_containers():
             first, *others = command
-            careful = ["--read-only", "--cap-drop=ALL", "--network=host", f"--entrypoint={first}"]
-            command = ["podman", "run", "--rm", *careful, *settings, container["ImageUri"], *others]
+            command = containers.command(name, container["ImageUri"], others, own, [f"--entrypoint={first}"])
             environment = dict(os.environ)
         else:
             command[0] = os.environ["STEPS_PYTHON"] if command[0] == "python" else command[0]
@@ -115,7 +114,7 @@ class Execution:
                 return 143
             self.process = subprocess.Popen(
                 command,
-                cwd=os.environ["STEPS_FOLDER"],
+                cwd=os.environ.get("STEPS_FOLDER"),
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -126,6 +125,8 @@ class Execution:
             output, _ = self.process.communicate(timeout=job["StoppingCondition"]["MaxRuntimeInSeconds"])
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
+            if in_containers():
+                containers.remove(name)
             output, _ = self.process.communicate()
         _log(name, output)
         return self.process.returncode
@@ -139,7 +140,13 @@ class Execution:
                     os.killpg(self.process.pid, signal.SIGTERM)
 
 
+def in_containers() -> bool:
+    """Say whether steps run in their images."""
+    return os.environ.get("STEPS_ENGINE") == "podman"
+
+
 _pipelines: dict[str, Pipeline] = {}
+_tokens: dict[str, str] = {}  # of starts, with what they have started; they outlive a pipeline
 
 
 def _letters(count: int) -> str:
@@ -204,12 +211,14 @@ def _describe(self: SageMakerResponse) -> ActionResult:
     name = json.loads(self.body)["PipelineName"]
     found = _found(name)
     about = {"PipelineArn": found.arn, "PipelineName": name, "RoleArn": found.role, "PipelineStatus": "Active"}
-    return ActionResult(about | {"PipelineDefinition": found.definition})
+    return ActionResult(about | {"PipelineDefinition": found.definition, "CreationTime": found.made})
 
 
 def _delete(self: SageMakerResponse) -> ActionResult:
     name = json.loads(self.body)["PipelineName"]
     arn = _found(name).arn
+    if any(each.status in UNDER_WAY for each in _found(name).executions.values()):
+        raise JsonRESTError("ConflictException", f"Pipeline {name} has executions that are under way.")
     del _pipelines[name]
     return ActionResult({"PipelineArn": arn})
 
@@ -218,9 +227,8 @@ def start(name: str, given: Mapping[str, Any]) -> str:
     """Start an execution and return its ARN; what a schedule does as well."""
     found = _found(name)
     with _lock:
-        for each in found.executions.values():
-            if each.token == given["ClientRequestToken"]:
-                return each.arn
+        if given["ClientRequestToken"] in _tokens:
+            return _tokens[given["ClientRequestToken"]]
         definition = definitions.read(found.definition)
         wanted = {each["Name"]: each.get("DefaultValue") for each in definition["Parameters"]}
         values = {each["Name"]: each["Value"] for each in given.get("PipelineParameters", [])}
@@ -229,8 +237,9 @@ def start(name: str, given: Mapping[str, Any]) -> str:
             raise JsonRESTError("ValidationException", f"Parameters: {sorted(values)}, wanted {sorted(wanted)}")
         arn = f"{found.arn}/execution/{_letters(12).lower()}"
         label = given.get("PipelineExecutionDisplayName")
-        execution = Execution(arn, label, given["ClientRequestToken"], found.arn, definition, values)
+        execution = Execution(arn, label, found.arn, definition, values)
         found.executions[arn] = execution
+        _tokens[given["ClientRequestToken"]] = arn
     threading.Thread(target=execution.run, daemon=True).start()
     return arn
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +32,16 @@ class Registry:
         self.pushed: list[str] = []
         self.denies = False
         self.address = ""
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return the variables by which podman reaches this registry, and keeps its logins in a folder."""
+        config = folder / "registries.conf"
+        config.write_text(f'[[registry]]\nlocation = "{self.address}"\ninsecure = true\n', encoding="utf-8")
+        return {"CONTAINERS_REGISTRIES_CONF": str(config), "REGISTRY_AUTH_FILE": str(folder / "auth.json")}
+
+    def login(self) -> str:
+        """Return the name and the password that ECR gives, as `--creds` takes them."""
+        return base64.b64decode(self.credentials).decode()
 
 
 def _digest(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import podman
-from tests.conftest import UV, Installed, install, need
+from tests.conftest import Installed, install, need
 
 from .account import REPOSITORY, Account, account
 from .registry import Registry, registry
@@ -33,27 +32,19 @@ class Pushing:
     settings: dict[str, str]
 
     def image(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        project = self.account.project
-        return podman.call(
-            *words,
-            code=code,
-            program=[UV, "run", "--no-sync", project.package, "image", "--engine", "podman"],
-            cwd=project.folder,
-            env=self.account.environment | self.settings,
-        )
+        engine = podman.settings() | self.settings
+        return self.account.verb("image", "--engine", "podman", *words, code=code, env=engine)
 
 
 @contextmanager
 def pushing(project: Installed, folder: Path) -> Iterator[Pushing]:
-    with account(project, folder, "http://127.0.0.1:1") as there, registry(there.client("ecr")) as held:
-        there.settle(f"{held.address}/{REPOSITORY}")
-        config = folder / "registries.conf"
-        config.write_text(f'[[registry]]\nlocation = "{held.address}"\ninsecure = true\n', encoding="utf-8")
-        settings = {
-            "CONTAINERS_REGISTRIES_CONF": str(config),
-            "REGISTRY_AUTH_FILE": str(folder / "auth.json"),
-        }
-        yield Pushing(there, held, settings)
+    with account(project, folder) as there, registry(there.client("ecr")) as held:
+        repository = f"{held.address}/{REPOSITORY}"
+        there.settle(image_repository=repository)
+        try:
+            yield Pushing(there, held, held.settings(folder))
+        finally:
+            podman.forget(repository)
 
 
 def labels(settings: Mapping[str, str], image: str) -> dict[str, str]:
@@ -72,7 +63,7 @@ def test_images_are_pushed_once(tmp_path: Path) -> None:
         assert sorted(re.sub("-.*", "", tag) for tag in there.registry.pushed) == ["serve", "train"]
         for kind, reference in first.items():
             assert re.fullmatch(rf"{re.escape(there.registry.address)}/{REPOSITORY}@sha256:[0-9a-f]{{64}}", reference)
-            podman.call("pull", "--quiet", "--creds", "AWS:" + token(there), reference, env=there.settings)
+            podman.call("pull", "--quiet", "--creds", there.registry.login(), reference, env=there.settings)
             assert labels(there.settings, reference)["group"] == kind
         # Nothing of the login stays on the machine.
         assert json.loads(Path(there.settings["REGISTRY_AUTH_FILE"]).read_text(encoding="utf-8")).get("auths") in (
@@ -86,10 +77,6 @@ def test_images_are_pushed_once(tmp_path: Path) -> None:
         assert len(there.registry.pushed) == 4
 
 
-def token(there: Pushing) -> str:
-    return base64.b64decode(there.registry.credentials).decode().partition(":")[2]
-
-
 def refused_words(there: Pushing) -> None:
     """What goes wrong is told, and the next try is as the first."""
     there.registry.denies = True
@@ -98,7 +85,7 @@ def refused_words(there: Pushing) -> None:
     assert "ecr:InitiateLayerUpload" in finished.stderr
     assert "Traceback" not in finished.stderr
     there.registry.denies = False
-    there.account.fail("GetAuthorizationToken", "AccessDeniedException")
+    there.account.refuse("GetAuthorizationToken", "AccessDeniedException")
     assert "the login may not do that" in there.image(code=1).stderr
     there.account.recover()
     lock = there.account.project.folder / "uv.lock"

@@ -18,12 +18,11 @@ import yaml
 from tests.conftest import Installed, install, shared_project
 from tests.test_execution import commit_all, tracking_server
 
-from .account import BUCKET, GROUP, NAME, PIPELINE, Account, account
+from .account import BUCKET, NAME, PIPELINE, SCORING, Account, account
 
 pytestmark = pytest.mark.slow
 ANSWERS = {"infrastructure": "aws", "serving_mode": "batch"}
 STEPS = ["prepare", "train", "evaluate", "register"]
-SCORING = f"{GROUP}--score"
 ROWS = 2000
 # So few rows make no good model; what the gate demands is not what is tested here.
 LENIENT = {
@@ -34,8 +33,6 @@ LENIENT = {
     "minimum_group_ratio": 0.0,
     "maximum_latency_ms": 1000.0,
 }
-# What botocore asks for again would only cost time here.
-SOON = {"AWS_MAX_ATTEMPTS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +62,7 @@ def there(installed: Installed, server: str, tmp_path: Path) -> Iterator[Account
     subprocess.run(["git", "reset", "--quiet", "--hard"], cwd=installed.folder, check=True)
     clean = ["git", "clean", "--quiet", "-fdx", "--exclude=.venv", "--exclude=data/raw"]
     subprocess.run(clean, cwd=installed.folder, check=True)
-    with account(installed, tmp_path, server) as found:
+    with account(installed, tmp_path, MLFLOW_TRACKING_URI=server) as found:
         found.push()
         yield found
 
@@ -106,6 +103,7 @@ def test_from_data_to_scores_on_the_platform(there: Account, server: str) -> Non
     scored(there, registration)
     watched(there)
     retrained(there, number)
+    stopped(there, number)
 
 
 def submitted(there: Account, told: str, head: str) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def the_package(there: Account, registration: dict[str, Any]) -> dict[str, Any]:
 
 def scheduled(there: Account, registration: dict[str, Any]) -> None:
     """Look at the pipeline that promote has made, and at the schedule that it has switched on."""
-    schedule = there.client("scheduler").get_schedule(GroupName=GROUP, Name="score")
+    schedule = there.schedule()
     assert schedule["State"] == "ENABLED"
     assert schedule["ScheduleExpressionTimezone"] == "Europe/Berlin"
     assert schedule["Description"] == "Scores the newest tables"
@@ -222,6 +220,27 @@ def retrained(there: Account, before: str) -> None:
     assert json.loads(definition_of(there))["Steps"][0]["Arguments"]["Environment"] == {"MODEL_VERSION": before}
 
 
+def stopped(there: Account, number: str) -> None:
+    """Scoring ends, with what it is doing, and comes back for the same champion."""
+    before = there.schedule()
+    waiting = there.begin("score", "--submit")
+    there.until(lambda: there.executions(SCORING)[0]["PipelineExecutionStatus"] == "Executing")
+    assert "production: scores no more." in there.verb("stop").stdout
+    output, _ = waiting.communicate(timeout=60)
+    assert "What to do: " in output, "whoever waits for it is told"
+    assert waiting.returncode == 1
+    kept = ("Description", "ScheduleExpression", "ScheduleExpressionTimezone", "Target")
+    after = there.schedule()
+    assert after["State"] == "DISABLED"
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert there.pipelines() == [PIPELINE]
+    assert "production: nothing scored." in there.verb("stop").stdout
+    assert "No version scores on the platform." in there.verb("score", "--submit", code=1).stderr
+    there.verb("promote", number)
+    assert there.schedule()["State"] == "ENABLED"
+    there.verb("score", "--submit")
+
+
 def definition_of(there: Account) -> str:
     text: str = there.client("sagemaker").describe_pipeline(PipelineName=SCORING)["PipelineDefinition"]
     return text
@@ -257,7 +276,7 @@ def test_a_failed_step_is_told_with_its_log(there: Account) -> None:
 
 def test_an_interrupted_wait_is_taken_up(there: Account) -> None:
     """A second Ctrl-C leaves the execution alone; the same verb waits for it, and starts no other."""
-    waiting = there.start("run", "--submit", "--until", "evaluate")
+    waiting = there.begin("run", "--submit", "--until", "evaluate")
     there.until(lambda: started(there))
     for _ in range(2):
         os.killpg(waiting.pid, signal.SIGINT)
@@ -275,12 +294,13 @@ def test_an_interrupted_wait_is_taken_up(there: Account) -> None:
 
 def started(there: Account) -> bool:
     """Say whether a step of an execution is at work."""
-    names = [each["PipelineName"] for each in there.client("sagemaker").list_pipelines()["PipelineSummaries"]]
-    return PIPELINE in names and any(there.steps(each["PipelineExecutionArn"]) for each in there.executions())
+    return PIPELINE in there.pipelines() and any(
+        there.steps(each["PipelineExecutionArn"]) for each in there.executions()
+    )
 
 
 def test_ctrl_c_stops_the_execution(there: Account) -> None:
-    waiting = there.start("run", "--submit", "--until", "prepare")
+    waiting = there.begin("run", "--submit", "--until", "prepare")
     there.until(lambda: started(there))
     os.killpg(waiting.pid, signal.SIGINT)
     output, _ = waiting.communicate(timeout=60)
@@ -299,16 +319,16 @@ def test_ctrl_c_stops_the_execution(there: Account) -> None:
     ],
 )
 def test_what_aws_refuses_is_told_and_can_be_repeated(there: Account, action: str, code: str, words: str) -> None:
-    there.fail(action, code)
-    finished = there.verb("run", "--submit", "--until", "prepare", code=1, env=SOON)
+    there.refuse(action, code)
+    finished = there.verb("run", "--submit", "--until", "train", code=1)
     assert words in finished.stderr
     assert "Traceback" not in finished.stderr
     there.recover()
-    there.verb("run", "--submit", "--until", "prepare")
+    there.verb("run", "--submit", "--until", "train")
     assert len(there.executions()) == 1
 
 
 def test_throttling_for_a_while_is_waited_out(there: Account) -> None:
-    there.fail("StartPipelineExecution", "ThrottlingException", times=2)
+    there.refuse("StartPipelineExecution", "ThrottlingException", times=2)
     there.verb("run", "--submit", "--until", "prepare")
     assert len(there.executions()) == 1

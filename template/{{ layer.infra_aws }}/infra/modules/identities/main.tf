@@ -204,6 +204,27 @@ data "aws_iam_policy_document" "apply" {
     resources = [local.parameter]
   }
 
+  # An environment is not destroyed while something is deployed in it.
+  dynamic "statement" {
+    for_each = var.project.online ? ["online"] : []
+
+    content {
+      sid       = "SeeEndpoint"
+      actions   = ["sagemaker:DescribeEndpoint"]
+      resources = ["arn:aws:sagemaker:${local.scope}:endpoint/${var.project.environments[each.key]}"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.project.batch ? ["batch"] : []
+
+    content {
+      sid       = "SeeScoring"
+      actions   = ["sagemaker:DescribePipeline"]
+      resources = ["arn:aws:sagemaker:${local.scope}:pipeline/${var.project.environments[each.key]}--score"]
+    }
+  }
+
   statement {
     sid = "ChangeTopic"
     actions = [

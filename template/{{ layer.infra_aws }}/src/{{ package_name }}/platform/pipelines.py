@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ProjectError
-from .account import REGION, asking, client, settings
+from .account import REGION, TAGS, asking, client, settings
 from .machines import Job
 
 PROGRAM = __name__.partition(".")[0]
@@ -25,10 +25,10 @@ LOG_LINES = 30
 LOG_TRIES = 5  # logs arrive some seconds after a step has ended
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two looks at an execution
 SECOND_THOUGHTS = 5.0  # seconds in which a second Ctrl-C leaves an execution alone
-TAGS = [{"Key": "Project", "Value": PROGRAM.replace("_", "-")}]  # as everything else: the budget counts by it
 
 SUCCEEDED, STOPPED, FAILED = "Succeeded", "Stopped", "Failed"
-UNDER_WAY = ("Executing", "Stopping")
+EXECUTING = "Executing"
+UNDER_WAY = (EXECUTING, "Stopping")
 Tell = Callable[[str], None]
 
 
@@ -77,7 +77,7 @@ def step(
             }
         },
         "RoleArn": role,
-        "StoppingCondition": {"MaxRuntimeInSeconds": round(job.hours * 3600)},
+        "StoppingCondition": {"MaxRuntimeInSeconds": job.seconds},
         "Tags": TAGS,
     }
     if made.network:
@@ -106,6 +106,30 @@ def put(name: str, role: str, content: Mapping[str, Any]) -> None:
             sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=text, RoleArn=role, Tags=TAGS)
 
 
+def exists(name: str) -> bool:
+    """Say whether there is a pipeline of this name."""
+    sagemaker = client("sagemaker")
+    with asking(f"Looking for the pipeline {name}"):
+        try:
+            sagemaker.describe_pipeline(PipelineName=name)
+        except sagemaker.exceptions.ResourceNotFound:
+            return False
+    return True
+
+
+def remove(name: str) -> None:
+    """Delete a pipeline, if there is one, after what it executes has been stopped."""
+    if not exists(name):
+        return
+    while under_way := [each for each in _executions(name) if each["PipelineExecutionStatus"] in UNDER_WAY]:
+        for each in under_way:
+            if each["PipelineExecutionStatus"] == EXECUTING:
+                _stop(each["PipelineExecutionArn"])
+        time.sleep(FIRST_PAUSE)
+    with asking(f"Deleting the pipeline {name}"):
+        client("sagemaker").delete_pipeline(PipelineName=name)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """An execution of certain inputs, by its name; without an address it has not been started yet."""
@@ -121,31 +145,39 @@ def attempt(pipeline: str, inputs: str) -> Attempt:
         pipeline: its name.
         inputs: a digest of what goes into the execution.
     """
-    sagemaker = client("sagemaker")
     taken = 0
+    for each in _executions(pipeline):
+        label, _, number = each.get("PipelineExecutionDisplayName", "").rpartition("-")
+        if label != inputs:
+            continue
+        if each["PipelineExecutionStatus"] == EXECUTING:
+            return Attempt(each["PipelineExecutionDisplayName"], each["PipelineExecutionArn"])
+        taken = max(taken, int(number))
+    return Attempt(f"{inputs}-{taken + 1}", None)
+
+
+def _executions(pipeline: str) -> list[dict[str, Any]]:
+    """Return a pipeline's executions; one that has never been made has none."""
+    sagemaker = client("sagemaker")
     with asking(f"Looking at the executions of {pipeline}"):
         try:
-            for page in sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline):
-                for each in page["PipelineExecutionSummaries"]:
-                    label, _, number = each.get("PipelineExecutionDisplayName", "").rpartition("-")
-                    if label != inputs:
-                        continue
-                    if each["PipelineExecutionStatus"] == UNDER_WAY[0]:
-                        return Attempt(each["PipelineExecutionDisplayName"], each["PipelineExecutionArn"])
-                    taken = max(taken, int(number))
+            pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+            return [each for page in pages for each in page["PipelineExecutionSummaries"]]
         except sagemaker.exceptions.ResourceNotFound:
-            pass  # the pipeline has never been made
-    return Attempt(f"{inputs}-{taken + 1}", None)
+            return []
 
 
 def start(pipeline: str, name: str, parameters: Mapping[str, str]) -> str:
     """Start an execution, and return its address. Starting the same name twice starts it once."""
+    sagemaker = client("sagemaker")
     with asking(f"Starting the pipeline {pipeline}"):
-        started = client("sagemaker").start_pipeline_execution(
+        # Of a pipeline that was deleted and made again, names begin anew; SageMaker remembers tokens.
+        made_at = sagemaker.describe_pipeline(PipelineName=pipeline)["CreationTime"]
+        started = sagemaker.start_pipeline_execution(
             PipelineName=pipeline,
             PipelineExecutionDisplayName=name,
             PipelineParameters=[{"Name": key, "Value": value} for key, value in parameters.items()],
-            ClientRequestToken=_token(pipeline, name),
+            ClientRequestToken=_token(pipeline, made_at.isoformat(), name),
         )
     return str(started["PipelineExecutionArn"])
 
@@ -188,12 +220,16 @@ def wait(address: str, tell: Tell) -> Outcome:
             "verb then takes it up again."
         )
         time.sleep(SECOND_THOUGHTS)
-        with asking("Stopping the execution"):
-            client("sagemaker").stop_pipeline_execution(
-                PipelineExecutionArn=address, ClientRequestToken=_token("stop", address)
-            )
+        _stop(address)
         tell("It is being stopped.")
         raise
+
+
+def _stop(address: str) -> None:
+    with asking("Stopping the execution"):
+        client("sagemaker").stop_pipeline_execution(
+            PipelineExecutionArn=address, ClientRequestToken=_token("stop", address)
+        )
 
 
 def _watch(address: str, tell: Tell) -> Outcome:

@@ -83,16 +83,22 @@ def _apply(name: str, yes: bool) -> bool:
 
 def _destroy(name: str, yes: bool) -> None:
     from ..platform import terraform
+    from ..platform.deployed import deployed
 
-    if name == ENVIRONMENTS[-1]:
-        if yes:
-            raise ProjectError(
-                f"{name} serves users: --yes does not destroy it.",
-                hint="Leave --yes out, and type its name when asked.",
-            )
-        if typer.prompt(f"{name} serves users. Type its name to destroy it", err=True) != name:
-            raise ProjectError("That is not its name. Nothing was changed.", hint=f"Run it again, and type {name}.")
-    elif not (yes or typer.confirm(f"Destroy the infrastructure of {name}?", err=True)):
+    last = name == ENVIRONMENTS[-1]
+    if last and yes:
+        raise ProjectError(
+            f"{name} serves users: --yes does not destroy it.",
+            hint="Leave --yes out, and type its name when asked.",
+        )
+    if left := deployed(name):  # who may destroy this may not delete that
+        raise ProjectError(
+            f"{name} still has {' and '.join(left)}, which would go on and cost, watched by nothing.",
+            hint=f"Take that away first: '{verb(f'stop {name}')}'.",
+        )
+    if last and typer.prompt(f"{name} serves users. Type its name to destroy it", err=True) != name:
+        raise ProjectError("That is not its name. Nothing was changed.", hint=f"Run it again, and type {name}.")
+    if not (last or yes or typer.confirm(f"Destroy the infrastructure of {name}?", err=True)):
         raise ProjectError("Nothing was changed.", hint="Run it again, and say yes.")
     terraform.destroy(name, _log)
 

@@ -17,6 +17,7 @@ ENVIRONMENT = ENVIRONMENTS[-1]  # the champion scores where users are
 ENTRYPOINT = ["python", "-m", f"{PROGRAM}.platform.scoring_step"]
 BY_HAND = "by-hand"
 SCHEDULE = "score"
+ON, OFF = "ENABLED", "DISABLED"
 # What UpdateSchedule takes of what GetSchedule tells; what it is not given, it forgets.
 KEPT = (
     "ActionAfterCompletion",
@@ -57,7 +58,11 @@ def schedule(version: Version) -> None:
         job=machines.load().scoring,
     )
     pipelines.put(_pipeline(), role, pipelines.definition([step]))
-    _switch_on()
+    if not _switch(ON):
+        raise ProjectError(
+            f"{ENVIRONMENT} has no schedule yet.",
+            hint=f"Apply its infrastructure first: 'uv run {PROGRAM} infrastructure {ENVIRONMENT} --apply'.",
+        )
 
 
 def _pipeline() -> str:
@@ -79,20 +84,31 @@ def _source(model: Path) -> str:
     return str(source)
 
 
-def _switch_on() -> None:
+def _switch(state: str) -> bool:
+    """Switch the schedule on or off, and say whether there is one."""
     group = settings().environments[ENVIRONMENT]
     scheduler = client("scheduler")
-    with asking("Switching the schedule on"):
+    with asking("Switching the schedule"):
         try:
             found = scheduler.get_schedule(GroupName=group, Name=SCHEDULE)
-        except scheduler.exceptions.ResourceNotFoundException as error:
-            raise ProjectError(
-                f"{ENVIRONMENT} has no schedule yet.",
-                hint=f"Apply its infrastructure first: 'uv run {PROGRAM} infrastructure {ENVIRONMENT} --apply'.",
-            ) from error
-        if found["State"] != "ENABLED":
+        except scheduler.exceptions.ResourceNotFoundException:
+            return False
+        if found["State"] != state:
             kept = {name: found[name] for name in KEPT if found.get(name) is not None}
-            scheduler.update_schedule(GroupName=group, Name=SCHEDULE, State="ENABLED", **kept)
+            scheduler.update_schedule(GroupName=group, Name=SCHEDULE, State=state, **kept)
+    return True
+
+
+def exists(environment: str) -> bool:
+    """Say whether a pipeline scores in this environment."""
+    return environment == ENVIRONMENT and pipelines.exists(_pipeline())
+
+
+def remove(environment: str) -> None:
+    """Score no more in this environment: switch the schedule off, and delete the pipeline."""
+    if environment == ENVIRONMENT:
+        _switch(OFF)
+        pipelines.remove(_pipeline())
 
 
 def run(tell: Callable[[str], None]) -> dict[str, Any]:
@@ -108,22 +124,15 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
         ProjectError: no version scores yet, or the step failed.
     """
     made = settings()
+    if not exists(ENVIRONMENT):
+        raise ProjectError(
+            "No version scores on the platform.",
+            hint=f"Make one champion: 'uv run {PROGRAM} promote'. After a stop, name the champion: 'promote VERSION'.",
+        )
     attempt = pipelines.attempt(_pipeline(), BY_HAND)
-    address = attempt.address or _start(attempt.name)
+    address = attempt.address or pipelines.start(_pipeline(), attempt.name, {})
     outcome = pipelines.wait(address, tell)
     if outcome.status != pipelines.SUCCEEDED:
         raise pipelines.failure(outcome)
     target = f"s3://{made.bucket}/predictions/{ENVIRONMENT}"
     return {"target": target, "summary": json.loads(bucket.read_bytes(f"{target}/summary.json"))}
-
-
-def _start(name: str) -> str:
-    sagemaker = client("sagemaker")
-    with asking(f"Looking for the pipeline {_pipeline()}"):
-        try:
-            sagemaker.describe_pipeline(PipelineName=_pipeline())
-        except sagemaker.exceptions.ResourceNotFound as error:
-            raise ProjectError(
-                "No version scores on the platform yet.", hint=f"Make one champion: 'uv run {PROGRAM} promote'."
-            ) from error
-    return pipelines.start(_pipeline(), name, {})

@@ -24,9 +24,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from .. import ProjectError, registry
+from .. import ProjectError
 from ..outer_loop.release import Deployment, Release, Status, Traffic, UnfitError
-from . import images, machines, packages
+from . import images, machines
 from .account import ACCOUNT, ENVIRONMENTS, REGION, TAGS, asking, client, settings
 from .artifacts import stored
 from .connection import Endpoint
@@ -35,7 +35,7 @@ from .metrics import LATE_SECONDS, traffic_of
 
 __all__ = ["LATE_SECONDS"]
 
-STOPPED = "deleted, because SageMaker has no stop"  # what stop() does, in a word
+STOPPED = "deleted, because SageMaker has no stop"  # what the verb `stop` does, in a word
 STABLE, CANARY = "stable", "canary"  # as infra/modules/monitoring names them
 MODEL_FIELDS = {"version": "MODEL_VERSION", "identity": "MODEL_IDENTITY", "registered_at": "MODEL_REGISTERED_AT"}
 DEPLOYER = "Deployer"  # the tag that says who has made a configuration
@@ -87,7 +87,6 @@ def deploy(environment: str, wanted: Deployment) -> None:
         raise _failed(name, before, after, configuration)
     _scale(name, size)
     _clear(name, configuration)
-    _approve(environment, before, wanted)
 
 
 def status(environment: str) -> Status | None:
@@ -127,11 +126,9 @@ def traffic(environment: str) -> dict[str, Traffic]:
     return {each.version: traffic_of(found["EndpointName"], name, since) for name, each in variants.items()}
 
 
-def stop(environment: str) -> bool:
-    """Delete the environment's endpoint, which SageMaker cannot stop, and return whether there was one."""
-    there = _endpoint(_known(environment)) is not None
-    remove(environment)
-    return there
+def exists(environment: str) -> bool:
+    """Say whether the environment has an endpoint, well or not."""
+    return _endpoint(_known(environment)) is not None
 
 
 def remove(environment: str) -> None:
@@ -400,14 +397,6 @@ def _update(name: str, configuration: str, size: Service) -> None:
             RetainAllVariantProperties=True,
             ExcludeRetainedVariantProperties=[{"VariantPropertyType": each} for each in changed],
         )
-
-
-def _approve(environment: str, before: Mapping[str, Any] | None, wanted: Deployment) -> None:
-    """Approve what newly takes all of the users' requests. Going back to what ran before needs no registry."""
-    if environment != ENVIRONMENTS[-1] or wanted.canary:
-        return
-    if before is None or _deployment(before["EndpointConfigName"]).stable != wanted.stable:
-        packages.approve(registry.get(wanted.stable.version))
 
 
 def _settled(name: str) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ PATIENCE_SECONDS = 60.0  # beyond canary_seconds, for the canary to answer enoug
 SILENCE = 3  # looks in a row without an answer mean that the service is gone
 OWN_CLIENTS = 4
 OWN_REQUESTS = 400  # at most, in one turn
+SPARE = 3.0  # standard deviations of how many requests chance gives the canary
 INTERNAL_ERROR = 500
 OVERLOADED = 503
 
@@ -175,10 +176,19 @@ def watch(
                 "mean_ms_before": round(old.mean * 1000, 3),
             }
         due = limits.canary_requests * min(1.0, (elapsed + between) / limits.canary_seconds)
-        missing = math.ceil((due - new.requests) / deployed.share) - own.not_counted_yet()
+        missing = _number(due - new.requests, deployed.share) - own.not_counted_yet()
         if not silent and missing > 0:
             own.send(min(missing, OWN_REQUESTS), between)
         time.sleep(max(0.0, turn + between - time.monotonic()))
+
+
+def _number(wanted: float, share: float) -> int:
+    """Return how many requests to send for so many of the canary's.
+
+    Who answers is chance. Where figures come late, to send too few costs another wait: so there it is some more.
+    """
+    spare = SPARE * math.sqrt(max(wanted, 0)) if platform.LATE_SECONDS else 0
+    return math.ceil((wanted + spare) / share)
 
 
 def _problem(environment: str) -> str | None:
