@@ -32,6 +32,7 @@ from .synthetic import KINDS, OWNED, Answers, Author, Draw, Lines, Release, Rend
 
 EXAMPLES = int(os.environ.get("UPDATES_EXAMPLES", "200"))
 APART = 3  # lines between two changes, from which on git sees two
+MEMORY = "/dev/shm"  # noqa: S108
 ALIKE = 0.75  # of the lines: git takes the file for a renamed one from a half on, counted in bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 5 * EXAMPLES)]
@@ -43,6 +44,18 @@ sequences = settings(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_memory() -> Iterator[None]:
+    """Keep the many small files of a sequence in memory, where the machine has such a file system."""
+    if not os.access(MEMORY, os.W_OK):
+        yield
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @dataclass
