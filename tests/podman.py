@@ -10,7 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -91,6 +92,29 @@ def forget(repository: str) -> None:
     found = call("images", "--quiet", "--no-trunc", "--filter", f"reference={repository}").stdout.split()
     if found:
         call("rmi", "--force", "--ignore", *sorted(set(found)))
+
+
+@contextmanager
+def own_store(folder: Path) -> Iterator[dict[str, str]]:
+    """Give settings by which podman keeps what it makes in a folder, above the images that are kept; remove it.
+
+    Layers are kept there for the next build: without them Podman 4 deletes, after a build, the image of a stage that
+    adds nothing to it, and the next one does not find it.
+    """
+    ours = settings() | {"BUILDAH_LAYERS": "true"}
+    if os.geteuid():
+        yield ours  # where a user's own Podman keeps its images
+        return
+    text = (CACHE / "storage.conf").read_text(encoding="utf-8").replace(str(CACHE), str(folder))
+    text += f'[storage.options]\nadditionalimagestores = ["{CACHE}/images"]\n'
+    (folder / "storage.conf").write_text(text, encoding="utf-8")
+    ours["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
+    try:
+        yield ours
+    finally:
+        call("rm", "--all", "--force", "--time=0", env=ours)
+        call("rmi", "--all", "--force", env=ours)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def base_images(uv_tag: str) -> None:
