@@ -190,6 +190,13 @@ def test_the_dry_run_says_what_the_update_does(edits: tuple[Edit, ...], small: P
     )
 
 
+def test_a_folder_whose_only_file_was_renamed_gets_new_ones(small: Path, tmp_path: Path) -> None:
+    project = live(born(small, "v1.0.0", tmp_path / "zoo"), rename("folder/one.txt", "folder/mine.txt"))
+    row = check_equal(project, tmp_path / "cache")
+    assert row.left_out == []
+    assert "folder/two.txt" in row.changed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_the_dry_run_says_what_the_update_does_for_any_of_the_edits(seed: int, small: Path, tmp_path: Path) -> None:

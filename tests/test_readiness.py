@@ -7,14 +7,14 @@ import re
 import pytest
 
 from .conftest import Installed
-from .test_execution import one
+from .test_execution import both
 
 SECTIONS = 4
 POINTS = 7
 
 
 @pytest.mark.slow
-@one
+@both
 def test_what_the_page_names_exists_and_passes(trained: Installed) -> None:
     page = (trained.folder / "docs/readiness.md").read_text(encoding="utf-8")
     sections = re.split(r"^## ", page, flags=re.MULTILINE)[1:]

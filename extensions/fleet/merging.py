@@ -146,8 +146,8 @@ def _in_emptied_folders(
     """Return what the template adds to folders of which the project has deleted every file."""
     before, after = ({scratch.project.prefix + path for path in side} for side in (base, theirs))
     renames = ("diff-tree", "-r", "-z", "--name-only", "--find-renames", "--diff-filter=D")
-    kept = before - set(items(scratch.git(*renames, "base", "ours")))
-    return set(updating.in_emptied_folders(after - before, before, kept - updating.ignored(kept, ignore)))
+    deleted = set(items(scratch.git(*renames, "base", "ours")))
+    return set(updating.in_emptied_folders(after - before, before, deleted, ignore))
 
 
 def _why(scratch: Scratch, tree: str, path: str, found: set[str]) -> str:

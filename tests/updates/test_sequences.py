@@ -32,8 +32,8 @@ from .synthetic import KINDS, OWNED, Answers, Author, Draw, Lines, Release, Rend
 
 EXAMPLES = int(os.environ.get("UPDATES_EXAMPLES", "200"))
 APART = 3  # lines between two changes, from which on git sees two
-MEMORY = "/dev/shm"  # noqa: S108
 ALIKE = 0.75  # of the lines: git takes the file for a renamed one from a half on, counted in bytes
+MEMORY = "/dev/shm"  # noqa: S108
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 5 * EXAMPLES)]
 sequences = settings(
@@ -47,8 +47,11 @@ sequences = settings(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_memory() -> Iterator[None]:
-    """Keep the many small files of a sequence in memory, where the machine has such a file system."""
+def in_memory(warm: tuple[str, ...]) -> Iterator[None]:
+    """Keep the many small files of a sequence in memory, where the machine has such a file system.
+
+    Other modules use the warm Copier as well: it has to be there before, or its socket would go with the memory.
+    """
     if not os.access(MEMORY, os.W_OK):
         yield
         return

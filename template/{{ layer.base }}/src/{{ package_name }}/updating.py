@@ -359,26 +359,28 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
 
 def _leave_out(tree: Path, theirs: str, ignore: Path) -> list[str]:
     """Take back what the template adds to folders of which the project has deleted every file; return it."""
-    base, names = f"{theirs}^", ("diff", "--name-only", "-z")
+    base = f"{theirs}^"
+    names = ("diff", "--name-only", "-z")
     added = _names(git(tree, *names, "--no-renames", "--diff-filter=A", base, theirs))
-    before = _paths(tree, base)
-    # What the project has renamed is not deleted.
-    kept = before - set(_names(git(tree, *names, "--find-renames", "--diff-filter=D", base, "HEAD")))
-    unwanted = in_emptied_folders(added, before, kept - ignored(kept, ignore))
+    deleted = _names(git(tree, *names, "--find-renames", "--diff-filter=D", base, "HEAD"))
+    unwanted = in_emptied_folders(added, _paths(tree, base), set(deleted), ignore)
     left_out = [path for path in unwanted if (tree / path).exists()]
     if left_out:
         git(tree, "rm", "--quiet", "--force", "--", *left_out)
     return left_out
 
 
-def in_emptied_folders(added: Iterable[str], before: set[str], kept: set[str]) -> list[str]:
-    """Return those paths that the template adds to folders of which the project has no file left.
+def in_emptied_folders(added: Iterable[str], before: set[str], deleted: set[str], ignore: Path) -> list[str]:
+    """Return those paths that the template adds to folders of which the project has deleted every file.
 
     Args:
         added: the paths.
         before: what the template had before.
-        kept: what of it the project has, perhaps under another name.
+        deleted: what of it the project has under no name any more. What is renamed is not deleted.
+        ignore: names the files that updates leave alone; they do not count as there.
     """
+    kept = before - deleted
+    kept -= ignored(kept, ignore)
     unwanted = []
     for path in added:
         # The folder around it that had files before; but for the root, which nobody empties.
