@@ -300,12 +300,14 @@ def started(there: Account) -> bool:
 
 
 def test_ctrl_c_stops_the_execution(there: Account) -> None:
-    waiting = there.begin("run", "--submit", "--until", "prepare")
+    # Three steps, of which the first is at work: one alone may be done before it can be stopped.
+    waiting = there.begin("run", "--submit", "--until", "evaluate")
     there.until(lambda: started(there))
     os.killpg(waiting.pid, signal.SIGINT)
     output, _ = waiting.communicate(timeout=60)
     assert "It is being stopped." in output
-    there.until(lambda: there.executions()[0]["PipelineExecutionStatus"] == "Stopped")
+    there.until(lambda: there.executions()[0]["PipelineExecutionStatus"] not in ("Executing", "Stopping"))
+    assert there.executions()[0]["PipelineExecutionStatus"] == "Stopped", output
 
 
 @pytest.mark.parametrize(
