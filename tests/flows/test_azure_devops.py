@@ -533,6 +533,15 @@ def test_a_rerun_of_a_half_done_deployment(deployed: Deployed, there: Azure) -> 
 
 
 @pytest.mark.slow
+def test_the_first_day_has_nothing_to_watch(project: Hosted, azure: Azure) -> None:
+    run = azure.run("monitor", SCHEDULE)
+    assert run.result == "succeeded", run.log()
+    assert "nothing to watch" in run.log()
+    (kept,) = run.records.artifacts.iterdir()
+    assert (kept / "monitoring/summary.md").exists()
+
+
+@pytest.mark.slow
 def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, there: Azure) -> None:
     there.host.definitions.append({"id": 5, "name": "churn-train", "path": "/azure-pipelines/train.yml"})
     # Another project's drift, in the same Azure DevOps project, is no matter of this one.

@@ -33,7 +33,7 @@ def respond(result: dict[str, Any], lines: list[str], tell: Callable[[str], None
         ProjectError: the code host refuses or does not answer.
     """
     page = _page(result, lines)
-    _show(page)
+    show(page)
     issue = host.find_issue(LABEL)
     if result["decision"] == RED:
         if issue:
@@ -52,8 +52,12 @@ def respond(result: dict[str, Any], lines: list[str], tell: Callable[[str], None
         tell(f"Retraining is started: {where or 'the flow train'}.")
 
 
-def _show(page: str) -> None:
-    """Put what the monitor wrote where the flow takes its artifacts from, and the page with the run."""
+def show(page: str) -> None:
+    """Put what the monitor wrote where the flow takes its artifacts from, and the page with the run.
+
+    Args:
+        page: what to say of the run, in Markdown.
+    """
     if history.FOLDER != COPY and history.FOLDER.exists():
         shutil.copytree(history.FOLDER, COPY, dirs_exist_ok=True)
     COPY.mkdir(parents=True, exist_ok=True)
