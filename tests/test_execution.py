@@ -18,6 +18,7 @@ import pytest
 
 from commands.rendering import TEMPLATE, clean_environment
 
+from . import readiness
 from .answers import hostile
 from .conftest import UV, Installed, install, need
 
@@ -49,10 +50,11 @@ def free_port() -> int:
 )
 def test_a_fresh_project_passes_all_its_checks(answers: dict[str, str], tmp_path: Path) -> None:
     project = install(tmp_path / "project", answers)
-    told = project.verb("check").stdout
+    told = project.verb("check", "--reports").stdout
     assert "All checks passed." in told
     assert " passed" in told
     assert "failed" not in told
+    readiness.demand(project)
     # Nothing that the checks make may lie about as a change.
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=project.folder, capture_output=True, text=True, check=True
