@@ -68,19 +68,18 @@ class _OwnTraffic:
     bodies: list[bytes]
     sent: int = 0
     failed: int = 0
-    turns: list[tuple[float, int]] = field(default_factory=list)  # when they began, and how many were sent
+    turns: list[tuple[float, int]] = field(default_factory=list)  # when they ended, and how many were sent
 
-    def not_counted_yet(self) -> int:
-        """Return how many requests the platform's figures cannot hold yet."""
-        now = time.monotonic()
-        return sum(sent for begin, sent in self.turns if now - begin < platform.LATE_SECONDS)
+    def not_counted_at(self, moment: float) -> int:
+        """Return how many requests the figures of a moment cannot hold, all of them, yet."""
+        return sum(sent for end, sent in self.turns if moment - end < platform.LATE_SECONDS)
 
     def send(self, number: int, seconds: float) -> None:
         """Send so many requests over a few connections, and stop when the time is over."""
         places = itertools.cycle(range(len(self.bodies)))
         turns = [[next(places) for _ in range(math.ceil(number / OWN_CLIENTS))] for _ in range(OWN_CLIENTS)]
-        endpoint, begin, before = platform.endpoint(self.environment), time.monotonic(), self.sent
-        end = begin + seconds
+        endpoint, before = platform.endpoint(self.environment), self.sent
+        end = time.monotonic() + seconds
 
         def one_client(turn: list[int]) -> tuple[int, int]:
             sent = failed = 0
@@ -100,7 +99,7 @@ class _OwnTraffic:
             for sent, failed in pool.map(one_client, turns):
                 self.sent += sent
                 self.failed += failed
-        self.turns.append((begin, self.sent - before))
+        self.turns.append((time.monotonic(), self.sent - before))
 
 
 def watch(
@@ -176,7 +175,7 @@ def watch(
                 "mean_ms_before": round(old.mean * 1000, 3),
             }
         due = limits.canary_requests * min(1.0, (elapsed + between) / limits.canary_seconds)
-        missing = _number(due - new.requests, deployed.share) - own.not_counted_yet()
+        missing = _number(due - new.requests, deployed.share) - own.not_counted_at(turn)
         if not silent and missing > 0:
             own.send(min(missing, OWN_REQUESTS), between)
         time.sleep(max(0.0, turn + between - time.monotonic()))
