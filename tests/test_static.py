@@ -20,9 +20,14 @@ SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))
 UNSAFE = ("_tasks", "_migrations", "_jinja_extensions")
 ANSWER_FOLDERS = re.compile(r"\{\{ layer\.([a-z0-9_]+) \}\}")
 # Not named after a single answer.
-SHARED_LAYERS = {"base", "problem_tabular", "infra_local_online", "infra_aws_online", "infra_aws_batch"} | {
-    f"infra_aws_{host}" for host in CHOICES["ci_provider"]
-}
+SHARED_LAYERS = {
+    "base",
+    "problem_tabular",
+    "infra_local_online",
+    "infra_local_batch",
+    "infra_aws_online",
+    "infra_aws_batch",
+} | {f"infra_aws_{host}" for host in CHOICES["ci_provider"]}
 WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$')
 
 

@@ -166,3 +166,34 @@ def test_providers_are_pinned_and_only_one_is_needed() -> None:
         pins = re.findall(r'^ {6}(?:source|version) += "(.+)"', text, re.MULTILINE)
         assert pins == ([] if path.parent.name == "project" else ["hashicorp/aws", "~> 5.100"])
         assert 'required_version = ">= 1.11, < 2"' in text
+
+
+MODES = pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+
+
+@MODES
+def test_each_alarm_has_its_section_in_the_runbooks(mode: str, project: Make) -> None:
+    folder = project({"serving_mode": mode}).folder.parent
+    page = (folder / "docs/runbooks.md").read_text(encoding="utf-8")
+    (alarms,) = folder.glob("infra/modules/monitoring/main.tf")
+    names = re.findall(r'alarm_name += "\$\{var\.name\}--(.+)"', alarms.read_text(encoding="utf-8"))
+    each = {name.replace("${each.key}", variant) for name in names for variant in ("stable", "canary")}
+    here = {name for name in each if ("online" if name.split("-")[0] in ("stable", "canary") else "batch") in mode}
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    assert {name for heading in headings for name in heading.split(" and ")} - here == {headings[-1]}
+    assert here <= {name for heading in headings for name in heading.split(" and ")}
+    code = "".join(path.read_text(encoding="utf-8") for path in (folder / "src/churn/verbs").glob("*.py"))
+    for verb in re.findall(r"uv run churn (\w+)", page):
+        assert f"\ndef {verb}(" in code, verb
+
+
+@MODES
+def test_no_page_tells_of_the_stack_of_one_machine(mode: str, project: Make) -> None:
+    folder = project({"serving_mode": mode}).folder.parent
+    assert not (folder / "compose.yaml").exists()
+    assert not (folder / "monitoring").exists()
+    for page in [folder / "README.md", *(folder / "docs").glob("*.md")]:
+        found = re.findall(
+            r"compose\.yaml|docker compose|Grafana|Alertmanager|monitoring/alerts", page.read_text("utf-8")
+        )
+        assert not found, f"{page.name}: {found}"

@@ -267,6 +267,11 @@ run "monitoring_of_scoring_alone" {
     condition     = output.canary_alarms == [] && output.log_group == null
     error_message = "Without a service there is nothing of it to watch."
   }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.scoring_failed[0].dimensions.PipelineName == "churn--production--score"
+    error_message = "The pipeline that a deployment makes is watched."
+  }
 }
 
 run "monitoring_with_wrong_numbers" {

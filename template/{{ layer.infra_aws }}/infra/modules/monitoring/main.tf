@@ -1,4 +1,4 @@
-# Who is told when the service fails or is slow, or scoring cannot be started. Drift is the flow monitor's.
+# Who is told when the service fails or is slow, or scoring fails or cannot be started. Drift is the flow monitor's.
 #
 # A deployment watches the alarms of the variant canary, and takes the canary back when one of them rings.
 
@@ -113,7 +113,24 @@ resource "aws_cloudwatch_metric_alarm" "latency" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
-# What the scheduler could not start at all; how scoring went, its own summary says.
+resource "aws_cloudwatch_metric_alarm" "scoring_failed" {
+  count = var.batch ? 1 : 0
+
+  alarm_name          = "${var.name}--scoring-failed"
+  alarm_description   = "A run of scoring has failed: predictions are old or missing. docs/runbooks.md says what to do."
+  namespace           = "AWS/Sagemaker/ModelBuildingPipeline"
+  metric_name         = "ExecutionFailed"
+  dimensions          = { PipelineName = "${var.name}--score" }
+  statistic           = "Sum"
+  period              = 300
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+}
+
+# What the scheduler could not start at all.
 resource "aws_cloudwatch_metric_alarm" "scoring" {
   count = var.batch ? 1 : 0
 
