@@ -16,14 +16,15 @@ METRICS = {
     "regression": ["mean_absolute_error", "root_mean_squared_error", "r2"],
 }
 
-# Every question with choices, and every choice, the default first.
+# Every question with choices, and every choice, the default first. private_network, which only one of them
+# asks, changes no list of files: tests/aws covers it.
 CHOICES: dict[str, list[Any]] = {
     "problem_type": list(METRICS),
     "primary_metric": [metric for metrics in METRICS.values() for metric in metrics],
     "serving_mode": ["online", "batch", "online_and_batch"],
     "license": ["proprietary", "mit", "apache_2_0", "bsd_3_clause"],
     "ci_provider": ["github", "gitlab", "azure_devops"],
-    "infrastructure": ["local"],
+    "infrastructure": ["local", "aws"],
 }
 
 # Free text that validators accept and that careless rendering would break.

@@ -10,7 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -35,27 +37,30 @@ events_logger = "none"
 """
 # Images are kept between runs: the base alone takes half a minute.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier-mlops" / "containers"
+MEMORY = Path("/dev/shm")  # noqa: S108
+MOST_BYTES = 8e9  # of two images, while they are built
 
 
 @cache
-def _environment() -> dict[str, str]:
+def settings() -> dict[str, str]:
+    """Return the variables by which podman works here, for programs that call it."""
     # Of the two formats of images only Docker's knows health checks. No layer is kept for a next build.
-    environment = clean_environment() | {
-        "BUILDAH_FORMAT": "docker",
-        "BUILDAH_ISOLATION": "chroot",
-        "BUILDAH_LAYERS": "false",
-    }
+    ours = {"BUILDAH_FORMAT": "docker", "BUILDAH_ISOLATION": "chroot", "BUILDAH_LAYERS": "false"}
     if os.geteuid():
-        return environment  # a user's own Podman is set up already
+        return ours  # a user's own Podman is set up already
     need("runc")
     CACHE.mkdir(parents=True, exist_ok=True)
     (CACHE / "containers.conf").write_text(ENGINE, encoding="utf-8")
     storage = f'[storage]\ndriver = "overlay"\nrunroot = "{CACHE}/run"\ngraphroot = "{CACHE}/images"\n'
     (CACHE / "storage.conf").write_text(storage, encoding="utf-8")
-    return environment | {
+    return ours | {
         "CONTAINERS_CONF": str(CACHE / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(CACHE / "storage.conf"),
     }
+
+
+def _environment() -> dict[str, str]:
+    return clean_environment() | settings()
 
 
 def call(
@@ -85,10 +90,45 @@ def has(image: str) -> bool:
     return False
 
 
+def forget(repository: str) -> None:
+    """Remove every image of a repository."""
+    found = call("images", "--quiet", "--no-trunc", "--filter", f"reference={repository}").stdout.split()
+    if found:
+        call("rmi", "--force", "--ignore", *sorted(set(found)))
+
+
+@contextmanager
+def own_store(folder: Path) -> Iterator[dict[str, str]]:
+    """Give settings by which podman keeps what it makes apart, above the images that are kept; remove it.
+
+    It lies in memory where there is room, else in the folder: on a disk that gives freed blocks back at once, the end
+    of each container waits twenty seconds for those of a build.
+
+    Layers are kept there for the next build: without them Podman 4 deletes, after a build, the image of a stage that
+    adds nothing to it, and the next one does not find it.
+    """
+    ours = settings() | {"BUILDAH_LAYERS": "true"}
+    if os.geteuid():
+        yield ours  # where a user's own Podman keeps its images
+        return
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MOST_BYTES:
+        folder = Path(tempfile.mkdtemp(prefix="containers-", dir=MEMORY))
+    text = (CACHE / "storage.conf").read_text(encoding="utf-8").replace(str(CACHE), str(folder))
+    text += f'[storage.options]\nadditionalimagestores = ["{CACHE}/images"]\n'
+    (folder / "storage.conf").write_text(text, encoding="utf-8")
+    ours["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
+    try:
+        yield ours
+    finally:
+        call("rm", "--all", "--force", "--time=0", env=ours)
+        call("rmi", "--all", "--force", env=ours)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def base_images(uv_tag: str) -> None:
     """See to it that the images which the Dockerfile begins with are here."""
     need("podman")
-    _environment()
+    settings()
     with FileLock(CACHE.with_suffix(".lock")):
         if not has(PYTHON):
             _make_python(PYTHON)

@@ -11,17 +11,25 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from commands.rendering import TEMPLATE, clean_environment
 
+from . import readiness
 from .answers import hostile
 from .conftest import UV, Installed, install, need
 
 both = pytest.mark.parametrize("trained", ["classification", "regression"], indirect=True)
 one = pytest.mark.parametrize("trained", ["classification"], indirect=True)
+ON_AWS = {
+    "problem_type": "regression",
+    "ci_provider": "gitlab",
+    "infrastructure": "aws",
+    "serving_mode": "online_and_batch",
+}
 
 
 def free_port() -> int:
@@ -35,17 +43,18 @@ def free_port() -> int:
     "answers",
     [
         pytest.param({}, id="default"),
-        # Each code host brings two modules and their tests: each is part of a whole project once.
-        pytest.param({"problem_type": "regression", "ci_provider": "gitlab"}, id="regression", marks=pytest.mark.slow),
+        # Each code host, problem and infrastructure brings modules with tests: each is part of a whole project once.
+        pytest.param(ON_AWS, id="aws", marks=pytest.mark.slow),
         pytest.param(hostile("azure_devops"), id="hostile", marks=pytest.mark.slow),
     ],
 )
 def test_a_fresh_project_passes_all_its_checks(answers: dict[str, str], tmp_path: Path) -> None:
     project = install(tmp_path / "project", answers)
-    told = project.verb("check").stdout
+    told = project.verb("check", "--reports").stdout
     assert "All checks passed." in told
     assert " passed" in told
     assert "failed" not in told
+    readiness.demand(project)
     # Nothing that the checks make may lie about as a change.
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=project.folder, capture_output=True, text=True, check=True
@@ -143,19 +152,26 @@ def test_tuning_and_ageing(trained: Installed) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """Yield the address of a real MLflow server on loopback."""
+    with tracking_server(tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def tracking_server(folder: Path) -> Iterator[str]:
+    """Start a real MLflow server on loopback that keeps everything in a folder; give its address; end it."""
     port = free_port()
     command = [
         *[UV, "tool", "run", "--quiet", "--from", "mlflow>=3.10,<4", "mlflow", "server"],
         *["--host=127.0.0.1", f"--port={port}", "--workers=1"],
-        *[f"--backend-store-uri=sqlite:///{tmp_path}/server.db", f"--artifacts-destination={tmp_path}/store"],
+        *[f"--backend-store-uri=sqlite:///{folder}/server.db", f"--artifacts-destination={folder}/store"],
     ]
     # Its job runners, nine processes, are for evaluations of language models.
     env = clean_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (tmp_path / "server.log").open("w") as log:
+    with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_for(f"{address}/health", process, tmp_path / "server.log")
+        wait_for(f"{address}/health", process, folder / "server.log")
         yield address
     finally:
         os.killpg(process.pid, 15)

@@ -19,7 +19,15 @@ OURS = template()
 SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))
 UNSAFE = ("_tasks", "_migrations", "_jinja_extensions")
 ANSWER_FOLDERS = re.compile(r"\{\{ layer\.([a-z0-9_]+) \}\}")
-SHARED_LAYERS = {"base", "problem_tabular", "infra_local_online"}  # not named after a single answer
+# Not named after a single answer.
+SHARED_LAYERS = {
+    "base",
+    "problem_tabular",
+    "infra_local_online",
+    "infra_local_batch",
+    "infra_aws_online",
+    "infra_aws_batch",
+} | {f"infra_aws_{host}" for host in CHOICES["ci_provider"]}
 WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$')
 
 
@@ -122,7 +130,7 @@ def test_every_question_helps_and_has_a_default() -> None:
         assert "type" in question, name
         if question.get("when", True):
             assert question["help"].strip(), name
-            free = "choices" not in question
+            free = "choices" not in question and question["type"] != "bool"
             assert ("validator" in question) == free, f"{name}: free text has a validator, a choice needs none"
 
 
@@ -137,7 +145,7 @@ def test_computed_values_are_not_recorded_and_questions_are(rendered_answers: di
 def rendered_answers(tmp_path: Path) -> dict[str, object]:
     from commands.rendering import render
 
-    render(tmp_path, {})
+    render(tmp_path, {"infrastructure": "aws"})  # which is asked the most
     answers: dict[str, object] = yaml.safe_load((tmp_path / ".copier-answers.yml").read_text(encoding="utf-8"))
     return answers
 

@@ -102,6 +102,10 @@ def run(
     artifacts.mkdir(exist_ok=True)
     payload.write_text(json.dumps(told or {}), encoding="utf-8")
     has = {"GITHUB_API_URL": github.address, "GITHUB_REPOSITORY": github.name, "STUB_ARTIFACTS": str(artifacts)}
+    # By these a job asks for a token. Where GitHub's address says of itself which job asks, the stand-in has to say it.
+    place = "pull_request" if event == "pull_request" else "ref:refs/heads/main"
+    has["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{github.address}/id-token?flow={flow}.yml&place={place}"
+    has["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = FLOW
     has |= {"OMP_NUM_THREADS": "1", **project.installed, **(environment or {})}
     command = [
         need("act"), event, "--no-cache-server", "--pull=false", "--actor=someone",

@@ -11,11 +11,14 @@ import itertools
 import json
 import re
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .tokens import token as make_token
 
 ORGANIZATION, PROJECT, REPOSITORY = "ml-team", "churn", "churn"
 ORGANIZATION_ID = "0f9f0d4c-0000-4000-8000-000000000001"
@@ -91,6 +94,9 @@ class AzureDevOps:
         self.environments: list[dict[str, Any]] = []
         self.groups: list[dict[str, Any]] = []
         self.checks: list[dict[str, Any]] = []
+        self.connections: list[dict[str, Any]] = []
+        self.known_as = f"sc://{ORGANIZATION}/{PROJECT}"  # as tokens name it
+        self.jobs: dict[str, list[str]] = {}  # the service connections that a job uses, by the job's identifier
         self.policies: list[dict[str, Any]] = []
         self.permissions: dict[tuple[str, str], set[int]] = {}
         self.rights: dict[tuple[str, str], int] = {}
@@ -111,11 +117,17 @@ class AzureDevOps:
 
     def settings(self) -> Any:
         """Return all that bootstrap can change, for comparisons."""
-        kept = (self.definitions, self.environments, self.groups, self.checks, self.policies)
+        kept = (self.definitions, self.environments, self.groups, self.checks, self.connections, self.policies)
         permissions = {key: value for key, value in self.permissions.items() if value}
         return json.loads(
             json.dumps([*kept, sorted(map(str, permissions.items())), sorted(map(str, self.rights.items()))])
         )
+
+    def token_address(self, pipeline: str, connections: list[str]) -> str:
+        """Return where a job asks for the tokens of the service connections that it uses: System.OidcRequestUri."""
+        job = str(uuid.uuid4())
+        self.jobs[job] = connections
+        return f"{self.url}/{PROJECT_ID}/_apis/distributedtask/hubs/build/plans/{pipeline}/jobs/{job}/oidctoken"
 
     # ------------------------------------------------------------------------------------- answers
 
@@ -453,7 +465,7 @@ def _delete_check(host: AzureDevOps, request: Request, number: str) -> Any:
     host.checks.remove(by_id(host.checks, number))
 
 
-@route("GET", r"{p}/pipelines/pipelinepermissions/(\w+)/(\d+)")
+@route("GET", r"{p}/pipelines/pipelinepermissions/(\w+)/([\w-]+)")
 def _permissions(host: AzureDevOps, request: Request, kind: str, number: str) -> Any:
     """approvalsandchecks/pipeline-permissions/get."""
     permitted = sorted(host.permissions.get((kind, number), set()))
@@ -463,7 +475,7 @@ def _permissions(host: AzureDevOps, request: Request, kind: str, number: str) ->
     }
 
 
-@route("PATCH", r"{p}/pipelines/pipelinepermissions/(\w+)/(\d+)")
+@route("PATCH", r"{p}/pipelines/pipelinepermissions/(\w+)/([\w-]+)")
 def _permit(host: AzureDevOps, request: Request, kind: str, number: str) -> Any:
     (pipelines,) = request.need("pipelines")
     permitted = host.permissions.setdefault((kind, number), set())
@@ -471,6 +483,50 @@ def _permit(host: AzureDevOps, request: Request, kind: str, number: str) -> Any:
         by_id(host.definitions, str(each["id"]))
         (permitted.add if each["authorized"] else permitted.discard)(each["id"])
     return _permissions(host, request, kind, number)
+
+
+# --------------------------------------------------------------------------------- service connections
+
+
+@route("GET", "{p}/serviceendpoint/endpoints")
+def _connections(host: AzureDevOps, request: Request) -> Any:
+    """serviceendpoint/endpoints/get-service-endpoints-by-names."""
+    wanted = request.query.get("endpointNames", "").split(",")
+    return [each for each in host.connections if each["name"] in wanted]
+
+
+@route("POST", "_apis/serviceendpoint/endpoints")
+def _make_connection(host: AzureDevOps, request: Request) -> Any:
+    """serviceendpoint/endpoints/create."""
+    name, _, _, _, references = request.need("name", "type", "url", "authorization", "serviceEndpointProjectReferences")
+    if references[0]["projectReference"]["id"] != PROJECT_ID:
+        raise Refused(400, "serviceEndpointProjectReferences")
+    if any(each["name"] == name for each in host.connections):
+        raise Refused(409, f"Service connection with name {name} already exists")
+    host.connections.append({"id": str(uuid.uuid4()), **request.content})
+    return host.connections[-1]
+
+
+@route("DELETE", r"_apis/serviceendpoint/endpoints/([\w-]+)")
+def _delete_connection(host: AzureDevOps, request: Request, number: str) -> Any:
+    """serviceendpoint/endpoints/delete."""
+    if request.query.get("projectIds") != PROJECT_ID:
+        raise Refused(400, "projectIds")
+    host.connections.remove(by_id(host.connections, number))
+    host.checks = [check for check in host.checks if check["resource"].get("id") != number]
+    host.permissions.pop(("endpoint", number), None)
+
+
+@route("POST", r"{p}/distributedtask/hubs/build/plans/([\w-]+)/jobs/([\w-]+)/oidctoken")
+def _token(host: AzureDevOps, request: Request, pipeline: str, job: str) -> Any:
+    """distributedtask/oidctoken/create: for a connection that the job uses, and its pipeline may use."""
+    connection = by_id(host.connections, request.query["serviceConnectionId"])
+    permitted = host.permissions.get(("endpoint", connection["id"]), set())
+    allowed = any(each["name"] == pipeline and each["id"] in permitted for each in host.definitions)
+    if connection["name"] not in host.jobs[job] or not allowed:
+        raise Refused(403, f"The pipeline is not authorized to use the service connection {connection['name']}")
+    subject, issuer = f"{host.known_as}/{connection['name']}", f"https://vstoken.dev.azure.com/{ORGANIZATION_ID}"
+    return {"oidcToken": make_token(issuer, subject, "api://AzureADTokenExchange")}
 
 
 # ------------------------------------------------------------------------------------ variables, rights, policies

@@ -20,6 +20,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from .tokens import token as make_token
+
+ISSUER = "https://token.actions.githubusercontent.com"
 PAGE = 2  # entries: GitHub gives up to 100, and clients have to follow the links all the same
 FLOW = "ghs_flow"  # the login that GitHub gives to a job
 RIGHTS = ("actions", "administration", "contents", "issues", "members", "pull-requests", "variables")
@@ -105,6 +108,8 @@ class GitHub:
     policies: dict[str, dict[int, str]] = field(default_factory=dict)
     rulesets: dict[int, dict[str, Any]] = field(default_factory=dict)
     may_propose: bool = False
+    immutable: bool | None = True  # whether tokens name owner and repository by number too; None: in a form of its own
+    known_as: str = "repo:ml-team@1/churn@2"  # as tokens name it
     dispatched: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -121,6 +126,16 @@ class GitHub:
         found = [each for each in self.requests if each[0] != "GET"]
         self.requests.clear()
         return found
+
+    def job(self, flow: str, name: str) -> dict[str, Any]:
+        """Return a job of a flow, or of one that the flow calls: that one has no right that the calling job lacks."""
+        jobs: dict[str, dict[str, Any]] = yaml.safe_load((self.workflows / flow).read_text(encoding="utf-8"))["jobs"]
+        if name in jobs:
+            return jobs[name]
+        calling = next(each for each in jobs.values() if "uses" in each)
+        called = self.job(calling["uses"].rpartition("/")[2], name)
+        permissions = {each: kind for each, kind in called["permissions"].items() if each in calling["permissions"]}
+        return called | {"permissions": permissions}
 
     def pull_request(self, branch: str = "change", source: str | None = None) -> dict[str, Any]:
         """Add a pull request from a branch, and return what an event tells of it."""
@@ -179,12 +194,30 @@ class GitHub:
 # https://docs.github.com/rest/repos/repos#get-a-repository
 @route("GET", "REPO")
 def _repository(github: GitHub, token: str, **_: Any) -> Any:
-    owner = {"login": github.name.partition("/")[0], "type": "Organization"}
+    owner = {"login": github.name.partition("/")[0], "type": "Organization", "id": 1}
     admin = github.logins[token].get("role", "admin") == "admin"
     return {
-        "full_name": github.name, "default_branch": "main", "has_issues": True, "private": github.private,
+        "id": 2, "full_name": github.name, "default_branch": "main", "has_issues": True, "private": github.private,
         "owner": owner, "permissions": {"admin": admin, "push": True, "pull": True},
     }  # fmt: skip
+
+
+# https://docs.github.com/rest/actions/oidc; use_immutable_subject is of 2026-04, and may be left out.
+@route("GET", "REPO/actions/oidc/customization/sub", "actions")
+def _subject(github: GitHub, **_: Any) -> Any:
+    if github.immutable is None:
+        return {"use_default": False, "include_claim_keys": ["repo"]}
+    return {"use_default": True, "use_immutable_subject": github.immutable}
+
+
+# https://docs.github.com/actions/reference/security/oidc; GitHub's own address of it says which job asks.
+@route("GET", "/id-token")
+def _id_token(github: GitHub, query: Mapping[str, str], **_: Any) -> Any:
+    job = github.job(query["flow"], query["job"])
+    if job["permissions"].get("id-token") != "write":
+        raise Refused(403, "Resource not accessible by integration")
+    place = f"environment:{job['environment']}" if "environment" in job else query["place"]
+    return {"value": make_token(ISSUER, f"{github.known_as}:{place}", query["audience"])}
 
 
 # https://docs.github.com/rest/orgs/orgs#get-an-organization
@@ -539,7 +572,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[-1] for key, values in parse_qs(address.query).items()}
         # https://docs.github.com/rest/using-the-rest-api/getting-started-with-the-rest-api#headers
         for header in ("X-GitHub-Api-Version", "User-Agent", "Authorization"):
-            if not self.headers[header]:
+            if not self.headers[header] and address.path != "/id-token":
                 self.github.wrong.append(f"{self.command} {address.path} has no {header}")
         token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
         with self.github.lock:

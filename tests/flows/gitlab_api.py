@@ -51,6 +51,7 @@ class GitLab:
         """
         self.inputs, self.premium, self.level = inputs or {}, premium, level
         self.url = ""
+        self.known_as = f"project_path:{PROJECT}"  # as tokens name it
         self.requests: list[str] = []  # method and path, in the order in which they came
         self.unknown: list[str] = []
         self.broken: str | None = None  # the one request that is answered with 500, as "POST labels"

@@ -11,7 +11,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import yaml
@@ -19,6 +20,7 @@ import yaml
 from ..conftest import UV, need
 from . import gitlab_api
 from .harness import Hosted, node_tool
+from .tokens import token
 
 MACHINE = "own-machine"  # the tag of the runner
 # gitlab-ci-local lays a job's folder out anew before after_script as well, where GitLab goes on in the same one. On a
@@ -116,6 +118,7 @@ class Pipelines:
                 "CI_MERGE_REQUEST_IID": "1",
                 "CI_MERGE_REQUEST_PROJECT_ID": str(gitlab_api.NUMBER),
                 "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(gitlab_api.NUMBER),
+                "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": gitlab_api.PROJECT,
                 "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
             }
         known |= variables or {}
@@ -137,5 +140,30 @@ class Pipelines:
         env = self.project.environment(GIT_CONFIG_GLOBAL=str(self._git), KEEP_FILES=str(own_machine).lower())
         env["SHLVL"] = "2"  # else bash, which finds a socket as its input, takes itself for rshd's and reads ~/.bashrc
         env["PATH"] = f"{self._home / 'bin'}{os.pathsep}{env['PATH']}"
-        done = subprocess.run(command, cwd=self.project.folder, env=env, capture_output=True, text=True, check=False)
+        with self._tokens("change" if source == "merge_request_event" else "main", asked=not preview):
+            done = subprocess.run(
+                command, cwd=self.project.folder, env=env, capture_output=True, text=True, check=False
+            )
         return Run(done.returncode, done.stdout if preview else done.stdout + done.stderr)
+
+    @contextmanager
+    def _tokens(self, branch: str, *, asked: bool) -> Iterator[None]:
+        """Give jobs the tokens that they ask for, as variables, which is what GitLab makes of `id_tokens`.
+
+        gitlab-ci-local does not know these: https://docs.gitlab.com/ci/secrets/id_token_authentication/.
+        """
+        file = self.project.folder / ".gitlab/ci/cloud.yml"
+        if not asked or not file.exists():
+            yield
+            return
+        before = file.read_text(encoding="utf-8")
+        jobs = yaml.safe_load(before)
+        subject = f"{self.gitlab.known_as}:ref_type:branch:ref:{branch}"
+        for job in jobs.values():
+            for name, wanted in job.pop("id_tokens", {}).items():
+                job["variables"][name] = token("https://gitlab.com", subject, wanted["aud"])
+        file.write_text(yaml.safe_dump(jobs), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(before, encoding="utf-8")

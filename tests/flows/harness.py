@@ -36,6 +36,24 @@ FLOWS: dict[str, list[str]] = {
     "monitor": ["monitor --respond"],
     "monitor, batch": ["fetch", "score", "monitor --respond"],
     "update-template": ["update-template --propose"],
+    # On a cloud `check` and `deploy` run what they run elsewhere; there the schedule of batch scores, not `monitor`.
+    "train after a push, cloud": ["fetch", "image", "run --submit", "report --publish"],
+    "train, cloud": ["fetch", "image", "retrain --submit", "report --publish"],
+    "monitor, cloud": ["monitor --respond"],
+    "infrastructure on a change": ["infrastructure --plan --publish"],
+    "infrastructure": [
+        "infrastructure staging --plan --publish", "infrastructure staging --apply --yes",
+        "infrastructure production --plan --publish", "infrastructure production --apply --yes",
+    ],
+    "infrastructure, destroy": ["stop staging", "infrastructure staging --destroy --yes"],
+}  # fmt: skip
+# As whom each flow logs in to the cloud, in this order.
+LOGINS: dict[str, list[str]] = {
+    "train": ["ci-train", "staging--deploy", "production--deploy"],
+    "monitor": ["ci-train"],
+    "infrastructure on a change": ["ci-plan"],
+    "infrastructure": ["ci-plan", "staging--apply", "ci-plan", "production--apply"],
+    "infrastructure, destroy": ["staging--deploy", "staging--apply"],
 }
 # Short waits: what is proved is that the steps follow each other, not that a canary waits half a minute.
 SHORT = {
@@ -56,9 +74,32 @@ if [[ "$1" == sync && "${{UV_NO_SYNC:-}}" == 1 ]]; then
 fi
 if [[ "$1" == run && "$2" == {package} ]]; then
   printf '%s\\n' "${{*:3}}" >> {log}
+  {instead}
 fi
 exec {uv} "$@"
 """
+# What a verb that lets the cloud's machines work does in a flow, but for that work, which tests/aws proves: it asks the
+# cloud, as whom the flow has logged in, and hands on what later jobs need.
+STAND_IN = """
+import json, os, sys
+from pathlib import Path
+
+from {package}.hosting import host
+from {package}.platform import account
+
+role = account.client("sts").get_caller_identity()["Arn"].split("/")[1]
+given = {{name: os.environ.get(name, "") for name in ("MODEL_VERSION", "MLFLOW_TRACKING_URI", "RETRAIN_REASON")}}
+with open({notes!r}, "a", encoding="utf-8") as file:
+    file.write(json.dumps({{"verb": " ".join(sys.argv[1:]), "role": role, **given}}) + "\\n")
+Path("reports").mkdir(exist_ok=True)
+if "--submit" in sys.argv:
+    Path("artifacts/model").mkdir(parents=True, exist_ok=True)
+    Path("artifacts/model/model.onnx").write_text("a model", encoding="utf-8")
+    host.set_output("version", "1")
+elif sys.argv[1] == "deploy":
+    host.set_output("version", given["MODEL_VERSION"])
+"""
+STOOD_IN = ("deploy", "image", "monitor", "retrain --submit", "run --submit", "status")
 
 
 class Hosted:
@@ -81,11 +122,29 @@ class Hosted:
         self._log = folder.parent / "verbs.log"
         self._bin = folder.parent / "bin"
         self._read = 0
+        self._notes = folder.parent / "notes.jsonl"
         self._bin.mkdir(exist_ok=True)
-        shim = self._bin / "uv"
-        real = shutil.which(UV) or UV
-        shim.write_text(SHIM.format(package=package, log=shlex.quote(str(self._log)), uv=shlex.quote(real)))
+        self._shim(":")
+
+    def _shim(self, instead: str) -> None:
+        shim, uv = self._bin / "uv", shlex.quote(shutil.which(UV) or UV)
+        text = SHIM.format(package=self.package, log=shlex.quote(str(self._log)), uv=uv, instead=instead)
+        shim.write_text(text, encoding="utf-8")
         shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+
+    def stand_in(self) -> None:
+        """Let a stand-in take the place of the verbs that let the cloud's machines work."""
+        script = self.folder.parent / "stand_in.py"
+        script.write_text(STAND_IN.format(package=self.package, notes=str(self._notes)), encoding="utf-8")
+        verbs = "|".join(f"{verb} *".replace(" ", "\\ ") for verb in STOOD_IN)
+        uv, path = shlex.quote(shutil.which(UV) or UV), shlex.quote(str(script))
+        self._shim(f'case "${{*:3}} " in {verbs}) exec {uv} run --quiet python {path} "${{@:3}}" ;; esac')
+
+    def notes(self) -> list[dict[str, str]]:
+        """Return what the stand-in has noted since the last call: the verb, as whom it was run, what it was given."""
+        lines = self._notes.read_text(encoding="utf-8").splitlines() if self._notes.exists() else []
+        self._notes.unlink(missing_ok=True)
+        return [json.loads(line) for line in lines]
 
     def git(self, *words: str) -> str:
         """Run git in the project and return what it prints."""

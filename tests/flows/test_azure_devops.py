@@ -19,6 +19,7 @@ from ..conftest import UV, Render, commit
 from ..test_monitoring import TRAFFIC
 from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps, serving
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins
+from .azure_pipelines.scheduling import names
 from .harness import FLOWS, TOOLS, Deployed, Hosted, Releases, hosted, node_tool, vulnerabilities
 
 ANSWERS = {
@@ -26,8 +27,12 @@ ANSWERS = {
     "batch": {"serving_mode": "batch"},
     "online_and_batch": {"serving_mode": "online_and_batch"},
     "hostile": HOSTILE | {"repository": "Some-Org/a.b_c/d-" + "e" * 60},
+    "cloud": {"infrastructure": "aws"},
+    "cloud, batch": {"infrastructure": "aws", "serving_mode": "batch"},
+    "cloud, hostile": HOSTILE | {"repository": "Some-Org/a.b_c/d-" + "e" * 60, "infrastructure": "aws"},
 }
 PIPELINES = ("check", "train", "deploy", "monitor", "update-template")
+ON_A_CLOUD = (*PIPELINES, "infrastructure")
 LINT = Path(__file__).parent / "azure_pipelines/lint.cjs"
 PUSH = {"Build.Reason": "IndividualCI"}
 SCHEDULE = {"Build.Reason": "Schedule"}
@@ -78,15 +83,15 @@ class Azure:
         }  # fmt: skip
 
     def run(
-        self, flow: str, told: dict[str, str], *, only: str = "", skip: Collection[str] = (), given: Any = None,
-        **environment: str,
+        self, flow: str, told: dict[str, str], *, only: Collection[str] = (), skip: Collection[str] = (),
+        given: Any = None, **environment: str,
     ) -> Run:  # fmt: skip
         """Run a flow.
 
         Args:
             flow: its name.
             told: variables that Azure DevOps sets, beyond those that are always the same.
-            only: the one job that is run.
+            only: the jobs that are run; none: all.
             skip: stages that whoever starts the run leaves out (stagesToSkip of the Runs interface).
             given: the parameters of the run.
             environment: of the machine, beyond the usual.
@@ -101,13 +106,17 @@ class Azure:
         document = compile_pipeline(self.project.folder, f"azure-pipelines/{flow}.yml", given, predefined)
         document["stages"] = [stage for stage in document["stages"] if stage["stage"] not in skip]
         for stage in document["stages"]:
-            stage["jobs"] = [job for job in stage["jobs"] if only in ("", job.get("job"))]
+            stage["jobs"] = [job for job in stage["jobs"] if not only or job.get("job") in only]
             if "dependsOn" in stage:
-                stage["dependsOn"] = [name for name in stage["dependsOn"] if name not in skip]
+                stage["dependsOn"] = [name for name in names(stage["dependsOn"]) if name not in skip]
+        known = {
+            group["name"]: {name: each.get("value") or "" for name, each in group["variables"].items()}
+            for group in self.host.groups
+        }
         server = Server(
             self.project.folder.parent / "azure", self.project.environment(**environment), self._tasks,
-            {"churn": self.variables}, frozenset({"MLFLOW_TRACKING_TOKEN"}), frozenset({"mine"}),
-            self.approve, self.cancel,
+            known or {"churn": self.variables}, frozenset({"MLFLOW_TRACKING_TOKEN"}), frozenset({"mine"}),
+            self.approve, self.host.token_address, self.cancel,
         )  # fmt: skip
         self.project.verbs()
         source = Source(str(self.project.origin), predefined["Build.SourceBranch"], commit)
@@ -186,9 +195,10 @@ def test_files_are_in_order(answers: dict[str, Any], rendered: Render, tmp_path:
     folder = rendered({"ci_provider": "azure_devops", **answers})
     commit(folder)
     files = sorted((folder / "azure-pipelines").rglob("*.yml"))
-    assert {file.stem for file in files if file.parent.name == "azure-pipelines"} == set(PIPELINES)
-    for flow in PIPELINES:
-        for reason in ("Manual", "IndividualCI"):
+    pipelines = ON_A_CLOUD if "infrastructure" in answers else PIPELINES
+    assert {file.stem for file in files if file.parent.name == "azure-pipelines"} == set(pipelines)
+    for flow in pipelines:
+        for reason in ("Manual", "IndividualCI", "PullRequest"):
             document = expanded(folder, flow, Build_Reason=reason)
             files.append(tmp_path / f"{flow}-{reason}.yml")
             files[-1].write_text(yaml.safe_dump(document, sort_keys=False, width=200), encoding="utf-8")
@@ -200,7 +210,11 @@ def test_files_are_in_order(answers: dict[str, Any], rendered: Render, tmp_path:
         # What people write reaches a shell through the environment alone.
         scripts = re.findall(r"script: (.+)", text)
         assert all(
-            re.fullmatch(rf"uv run {package_of(folder)} \$\{{\{{ parameters.verb \}}\}}|python -m pip .+", script)
+            re.fullmatch(
+                rf"uv run {package_of(folder)} \$\{{\{{ parameters.verb \}}\}}|python -m pip .+|\||mkdir [^{{]+"
+                rf"|uv run python -m {package_of(folder)}\.platform\.login",
+                script,
+            )
             for script in scripts
         ), scripts
         assert not re.search(r"\n\n\n|[ \t]\n", text)
@@ -231,6 +245,45 @@ def test_the_linter_finds_what_is_wrong(rendered: Render, tmp_path: Path) -> Non
 def test_the_files_are_short(rendered: Render) -> None:
     folder = rendered({"ci_provider": "azure_devops", "serving_mode": "online_and_batch"}) / "azure-pipelines"
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.rglob("*.yml")) <= 450
+
+
+@pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, rendered: Render) -> None:
+    folder = rendered({"ci_provider": "azure_devops", "serving_mode": mode, "infrastructure": "aws"})
+    environments = ["production"] if mode == "batch" else ["staging", "production"]
+    logins: dict[str, list[str]] = {}
+    for flow in ON_A_CLOUD:
+        document = expanded(folder, flow, Build_Reason="PullRequest" if flow == "check" else "Manual")
+        for stage in document["stages"]:
+            for job in stage["jobs"]:
+                steps = steps_of(job)
+                asked = [step["inputs"]["serviceEndpoint"] for step in steps if step.get("task") == "cURLUploader@2"]
+                taken = [step["env"] for step in steps if "platform.login" in step.get("script", "")]
+                names = [each.removeprefix("churn-").upper().replace("-", "_") for each in asked]
+                assert [each["CLOUD_ROLE"] for each in taken] == [f"$(CLOUD_ROLE_{name})" for name in names]
+                assert [each["CLOUD_CONNECTION"] for each in taken] == [f"$(CLOUD_CONNECTION_{name})" for name in names]
+                place = job.get("environment") or job.get("job")
+                if asked:
+                    logins.setdefault(f"{flow}/{stage['stage']}/{place}", []).extend(asked)
+                    assert {"group": "churn-cloud"} in document["variables"]
+    expected = {"train/train/train": ["churn-train"], "monitor//monitor": ["churn-train"]}
+    expected |= {f"check//{job}": ["churn-plan"] for job in ("judge", "plan")}
+    for name in environments:
+        expected |= {f"{flow}/to_{name}/{name}": [f"churn-deploy-{name}"] for flow in ("train", "deploy")}
+        expected[f"infrastructure/plan_{name}/plan"] = ["churn-plan"]
+        expected[f"infrastructure/apply_{name}/{name}"] = [f"churn-apply-{name}"]
+    assert {re.sub("/__default/", "//", place): asked for place, asked in logins.items()} == expected
+    fork = {"Build_Reason": "PullRequest", "System_PullRequest_IsFork": "True"}
+    assert "platform.login" not in str(expanded(folder, "check", **fork)), "a fork's code gets no login"
+    if mode != "batch":
+        document = compile_pipeline(folder, "azure-pipelines/infrastructure.yml", {"destroy": "staging"}, {})
+        (job,) = jobs_of(document).values()
+        verbs = [step["script"] for step in steps_of(job) if "uv run" in step.get("script", "")]
+        assert job["environment"] == "staging"
+        assert verbs == [
+            "uv run python -m churn.platform.login", "uv run churn stop staging",
+            "uv run python -m churn.platform.login", "uv run churn infrastructure staging --destroy --yes",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
@@ -325,7 +378,7 @@ def test_check_runs_and_reports_once(project: Hosted, azure: Azure) -> None:
         assert (first.records.artifacts / "verdict-1/change.md").exists()
         assert "flow-token" not in first.log()
         project.set(gate__threshold=0.99)
-        again = azure.run("check", azure.pull_request(), only="judge")
+        again = azure.run("check", azure.pull_request(), only=["judge"])
     assert again.result == "failed"
     ((thread,),) = azure.host.threads.values()
     assert "Verdict: red" in thread["comments"][0]["content"], "the same comment tells what is true now"
@@ -336,7 +389,7 @@ def test_a_failing_test_fails_check(project: Hosted, azure: Azure) -> None:
     with project.changed(), vulnerabilities() as advisories:
         (project.folder / "tests/test_red.py").write_text("def test_red() -> None:\n    assert 1 + 1 == 3\n")
         project.commit("Break a test")
-        run = azure.run("check", PUSH, only="check", OSV_URL=advisories)
+        run = azure.run("check", PUSH, only=["check"], OSV_URL=advisories)
     assert run.result == "failed"
     assert "Not in order: tests." in run.log()
     assert 'failures="1"' in (run.records.artifacts / "checks-1/checks/junit.xml").read_text(encoding="utf-8")
@@ -346,7 +399,7 @@ def test_a_failing_test_fails_check(project: Hosted, azure: Azure) -> None:
 @pytest.mark.slow
 def test_a_fork_gets_no_secrets(project: Hosted, azure: Azure) -> None:
     with project.changed():
-        run = azure.run("check", azure.pull_request(fork=True), only="judge")
+        run = azure.run("check", azure.pull_request(fork=True), only=["judge"])
     assert run.result == "succeeded", run.log()
     assert "from a fork, which may not comment" in run.log()
     assert azure.host.requests == [], "it is not even tried"
@@ -363,7 +416,7 @@ def test_hostile_names(project: Hosted, azure: Azure, tmp_path: Path) -> None:
     text = f"\"; touch {trap}; echo ' `touch {trap}` $(touch {trap}) $(System.AccessToken) ##vso[task.complete]x"
     with project.changed():
         change = azure.pull_request(f"x;{touch}", text)
-        run = azure.run("check", change, only="judge")
+        run = azure.run("check", change, only=["judge"])
         assert run.result == "succeeded", run.log()
         assert len(azure.host.threads["7"]) == 1
         # The texts that people give to flows by hand.

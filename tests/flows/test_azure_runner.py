@@ -677,6 +677,31 @@ def test_approval_of_environments(go: Go) -> None:
     assert asked == ["production"], "a stage that does not run asks nobody"
 
 
+CONNECTED = """
+jobs:
+  - job: A
+    steps:
+      - {checkout: none}
+      - {task: any@1, condition: false, inputs: {serviceEndpoint: mine}}
+      - {script: echo $(System.OidcRequestUri)}
+  - job: B
+    steps: [{checkout: none}, {script: echo $(System.OidcRequestUri)}]
+"""
+
+
+def test_service_connections(go: Go) -> None:
+    """approvals.md: they have checks as environments have; a job may ask for the tokens of those that it uses."""
+    run = go(
+        CONNECTED,
+        tokens=lambda pipeline, connections: f"http://host.invalid/{'-'.join(connections)}",
+    )
+    jobs = run.stages["__default"].jobs
+    assert [jobs[name].steps[-1].log for name in "AB"] == ["http://host.invalid/mine", "http://host.invalid/"]
+    refused = go(CONNECTED, approve=lambda resource: resource != "mine")
+    assert refused.result == "failed"
+    assert refused.stages["__default"].jobs == {}, "the step that names it need not be one that runs"
+
+
 def test_logging_commands(go: Go) -> None:
     """scripts/logging-commands.md."""
     run = go("""

@@ -23,9 +23,13 @@ ANSWERS = {
     "batch": {"serving_mode": "batch"},
     "online_and_batch": {"serving_mode": "online_and_batch"},
     "hostile": HOSTILE,
+    "cloud": {"infrastructure": "aws"},
+    "cloud, batch": {"infrastructure": "aws", "serving_mode": "batch"},
+    "cloud, hostile": {**HOSTILE, "infrastructure": "aws", "serving_mode": "online_and_batch"},
 }
 PUSHED = {"ref": "refs/heads/main", "repository": {"visibility": "public"}}
 WORKFLOWS = ("check", "train", "deploy", "monitor", "update-template")
+ON_A_CLOUD = (*WORKFLOWS, "infrastructure")
 
 
 def make(folder: Path, **answers: Any) -> Hosted:
@@ -99,11 +103,12 @@ def test_files_are_in_order(answers: dict[str, Any], rendered: Render) -> None:
     assert told.returncode == 0, told.stdout
     assert not (folder / "zizmor.yml").exists()
     flows = sorted(map(str, folder.glob(".github/workflows/*.yml")))
-    assert [Path(flow).stem for flow in flows] == sorted(WORKFLOWS)
+    assert [Path(flow).stem for flow in flows] == sorted(ON_A_CLOUD if "infrastructure" in answers else WORKFLOWS)
     check = need("check-jsonschema")
     lint(check, "--builtin-schema", "vendor.github-workflows", *flows, folder=folder)
     lint(check, "--builtin-schema", "custom.github-workflows-require-timeout", *flows, folder=folder)
-    lint(check, "--builtin-schema", "vendor.github-actions", ".github/actions/setup/action.yml", folder=folder)
+    actions = map(str, folder.glob(".github/actions/*/action.yml"))
+    lint(check, "--builtin-schema", "vendor.github-actions", *actions, folder=folder)
     lint(check, "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml", folder=folder)
     for path in (folder / ".github").rglob("*.yml"):
         text = path.read_text(encoding="utf-8")
@@ -159,6 +164,66 @@ def test_permissions_timeouts_and_concurrency(mode: str, rendered: Render) -> No
         name, key = place.split("/")
         (checkout,) = (step for step in flows[name]["jobs"][key]["steps"] if "checkout" in step.get("uses", ""))
         assert checkout["with"]["clean"] is False, "a service may run from this folder"
+
+
+@pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, rendered: Render) -> None:
+    """A job has one role, for which it may ask a token; nothing else has that right."""
+    folder = rendered({"ci_provider": "github", "serving_mode": mode, "infrastructure": "aws"})
+    environments = ["production"] if mode == "batch" else ["staging", "production"]
+    logins: dict[str, list[str]] = {}
+    for name in ON_A_CLOUD:
+        for key, job in workflow(folder, name)["jobs"].items():
+            steps = [step for step in job.get("steps", []) if step.get("uses", "").endswith("actions/cloud")]
+            if steps:
+                logins[f"{name}/{key}"] = [step["with"]["role"] for step in steps]
+            assert (job["permissions"].get("id-token") == "write") == bool(steps or key in ("attest", "deploy"))
+            # No job that may ask for another role than its own passes an environment's approval.
+            for taken in logins.get(f"{name}/{key}", []):
+                if "APPLY" in taken or "DEPLOY" in taken:
+                    assert taken.endswith(f"_{job['environment'].upper()} }}}}"), taken
+
+    def role(name: str) -> str:
+        return f"${{{{ vars.CLOUD_ROLE_{name} }}}}"
+
+    expected = {"check/judge": [role("PLAN")], "train/train": [role("TRAIN")], "monitor/monitor": [role("TRAIN")]}
+    expected["infrastructure/plan"] = [role("PLAN")]
+    for name in environments:
+        expected[f"deploy/{name}"] = [role(f"DEPLOY_{name.upper()}")]
+        expected[f"infrastructure/plan-{name}"] = [role("PLAN")]
+        expected[f"infrastructure/apply-{name}"] = [role(f"APPLY_{name.upper()}")]
+    for name in environments[:-1]:
+        expected[f"infrastructure/destroy-{name}"] = [role(f"{each}_{name.upper()}") for each in ("DEPLOY", "APPLY")]
+    assert logins == expected
+    # What a fork proposes logs in nowhere: GitHub would give it no token, and no plan of its own is made.
+    for place, key in (("check", "judge"), ("infrastructure", "plan")):
+        job = workflow(folder, place)["jobs"][key]
+        (guard,) = [job["if"]] if "if" in job else [step["if"] for step in job["steps"] if "cloud" in str(step)]
+        assert "github.event.pull_request.head.repo.full_name == github.repository" in guard
+
+
+def test_exactly_the_approved_plan_is_applied(rendered: Render) -> None:
+    folder = rendered({"ci_provider": "github", "infrastructure": "aws", "environments": "dev, live"})
+    flow = workflow(folder, "infrastructure")
+    jobs = flow["jobs"]
+    assert list(jobs) == ["plan", "plan-dev", "apply-dev", "plan-live", "apply-live", "destroy-dev"]
+    for name, before in (("dev", None), ("live", "apply-dev")):
+        plan, apply = jobs[f"plan-{name}"], jobs[f"apply-{name}"]
+        assert (plan.get("needs"), apply["needs"]) == (before, f"plan-{name}")
+        assert ("environment" in plan, apply["environment"]) == (False, name)
+        assert f"needs.plan-{name}.outputs.changes == 'true'" in apply["if"], "nobody is asked to approve nothing"
+        kept, fetched = (
+            step["with"]["name"]
+            for job in (plan, apply)
+            for step in job["steps"]
+            if re.search(r"(up|down)load-artifact", step.get("uses", ""))
+        )
+        assert kept == fetched
+    assert flow["on"]["workflow_dispatch"]["inputs"]["destroy"]["options"] == ["nothing", "dev"]
+    assert flow["concurrency"]["queue"] == "max"
+    assert "destroy" not in str(
+        workflow(rendered({**ANSWERS["cloud, batch"], "ci_provider": "github"}), "infrastructure")
+    )
 
 
 def test_each_flow_begins_when_it_should(rendered: Render) -> None:

@@ -25,8 +25,12 @@ ANSWERS = {
     "batch": {"serving_mode": "batch"},
     "online_and_batch": {"serving_mode": "online_and_batch"},
     "hostile": {**HOSTILE, "repository": "Some-Group/sub_group/a.b_c-d"},
+    "cloud": {"infrastructure": "aws"},
+    "cloud, batch": {"infrastructure": "aws", "serving_mode": "batch"},
+    "cloud, hostile": {**HOSTILE, "repository": "Some-Group/a.b_c-d", "infrastructure": "aws"},
 }
 FLOW_NAMES = ("check", "train", "deploy", "monitor", "update-template")
+ON_A_CLOUD = (*FLOW_NAMES, "infrastructure")
 LAST = "deploy to production"
 NO_DATA = {"data__source": "data/raw/nowhere.parquet"}  # a judge that ends at once, and reports that
 CHANGE = {"iid": 1, "state": "opened", "source_branch": "change", "target_branch": "main"}
@@ -131,7 +135,8 @@ def test_files_are_in_order(answers: dict[str, Any], committed: Render, tmp_path
     folder = committed(answers)
     check = need("check-jsonschema")
     whole = []
-    for flow in FLOW_NAMES:
+    on_a_cloud = "infrastructure" in answers
+    for flow in ON_A_CLOUD if on_a_cloud else FLOW_NAMES:
         pipeline = expanded(folder, flow, own_machine=True)
         assert jobs_of(pipeline)
         whole.append(tmp_path / f"{flow}.yml")
@@ -142,7 +147,7 @@ def test_files_are_in_order(answers: dict[str, Any], committed: Render, tmp_path
         assert done.returncode == 0, done.stdout + done.stderr
     files = [folder / ".gitlab-ci.yml", *(folder / ".gitlab/ci").iterdir()]
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    assert len(lines) <= 450
+    assert len(lines) <= (750 if on_a_cloud else 450)
     assert max(map(len, lines)) <= 120
     # What a person types reaches a verb by the environment: no line of a script holds an input but an environment's
     # name, which is an answer, nor a variable.
@@ -187,6 +192,58 @@ def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> N
             assert job["artifacts"]["when"] == "always"
     workflow = expanded(folder, "check")["workflow"]["rules"]
     assert [rule["auto_cancel"]["on_new_commit"] for rule in workflow] == ["interruptible", "none"]
+
+
+@pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, committed: Render) -> None:
+    folder = committed({"serving_mode": mode, "infrastructure": "aws"})
+    environments = ["production"] if mode == "batch" else ["staging", "production"]
+    jobs = {name: job for flow in ON_A_CLOUD for name, job in jobs_of(expanded(folder, flow)).items()}
+    logins = {name: job["id_tokens"]["CLOUD_TOKEN"]["aud"] for name, job in jobs.items() if "id_tokens" in job}
+    role = "arn:aws:iam::123456789012:role/churn--"
+    expected = {
+        "judge": "ci-plan",
+        "train": "ci-train",
+        "retrain": "ci-train",
+        "monitor": "ci-train",
+        "plan": "ci-plan",
+    }
+    for name in environments:
+        expected |= {
+            f"deploy to {name}": f"{name}--deploy",
+            f"plan {name}": "ci-plan",
+            f"apply {name}": f"{name}--apply",
+        }
+    for name in environments[:-1]:
+        expected |= {f"take away from {name}": f"{name}--deploy", f"destroy {name}": f"{name}--apply"}
+    assert logins == {job: role + name for job, name in expected.items()}
+    for name, taken in logins.items():
+        assert jobs[name]["variables"]["AWS_ROLE_ARN"] == taken
+        assert "$AWS_WEB_IDENTITY_TOKEN_FILE" in str(jobs[name]["before_script"]), name
+        # No job that has the role of an environment goes past what guards this environment.
+        if "--ci-" not in taken:
+            assert jobs[name]["environment"]["name"] in taken
+    assert set(jobs) - set(logins) == {"check", "update-template"}
+
+
+def test_exactly_the_approved_plan_is_applied(committed: Render) -> None:
+    folder = committed({"infrastructure": "aws", "environments": "dev, live"})
+    jobs = jobs_of(expanded(folder, "infrastructure"))
+    assert set(jobs) == {
+        "plan", "plan dev", "apply dev", "plan live", "apply live", "take away from dev", "destroy dev",
+    }  # fmt: skip
+    for name, before in (("dev", []), ("live", ["apply dev"])):
+        plan, apply = jobs[f"plan {name}"], jobs[f"apply {name}"]
+        assert [each["job"] for each in plan["needs"]] == before
+        assert [each["job"] for each in apply["needs"]] == [f"plan {name}"]
+        assert plan["artifacts"]["paths"] == ["reports/"]
+        by_hand = {rule.get("when") for rule in apply["rules"]} - {"never"}
+        assert by_hand == ({"manual"} if name == "live" else {None, "on_success"} & by_hand)
+    on_change = jobs_of(expanded(folder, "check", "merge_request_event"))
+    assert set(on_change) - {"check", "judge"} == set(jobs)
+    header = inputs_of(folder)
+    assert header["destroy"]["options"] == ["", "dev"]
+    assert "destroy" not in inputs_of(committed({"infrastructure": "aws", "serving_mode": "batch"}))
 
 
 def test_each_flow_begins_when_it_should(committed: Render) -> None:

@@ -194,7 +194,8 @@ def change_the_template(folder: Path) -> None:
     base = folder / "template/{{ layer.base }}"
     replace(base / f"{CONFLICT}.jinja", LINE, THEIRS)
     for name in (REMOVED, ALSO_REMOVED):
-        next(base.glob(f"{name}*")).unlink()
+        for path in folder.glob(f"template/*/{name}*"):  # each infrastructure has its own
+            path.unlink()
     (old,), new = base.glob(f"src/*/{RENAMED[0]}"), RENAMED[1]
     moved = old.parents[1] / new
     old.rename(moved)

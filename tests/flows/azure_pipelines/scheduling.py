@@ -38,7 +38,10 @@ class Server:
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # variable groups
     secrets: frozenset[str] = frozenset()  # names of the variables, in groups or not, that are secret
     pools: frozenset[str] = frozenset()  # of one's own
-    approve: Callable[[str], bool] = lambda environment: True  # is a stage that uses this environment let pass?
+    # Is a stage that uses this environment, or this service connection, let pass?
+    approve: Callable[[str], bool] = lambda resource: True
+    # Where a job of a pipeline that uses these service connections asks for their tokens.
+    tokens: Callable[[str, list[str]], str] = lambda pipeline, connections: ""
     cancel: Callable[[str], bool] = lambda step: False  # is the run cancelled once this step is done?
 
 
@@ -202,9 +205,10 @@ class Execution:
                 for each in needs[name]
             }
         }
-        environments = [_environment(job) for job in stage["jobs"] if "deployment" in job]
+        resources = [_environment(job) for job in stage["jobs"] if "deployment" in job]
+        resources += [name for job in stage["jobs"] for name in _connections(job)]
         # Every check is asked before anything of the stage runs.
-        if not min(map(self._server.approve, environments), default=True):
+        if not min(map(self._server.approve, resources), default=True):
             return StageRun("Failed")
         variables = self._root.copy()
         self._declare(stage.get("variables", []), variables, expressions)
@@ -246,6 +250,8 @@ class Execution:
         run = JobRun("Succeeded", pool=self._pool(pool))
         for label, value in (("System.StageName", stage["stage"]), ("System.JobName", name), ("Agent.OS", "Linux")):
             variables.set(label, value)
+        address = self._server.tokens(self._root.get("Build.DefinitionName"), _connections(job))
+        variables.set("System.OidcRequestUri", address)
         if "deployment" in job:
             self._deploy(name, job, run, variables, known)
         else:
@@ -340,6 +346,13 @@ class Execution:
 def _environment(job: Mapping[str, Any]) -> str:
     environment = job["environment"]
     return str(environment["name"] if isinstance(environment, Mapping) else environment).split(".")[0]
+
+
+def _connections(job: Mapping[str, Any]) -> list[str]:
+    """Return the service connections that a job uses, whether the step that names one is run or not."""
+    hooks = job.get("strategy", {}).get("runOnce", {})
+    steps = [step for each in (job, *hooks.values()) for step in each.get("steps", [])]
+    return [step["inputs"]["serviceEndpoint"] for step in steps if "serviceEndpoint" in (step.get("inputs") or {})]
 
 
 def _known(item: Mapping[str, Any], keys: set[str]) -> None:

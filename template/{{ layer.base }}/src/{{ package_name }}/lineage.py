@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # The libraries that shape the numbers.
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
 
+# A container has no history: who starts it says here which commit its code is.
+CODE_VERSION = "CODE_VERSION"
+
 
 def data_version(frame: pd.DataFrame) -> str:
     """Return a SHA-256 of a table's column names and values, whatever file it lay in."""
@@ -29,6 +33,8 @@ def data_version(frame: pd.DataFrame) -> str:
 
 def code_version() -> str:
     """Return the commit, with `-modified` when the code differs from it, or `uncommitted`."""
+    if CODE_VERSION in os.environ:
+        return os.environ[CODE_VERSION]
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return "uncommitted"

@@ -58,14 +58,14 @@ class Version:
 
 def tracking_uri() -> str:
     """Return where runs and models are kept."""
-    return _server() or _local()
+    return server() or _local()
 
 
 def _local() -> str:
     return f"sqlite:///{LOCAL_DATABASE.absolute().as_posix()}"
 
 
-def _server() -> str:
+def server() -> str:
     """Return the server's address, empty when there is none: so a flow passes a variable that nobody has set."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     return "" if uri == _local() else uri  # MLflow itself sets the variable to what it uses
@@ -73,7 +73,7 @@ def _server() -> str:
 
 def lasts() -> bool:
     """Say whether the registry is still there when a flow's job has ended."""
-    return bool(_server()) or Path() != STATE
+    return bool(server()) or Path() != STATE
 
 
 def place() -> str:
@@ -85,7 +85,7 @@ def place() -> str:
 
 def is_empty() -> bool:
     """Say at once, without loading MLflow, that the local registry has not been made yet."""
-    return not _server() and not LOCAL_DATABASE.exists()
+    return not server() and not LOCAL_DATABASE.exists()
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def _experiment(client: MlflowClient) -> str:
     existing = client.get_experiment_by_name(NAME)
     if existing:
         return str(existing.experiment_id)
-    local = None if _server() else LOCAL_ARTIFACTS.absolute().as_uri()
+    local = None if server() else LOCAL_ARTIFACTS.absolute().as_uri()
     return str(client.create_experiment(NAME, artifact_location=local))
 
 

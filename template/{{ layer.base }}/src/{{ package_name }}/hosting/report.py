@@ -36,8 +36,8 @@ def report() -> Path:
     return PAGE
 
 
-def publish(page: Path) -> list[str]:
-    """Show the page with the run, and as the one comment on the change that is checked; say in lines where.
+def publish(page: Path, mark: str = MARK) -> list[str]:
+    """Show the page with the run, and as the one comment on the change that bears the mark; say in lines where.
 
     A change from a fork has no right to comment: then the run's own page is where it can be read.
     """
@@ -48,7 +48,7 @@ def publish(page: Path) -> list[str]:
     if host.from_fork():
         return [f"The change comes from a fork, which may not comment: the report is with the run, {host.run_url()}."]
     try:
-        return [f"The report is at {host.comment(change, MARK, page.read_text(encoding='utf-8'))}."]
+        return [f"The report is at {host.comment(change, mark, page.read_text(encoding='utf-8'))}."]
     except HostError as error:
         if error.status not in (401, 403):
             raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import typer
 
-from .. import ProjectError, inner_loop, registry
+from .. import ProjectError, registry
 from ..inner_loop.staleness import staleness
 from ..params import Params
 from ..problem import data as problem
@@ -18,30 +18,37 @@ from .monitoring import history
 SAME = "The data gives the same model as before. Bring newer data to data.source, with its labels."
 
 
+def study_ageing(params: Params, tell: Callable[[str], None]) -> None:
+    """Study how fast models age, where rows have a time: it says when the next retraining will be due."""
+    if problem.EVENT_TIME is not None:
+        tell("staleness:")
+        staleness(params)
+        tell("How fast models age is in reports/staleness.png.")
+
+
 def retrain(
-    stages: Mapping[str, Callable[[], None]],
+    run: Callable[[], object],
+    study: Callable[[], object],
     params: Params,
     *,
     reason: str,
     force: bool,
-    tell: Callable[[str], None],
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Run the inner loop with a new holdout of the newest rows, and register a green model as challenger.
 
     The new holdout is what makes the verdict one on the world of today: champion and challenger are
-    both judged on it. Afterwards, where rows have a time, the study of how fast models age is made
-    anew: it says when the next retraining will be due.
+    both judged on it. Afterwards the study of how fast models age is made anew.
 
     The start is written down first, so that the monitor asks for no second retraining meanwhile. A
     retraining that was interrupted, or that an error ended, may be repeated at once.
 
     Args:
-        stages: those of dvc.yaml, by name; `prepare` freezes a new holdout.
+        run: runs the inner loop; its `prepare` freezes a new holdout.
+        study: studies how fast models age, on what the run has left.
         params: the checked params.yaml.
         reason: why, for the record.
         force: also within the cool-down.
-        tell: prints a line.
         now: the time of the start; None: the clock's.
 
     Returns:
@@ -64,7 +71,7 @@ def retrain(
     history.note(history.Retraining(started_at=now, reason=reason))
     outcome: Literal["challenger", "no challenger", "failed"] | None = "failed"
     try:
-        inner_loop.run(stages, force=True, tell=tell)
+        run()
         registration = read_json(REGISTRATION, "register")
         outcome = "challenger" if registration["alias"] == registry.CHALLENGER else "no challenger"
     except typer.Exit:
@@ -75,10 +82,7 @@ def retrain(
         raise
     finally:
         history.note(history.Retraining(started_at=now, reason=reason, outcome=outcome))
-    if problem.EVENT_TIME is not None:
-        tell("staleness:")
-        staleness(params)
-        tell("How fast models age is in reports/staleness.png.")
+    study()
     if outcome == "no challenger":
         return {"challenger": None, "why": SAME, "reason": reason}
     return {"challenger": registration["version"], "identity": registration["identity"], "reason": reason}

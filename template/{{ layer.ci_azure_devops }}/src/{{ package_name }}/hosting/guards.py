@@ -67,20 +67,25 @@ def checks(place: Place, last: str, reviewers: list[str], shown: str) -> Iterabl
         reviewers: identifiers of those of whom one must approve.
         shown: their names.
     """
-    approval = {
+    of_last = asking(place, last)
+    if reviewers:
+        settings = approval(reviewers)
+        yield check(place, f"approval of {last}", f"by {shown}", ("environment", of_last), APPROVAL, settings)
+    about = "nothing but main is deployed there"
+    yield check(place, f"only main into {last}", about, ("environment", of_last), TASK, ONLY_MAIN)
+    about = "of runs that use it, one at a time"
+    yield check(place, f"lock of {GROUP}", about, ("variablegroup", place.group), LOCK, {})
+
+
+def approval(reviewers: list[str]) -> dict[str, Any]:
+    """Return the settings of a check that one of the reviewers has to approve."""
+    return {
         "approvers": [{"id": each} for each in reviewers],
         "executionOrder": "anyOrder",
         "minRequiredApprovers": 1,
         "instructions": "Does this model serve users from now on?",
         "requesterCannotBeApprover": False,
     }
-    of_last = asking(place, last)
-    if reviewers:
-        yield _check(place, f"approval of {last}", f"by {shown}", ("environment", of_last), APPROVAL, approval)
-    about = "nothing but main is deployed there"
-    yield _check(place, f"only main into {last}", about, ("environment", of_last), TASK, ONLY_MAIN)
-    about = "of runs that use it, one at a time"
-    yield _check(place, f"lock of {GROUP}", about, ("variablegroup", place.group), LOCK, {})
 
 
 def asking(place: Place, name: str) -> Callable[[], Any]:
@@ -88,9 +93,10 @@ def asking(place: Place, name: str) -> Callable[[], Any]:
     return lambda: place.environment(name)
 
 
-def _check(
+def check(
     place: Place, name: str, about: str, resource: tuple[str, Callable[[], Any]], kind: dict[str, str], settings: Any
 ) -> Step:
+    """Return the step that puts a check on a resource, which a run that uses it has to pass."""
     what, look_up = resource
     path = "pipelines/checks/configurations"
 

@@ -100,8 +100,8 @@ def comment(number: str, mark: str, body: str) -> str:
 
     Args:
         number: of the merge request.
-        mark: an HTML comment, which readers do not see; `body` holds it.
-        body: Markdown.
+        mark: an HTML comment, which readers do not see.
+        body: Markdown; the mark is put before it, where it does not stand there.
 
     Returns:
         The comment's address.
@@ -111,14 +111,15 @@ def comment(number: str, mark: str, body: str) -> str:
     """
     client = api()
     notes = f"{project()}/merge_requests/{number}/notes"
+    text = body if body.startswith(mark) else f"{mark}\n{body}"
     found = _marked(client, notes, mark)
     if not found:
-        client.ask("POST", notes, {"body": body})
+        client.ask("POST", notes, {"body": text})
         # Looked for again: another pipeline of the same change may have written meanwhile. The oldest stays.
         found = _marked(client, notes, mark)
     first, *others = found
-    if first["body"] != body:
-        client.ask("PUT", f"{notes}/{first['id']}", {"body": body})
+    if first["body"] != text:
+        client.ask("PUT", f"{notes}/{first['id']}", {"body": text})
     for note in others:
         client.ask("DELETE", f"{notes}/{note['id']}")
     return f"{_page()}/-/merge_requests/{number}#note_{first['id']}"

@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import ProjectError, platform
-from .client import Client, SilentError
+from .client import SilentError
 from .release import Deployment, Traffic, UnfitError
 from .trial import encoded, post
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-TURN_SECONDS = 1.0  # between two looks at the metrics
+TURN_SECONDS = 1.0  # between two looks at the metrics, and more where these come late:
+LOOKS = 20  # so often is looked while they are on their way
 ENOUGH = 20  # answers of each version, before their times are compared
 TAIL = 0.95
 PATIENCE_SECONDS = 60.0  # beyond canary_seconds, for the canary to answer enough requests
 SILENCE = 3  # looks in a row without an answer mean that the service is gone
 OWN_CLIENTS = 4
 OWN_REQUESTS = 400  # at most, in one turn
+SPARE = 3.0  # standard deviations of how many requests chance gives the canary
 INTERNAL_ERROR = 500
 OVERLOADED = 503
 
@@ -66,16 +68,22 @@ class _OwnTraffic:
     bodies: list[bytes]
     sent: int = 0
     failed: int = 0
+    turns: list[tuple[float, int]] = field(default_factory=list)  # when they ended, and how many were sent
+
+    def not_counted_at(self, moment: float) -> int:
+        """Return how many requests the figures of a moment cannot hold, all of them, yet."""
+        return sum(sent for end, sent in self.turns if moment - end < platform.LATE_SECONDS)
 
     def send(self, number: int, seconds: float) -> None:
         """Send so many requests over a few connections, and stop when the time is over."""
         places = itertools.cycle(range(len(self.bodies)))
         turns = [[next(places) for _ in range(math.ceil(number / OWN_CLIENTS))] for _ in range(OWN_CLIENTS)]
-        endpoint, end = platform.endpoint(self.environment), time.monotonic() + seconds
+        endpoint, before = platform.endpoint(self.environment), self.sent
+        end = time.monotonic() + seconds
 
         def one_client(turn: list[int]) -> tuple[int, int]:
             sent = failed = 0
-            with Client(endpoint) as client:
+            with endpoint.connect() as client:
                 for place in turn:
                     if time.monotonic() > end:
                         break
@@ -91,6 +99,7 @@ class _OwnTraffic:
             for sent, failed in pool.map(one_client, turns):
                 self.sent += sent
                 self.failed += failed
+        self.turns.append((time.monotonic(), self.sent - before))
 
 
 def watch(
@@ -98,7 +107,8 @@ def watch(
 ) -> dict[str, Any]:
     """Watch a canary for `canary_seconds` and until it has answered `canary_requests`.
 
-    When users send too few requests, it sends its own, with the examples in `rows`.
+    When users send too few requests, it sends its own, with the examples in `rows`. Where the
+    platform's figures come late, it waits for them, and does not send again what it has sent.
 
     Args:
         environment: where the canary runs.
@@ -118,6 +128,8 @@ def watch(
     number, old_number = deployed.canary.version, deployed.stable.version
     own = _OwnTraffic(environment, [encoded(row) for row in rows])
     before = platform.traffic(environment)
+    between = max(TURN_SECONDS, platform.LATE_SECONDS / LOOKS)
+    patience = limits.canary_seconds + PATIENCE_SECONDS + 2 * platform.LATE_SECONDS
     begin, silent = time.monotonic(), 0
     while True:
         turn = time.monotonic()
@@ -140,7 +152,7 @@ def watch(
             or _problem(environment)
             or (
                 f"it answered only {new.requests:.0f} of {limits.canary_requests} requests in {elapsed:.0f} s"
-                if elapsed > limits.canary_seconds + PATIENCE_SECONDS
+                if elapsed > patience
                 else None
             )
         )
@@ -162,11 +174,20 @@ def watch(
                 "mean_ms": round(new.mean * 1000, 3),
                 "mean_ms_before": round(old.mean * 1000, 3),
             }
-        due = limits.canary_requests * min(1.0, (elapsed + TURN_SECONDS) / limits.canary_seconds)
-        if not silent and new.requests < due:
-            missing = math.ceil((due - new.requests) / deployed.share)
-            own.send(min(missing, OWN_REQUESTS), TURN_SECONDS)
-        time.sleep(max(0.0, turn + TURN_SECONDS - time.monotonic()))
+        due = limits.canary_requests * min(1.0, (elapsed + between) / limits.canary_seconds)
+        missing = _number(due - new.requests, deployed.share) - own.not_counted_at(turn)
+        if not silent and missing > 0:
+            own.send(min(missing, OWN_REQUESTS), between)
+        time.sleep(max(0.0, turn + between - time.monotonic()))
+
+
+def _number(wanted: float, share: float) -> int:
+    """Return how many requests to send for so many of the canary's.
+
+    Who answers is chance. Where figures come late, to send too few costs another wait: so there it is some more.
+    """
+    spare = SPARE * math.sqrt(max(wanted, 0)) if platform.LATE_SECONDS else 0
+    return math.ceil((wanted + spare) / share)
 
 
 def _problem(environment: str) -> str | None:

@@ -1,19 +1,15 @@
-"""One connection to a service, for the trials of a deployment and for `invoke`."""
+"""How trials, a canary's watch and `invoke` speak with a service, wherever it runs; the platform connects."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any, Protocol, Self
 
 from .. import ProjectError
-from .release import Endpoint
 
 JSON = "application/json"
-TIMEOUT_SECONDS = 10.0
 
 
 class SilentError(ProjectError):
@@ -43,26 +39,16 @@ class Answer:
             ) from error
 
 
-class Client:
+class Client(Protocol):
     """A connection that is kept open from request to request; not to be shared by threads."""
-
-    def __init__(self, endpoint: Endpoint, timeout: float = TIMEOUT_SECONDS) -> None:
-        """Keep the address; the first request connects."""
-        self._endpoint = endpoint
-        parts = urlsplit(endpoint.url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._connection = kind(parts.netloc, timeout=timeout)
-        self._prefix = parts.path.rstrip("/")
 
     def __enter__(self) -> Self:
         """Return itself."""
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
-        self._connection.close()
 
     def send(self, method: str, path: str, content: bytes | None = None, kind: str = JSON, **headers: str) -> Answer:
         """Send one request and wait for its answer, whatever its status.
@@ -76,17 +62,19 @@ class Client:
 
         Raises:
             SilentError: nobody answers, or not in time.
+            ProjectError: the request may not be sent.
         """
-        sent = {**self._endpoint.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        if content is not None:
-            sent["Content-Type"] = kind
-        try:
-            self._connection.request(method, self._prefix + path, content, sent)
-            answer = self._connection.getresponse()
-            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
-        except (OSError, HTTPException) as error:
-            self._connection.close()
-            raise SilentError(
-                f"{self._endpoint.url} does not answer {method} {path}: {type(error).__name__} {error}".rstrip(),
-                hint="The verb 'status' tells what runs where.",
-            ) from error
+
+
+class Endpoint(Protocol):
+    """Where a service answers."""
+
+    @property
+    def url(self) -> str:
+        """The address, for people."""
+
+    def reaches(self, path: str) -> bool:
+        """Say whether a route of the service can be asked from here."""
+
+    def connect(self) -> Client:
+        """Return a new connection; its first request connects."""

@@ -186,10 +186,8 @@ class Deploying:
         self._say(f"  smoke test: {trial.smoke(endpoint, candidate, self._tolerance)}")
 
     def _crown(self, version: Version, champion: Version | None) -> dict[str, Any]:
-        before = champion.number if champion else None
-        if before != version.number:
-            crown(version, champion)
-        return {"champion": version.number, "before": before}
+        crown(version, champion)
+        return {"champion": version.number, "before": champion.number if champion else None}
 
 
 def _chosen(number: str | None, champion: Version | None) -> Version:

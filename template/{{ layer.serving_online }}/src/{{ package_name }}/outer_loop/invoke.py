@@ -55,7 +55,7 @@ def invoke(
     keys = [name for name in (signature.entity, signature.event_time) if name is not None and name in frame.columns]
     answers: list[dict[str, Any]] = []
     refused = 0
-    with Client(platform.endpoint(environment)) as client:
+    with platform.endpoint(environment).connect() as client:
         waiting = [
             list(range(first, min(first + rows_per_request, len(rows))))
             for first in range(0, len(rows), rows_per_request)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from .. import ProjectError, registry
 
@@ -68,14 +66,6 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where a service answers, and what each request must bring along, such as a token."""
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Traffic:
     """What a service has counted for one version since it started."""
 
@@ -118,33 +108,3 @@ class Traffic:
             if count >= rank and count > below:
                 return low if high == float("inf") else low + (high - low) * (rank - below) / (count - below)
         return 0.0
-
-
-ANSWERED = "service_model_seconds_count"
-SECONDS = "service_model_seconds_sum"
-BUCKETS = "service_model_seconds_bucket"
-ERRORS = "service_model_errors_total"
-
-
-def traffic_of(text: str) -> dict[str, Traffic]:
-    """Read each version's traffic from a service's metrics.
-
-    Args:
-        text: what GET /metrics answers, in Prometheus' text format.
-    """
-    from prometheus_client.parser import text_string_to_metric_families
-
-    found: dict[str, dict[str, list[Any]]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in (ANSWERED, SECONDS, BUCKETS, ERRORS):
-                found.setdefault(sample.labels["model_version"], {}).setdefault(sample.name, []).append(sample)
-    return {version: _traffic(samples) for version, samples in found.items()}
-
-
-def _traffic(samples: Mapping[str, list[Any]]) -> Traffic:
-    answered, seconds, errors = (
-        sum(sample.value for sample in samples.get(name, [])) for name in (ANSWERED, SECONDS, ERRORS)
-    )
-    buckets = sorted((float(sample.labels["le"]), sample.value) for sample in samples.get(BUCKETS, []))
-    return Traffic(answered, errors, seconds, tuple(buckets))

@@ -6,10 +6,10 @@ They speak with the running service over HTTP, wherever it runs, and know nothin
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ import numpy as np
 
 from .. import ProjectError, registry
 from ..artifact import Feature, Predictor, Signature
-from .client import Answer, Client, SilentError
+from .client import Answer, Client, Endpoint, SilentError
 from .monitoring.captures import TRIAL
-from .release import Endpoint, Release, UnfitError
+from .release import Release, UnfitError
 
 ROWS = 200  # examples, drawn once for a deployment
 SMOKE_ROWS = 20
@@ -107,6 +107,8 @@ def post(client: Client, content: bytes, path: str = "/predict") -> Answer:
 def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
     """Demand that the service is ready, runs this artifact, and answers as the artifact itself does.
 
+    Where only predictions can be asked for, the answers tell: they name the version.
+
     Args:
         endpoint: the service.
         candidate: what must run there.
@@ -119,18 +121,20 @@ def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
         UnfitError: anything else was seen.
     """
     release = candidate.release
-    with Client(endpoint) as client:
-        ready = client.send("GET", "/health/ready")
-        runs = ready.json().get("stable") or {}
-        if ready.status != 200 or runs.get("identity") != release.identity:
-            raise _unfit(release, f"/health/ready answers {ready.status} with {ready.content.decode(errors='replace')}")
+    with endpoint.connect() as client:
+        if endpoint.reaches("/health/ready"):
+            ready = client.send("GET", "/health/ready")
+            runs = ready.json().get("stable") or {}
+            if ready.status != 200 or runs.get("identity") != release.identity:
+                raise _unfit(release, f"/health/ready answers {_said(ready)}")
         rows = candidate.rows[:SMOKE_ROWS]
         answer = post(client, encoded(rows))
         if answer.status != 200:
             raise _unfit(release, f"/predict answers good rows with {_said(answer)}")
-        if answer.headers.get("x-model-version") != release.version:
-            raise _unfit(release, f"another version answers: {answer.headers.get('x-model-version')}")
-        predictions = answer.json()["predictions"]
+        content = answer.json()
+        if content["model_version"] != release.version:
+            raise _unfit(release, f"another version answers: {content['model_version']}")
+        predictions = content["predictions"]
     expected = candidate.predictor.predict({name: [row[name] for row in rows] for name in rows[0]})
     for name, values in expected.items():
         _equal(release, name, values.tolist(), [each.get(name) for each in predictions], tolerance)
@@ -146,7 +150,7 @@ def _equal(release: Release, name: str, expected: list[Any], found: list[Any], t
 
 
 def contract(endpoint: Endpoint, candidate: Candidate) -> str:
-    """Demand that every kind of bad input is refused by name, and that every protocol's routes answer.
+    """Demand that every kind of bad input is refused by name, and that every route that can be reached answers.
 
     Returns:
         What was seen, in words.
@@ -155,13 +159,15 @@ def contract(endpoint: Endpoint, candidate: Candidate) -> str:
         UnfitError: bad input was taken or broke the service, or a route does not answer.
     """
     release, row = candidate.release, _complete(candidate)
+    routes = [path for path in (route.format(name=registry.NAME) for route in ROUTES) if endpoint.reaches(path)]
+    protocols = [(path, content) for path, content in _protocols(candidate) if endpoint.reaches(path)]
     refused = 0
-    with Client(endpoint) as client:
-        for route in ROUTES:
-            answer = client.send("GET", route.format(name=registry.NAME))
+    with endpoint.connect() as client:
+        for route in routes:
+            answer = client.send("GET", route)
             if answer.status != 200:
                 raise _unfit(release, f"GET {route} answers {_said(answer)}")
-        for path, content in _protocols(candidate):
+        for path, content in protocols:
             answer = post(client, encoded(content), path)
             if answer.status != 200:
                 raise _unfit(release, f"POST {path} answers good rows with {_said(answer)}")
@@ -174,7 +180,8 @@ def contract(endpoint: Endpoint, candidate: Candidate) -> str:
         answer = post(client, encoded(row))
         if answer.status != 200:
             raise _unfit(release, f"after bad input a good row is answered with {_said(answer)}")
-    return f"{refused} kinds of bad input refused, {len(ROUTES) + 2} routes answer"
+    answered = len(routes) + len(protocols)
+    return f"{refused} kinds of bad input refused, {answered} {'route answers' if answered == 1 else 'routes answer'}"
 
 
 def _complete(candidate: Candidate) -> dict[str, Any]:
@@ -271,6 +278,9 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
         rows: to draw from, in turn.
         seconds: how long.
         connections: how many clients.
+
+    Raises:
+        ProjectError: requests may not be sent at all; that says nothing about the service.
     """
     bodies = [encoded(row) for row in rows]
     times: list[float] = []
@@ -278,7 +288,7 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
     end = time.perf_counter() + seconds
 
     def one_client(number: int) -> None:
-        with Client(endpoint) as client:
+        with endpoint.connect() as client:
             place = number
             while (begin := time.perf_counter()) < end:
                 try:
@@ -290,11 +300,8 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
                 times.append(time.perf_counter() - begin)
                 place += connections
 
-    threads = [threading.Thread(target=one_client, args=(number,), daemon=True) for number in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(one_client, range(connections)))
     median, p99 = np.quantile(times, [0.5, 0.99]) * 1000
     return Load(len(times), len(errors), seconds, float(median), float(p99))
 

@@ -27,7 +27,11 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Default: what the platform says, else 8000.")] = None,
     captures: Annotated[
-        Path | None, typer.Option(help="Where inputs and predictions are kept. Default: a folder in data/captures.")
+        str | None,
+        typer.Option(
+            envvar="SERVE_CAPTURES",
+            help="Where inputs and predictions are kept. Default: a folder in data/captures.",
+        ),
     ] = None,
 ) -> None:
     """Answer requests with a model until told to stop (Ctrl-C or SIGTERM)."""
@@ -131,7 +135,7 @@ def stop(
 
     with platform.lock("A stop"), working("stopping"):
         stopped = {name: platform.stop(name) for name in environments or platform.ENVIRONMENTS}
-    lines = [f"{name}: {'stopped' if ran else 'no service ran'}." for name, ran in stopped.items()]
+    lines = [f"{name}: {platform.STOPPED if ran else 'no service ran'}." for name, ran in stopped.items()]
     tell(stopped, as_json, lines, verb("deploy"))
 
 

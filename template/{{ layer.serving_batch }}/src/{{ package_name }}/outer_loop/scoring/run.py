@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -112,6 +113,8 @@ def _load(uri: str | None) -> Model:
         name, _, alias = uri.partition("@")
         found = registry.find(alias) if alias else None
         number = found.number if found else name.rpartition("/")[2]
+    elif number is None:
+        number = os.environ.get("MODEL_VERSION")  # a platform that hands over a folder says which version it is
     return Model(uri, number, predictor, files)
 
 

@@ -183,7 +183,8 @@ class Service:
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")
+        # SageMaker lets no other header through: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+        given = headers.get(b"x-request-id") or headers.get(b"x-amzn-sagemaker-custom-attributes", b"")
         if given and GOOD_REQUEST_ID.fullmatch(given):
             request_id = given.decode("ascii")
         else:
@@ -355,17 +356,20 @@ class Service:
 
     async def _predict(self, request: Request) -> Answer:
         prediction = await self.predict(lambda schema: schema.from_json(request.body), request.id)
+        return self._told(prediction, request)
+
+    async def _invocations(self, request: Request) -> Answer:
+        read = protocols.rows_from_csv if request.content_type == CSV else protocols.rows_from_json
+        prediction = await self.predict(lambda schema: read(request.body, schema), request.id)
+        return self._told(prediction, request)
+
+    def _told(self, prediction: Prediction, request: Request) -> Answer:
         content = {
             "model_version": prediction.model.version,
             "request_id": request.id,
             "predictions": prediction.rows(),
         }
         return self._json(content, prediction)
-
-    async def _invocations(self, request: Request) -> Answer:
-        read = protocols.rows_from_csv if request.content_type == CSV else protocols.rows_from_json
-        prediction = await self.predict(lambda schema: read(request.body, schema), request.id)
-        return self._json({"predictions": prediction.rows()}, prediction)
 
     async def _score(self, request: Request) -> Answer:
         prediction = await self.predict(lambda schema: protocols.rows_from_json(request.body, schema), request.id)

@@ -28,6 +28,10 @@ DEPLOYMENT: Final = "deployment.json"
 DEPLOYMENTS: Final = STATE / "deployments"
 MODELS: Final = "models"  # beside the environments: the artifact folders by identity
 SAGEMAKER_MODEL: Final = Path("/opt/ml/model")
+# Whoever starts the service with an artifact folder says by these what was registered.
+VERSION: Final = "MODEL_VERSION"
+IDENTITY: Final = "MODEL_IDENTITY"
+REGISTERED_AT: Final = "MODEL_REGISTERED_AT"
 LONGEST_IN_LOOP: Final = 0.002  # seconds: a model that takes longer for one row would hold up everybody
 ROWS_IN_LOOP: Final = 32  # requests of more rows go to the worker thread
 
@@ -103,6 +107,7 @@ class Models:
 
     folder: Path
     maximum_rows: int
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     current: Deployed = field(init=False)
     deployment: str | None = None  # SHA-256 of the deployment.json that was considered last
     problem: str | None = None  # why it was refused, if it was
@@ -116,7 +121,7 @@ class Models:
             ProjectError: the stable model cannot be loaded, or does not work.
         """
         if not self.follows:
-            self.current = Deployed(load(self.folder, None, None, self.maximum_rows))
+            self.current = Deployed(self._registered())
             return
         self._seen = self._stamp()
         content = (self.folder / DEPLOYMENT).read_bytes()
@@ -130,6 +135,17 @@ class Models:
                 self.current = Deployed(stable, self._load(wanted["canary"]), wanted["canary"]["share"])
             except ProjectError as error:
                 self.problem = str(error)
+
+    def _registered(self) -> Model:
+        """Load the artifact folder as the version that the environment names."""
+        said = self.environment.get
+        model = load(self.folder, said(VERSION), said(REGISTERED_AT), self.maximum_rows)
+        if said(IDENTITY, model.identity) != model.identity:
+            raise ProjectError(
+                f"{self.folder} holds the model {model.identity[:12]}, and {IDENTITY} names {said(IDENTITY)!r}.",
+                hint="Somebody has changed the files. Deploy the version again.",
+            )
+        return model
 
     @property
     def follows(self) -> bool:
@@ -294,6 +310,8 @@ def locate(model: Path | None, environment: Mapping[str, str] = os.environ) -> P
         return found[0].parent
     if (SAGEMAKER_MODEL / MANIFEST).exists():
         return SAGEMAKER_MODEL
+    if not DEPLOYMENTS.exists():  # as in an image, where no platform can be asked either
+        raise ProjectError("Nothing is deployed here.", hint="Name a folder to serve; the verb 'deploy' makes one.")
     from ... import platform
 
     deployment = DEPLOYMENTS / platform.ENVIRONMENTS[-1]

@@ -99,8 +99,8 @@ def _paths(name: str, model: Model, answered: Json) -> Json:
             "invocations",
             invocation,
             wrappers,
-            wrapped,
-            {"predictions": [answered]},
+            "Predictions",
+            predictions,
         ),
         "/score": _post(
             "Predict, as Azure ML asks",

@@ -1,0 +1,15 @@
+variable "environments" {
+  description = "The settings of each environment, by name; environments.auto.tfvars holds them."
+  type = map(object({
+    log_days             = optional(number, 90)
+    latency_milliseconds = optional(number, 500)
+    error_percent        = optional(number, 1)
+    schedule             = optional(string, "cron(30 4 * * ? *)")
+    timezone             = optional(string, "UTC")
+  }))
+
+  validation {
+    condition     = length(var.environments) > 0
+    error_message = "environments has no entry; see environments.auto.tfvars."
+  }
+}

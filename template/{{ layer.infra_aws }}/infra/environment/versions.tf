@@ -1,0 +1,28 @@
+terraform {
+  required_version = ">= 1.11, < 2"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+
+  backend "s3" {
+    key                  = "environment.tfstate"
+    workspace_key_prefix = "environments"
+  }
+}
+
+provider "aws" {
+  region              = module.project.region
+  allowed_account_ids = [module.project.account]
+
+  default_tags {
+    tags = merge(module.project.tags, { Environment = terraform.workspace })
+  }
+}
+
+module "project" {
+  source = "../project"
+}

@@ -1,0 +1,1 @@
+"""The Terraform of projects on AWS: checked, tested with mocks, applied to an emulator of AWS's interface."""

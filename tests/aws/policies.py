@@ -1,0 +1,63 @@
+"""What the policies of a project allow, against AWS's Service Authorization Reference (as policy-sentry carries it)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from policy_sentry.querying.actions import get_action_data
+
+from .harness import many
+
+# In a policy that belongs to a resource, * as the resource is that very resource.
+OWN = ("aws_kms_key_policy", "aws_vpc_endpoint")
+
+
+@cache
+def resources_of(action: str) -> tuple[str, ...]:
+    """Return the forms of resource that an action takes; ("*",) for one that takes none.
+
+    Raises:
+        AssertionError: there is no such action.
+    """
+    service, _, name = action.partition(":")
+    found = get_action_data(service, name)
+    assert found, f"AWS has no action {action}"
+    return tuple(row["resource_arn_format"] for row in found[service])
+
+
+def problems(address: str, document: dict[str, Any]) -> Iterator[str]:
+    """Yield what in a policy could be narrower."""
+    for statement in document["Statement"]:
+        if statement["Effect"] == "Deny":
+            continue
+        where = f"{address}: {statement.get('Sid', '')}"
+        endpoint = "aws_vpc_endpoint.services" in address
+        for action in many(statement["Action"]):
+            if endpoint and action == "*":
+                assert statement["Condition"]["StringEquals"]["aws:PrincipalAccount"], where
+                continue
+            if "*" in action:
+                yield f"{where}: the action {action} has a wildcard"
+                continue
+            forms = resources_of(action)
+            # Tags on creation add "*" to the forms of an action that takes a resource.
+            if (
+                "*" in many(statement.get("Resource", []))
+                and set(forms) != {"*"}
+                and not any(own in address for own in OWN)
+            ):
+                yield f"{where}: {action} could name {forms[0]}"
+        for resource in many(statement.get("Resource", [])):
+            if resource != "*" and resource.split(":", 5)[-1] in ("*", "/*"):
+                yield f"{where}: the resource {resource} is everything"
+
+
+def allows(document: dict[str, Any], action: str) -> bool:
+    """Say whether a policy allows an action on anything at all."""
+    return any(
+        statement["Effect"] == "Allow" and any(fnmatchcase(action, allowed) for allowed in many(statement["Action"]))
+        for statement in document["Statement"]
+    )

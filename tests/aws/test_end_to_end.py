@@ -1,0 +1,191 @@
+"""A project on AWS from nothing to production and back to nothing, with the images that are deployed.
+
+Terraform, the verbs, the images, their registry, their containers and MLflow's server are real. AWS is the emulator:
+it runs the pipelines' steps and the endpoints' machines as containers of those images.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import podman
+from tests.conftest import Installed, install, need
+from tests.test_deployment import QUICK
+from tests.test_execution import commit_all, tracking_server
+
+from .account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, Account
+from .harness import Terraform, emulator
+from .registry import Registry, registry
+from .test_emulator import bootstrap, left, prepared
+from .test_loop import LENIENT, ROWS, STEPS
+
+pytestmark = pytest.mark.slow
+ANSWERS = {"infrastructure": "aws", "serving_mode": "online_and_batch", "project_name": "Churn"}
+TABLE = "data/raw/simulated.parquet"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Installed:
+    """Return a project with simulated data, and trials that are short."""
+    need("podman")
+    found = install(tmp_path / "project", ANSWERS)
+    parameters = found.folder / "params.yaml"
+    content = yaml.safe_load(parameters.read_text(encoding="utf-8"))
+    content["gate"] |= LENIENT
+    content["deploy"] |= QUICK
+    parameters.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    found.verb("simulate", "--rows", str(ROWS))
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Yield the variables by which podman keeps images and containers for this test alone."""
+    (tmp_path / "store").mkdir()
+    with podman.own_store(tmp_path / "store") as settings:
+        yield settings
+
+
+@pytest.fixture
+def there(project: Installed, providers: None, store: dict[str, str], tmp_path: Path) -> Iterator[Account]:
+    """Yield an empty account, and an MLflow server."""
+    containers = store | {"STEPS_ENGINE": "podman"}
+    with emulator(tmp_path / "emulator.log", containers) as aws, tracking_server(tmp_path) as server:
+        terraform = prepared(Terraform(project.folder / "infra", aws))
+        commit_all(project)
+        found = Account(project, terraform.environment | {"MLFLOW_TRACKING_URI": server})
+        try:
+            yield found
+        finally:
+            found.end()
+
+
+def test_from_nothing_to_production_and_back_to_nothing(there: Account, store: dict[str, str], tmp_path: Path) -> None:
+    applied(there)
+    # The emulator's ECR keeps what it is told about images, and not the images.
+    with registry(there.client("ecr")) as held:
+        there.settle(image_repository=f"{held.address}/{REPOSITORY}")
+        serve = pushed(there, held, store | held.settings(tmp_path))
+    trained(there)
+    deployed(there, serve, store)
+    scored(there)
+    retrained(there)
+    stopped(there)
+    destroyed(there)
+
+
+def applied(there: Account) -> None:
+    """What infra/ describes is made, in the order that its page tells."""
+    bootstrap(Terraform(there.project.folder / "infra", there.environment))
+    there.verb("infrastructure", "--plan", "--apply", "--yes")
+    assert {each["AlarmName"].rpartition("--")[0] for each in left(there.environment)["alarms"]} == {
+        STAGING,
+        PRODUCTION,
+    }
+
+
+def pushed(there: Account, held: Registry, engine: dict[str, str]) -> str:
+    """Both images are built and pushed; return that which serves. SageMaker would pull them by their digests."""
+    dockerfile = (there.project.folder / "Dockerfile").read_text(encoding="utf-8")
+    podman.base_images(re.findall(rf"{podman.UV_IMAGE}:(\S+)", dockerfile)[0])
+    found = json.loads(there.verb("image", "--engine", "podman", "--json", env=engine).stdout)
+    for reference in found.values():
+        podman.call("pull", "--quiet", "--creds", held.login(), reference, env=engine)
+    return str(found["serve"])
+
+
+def trained(there: Account) -> None:
+    """The pipeline's steps run in containers, and a version is registered twice: with MLflow and with SageMaker."""
+    told = there.verb("run", "--submit").stdout
+    assert "Verdict: green" in told
+    (execution,) = there.executions()
+    steps = there.steps(execution["PipelineExecutionArn"])
+    assert {name: step["StepStatus"] for name, step in steps.items()} == dict.fromkeys(STEPS, "Succeeded")
+    assert [each["ModelApprovalStatus"] for each in packages(there)] == ["PendingManualApproval"]
+
+
+def packages(there: Account) -> list[dict[str, Any]]:
+    found = there.client("sagemaker").list_model_packages(ModelPackageGroupName=NAME)
+    return list(found["ModelPackageSummaryList"])
+
+
+def running(image: str, store: dict[str, str]) -> list[str]:
+    """Return the names of the containers of an image."""
+    lines = podman.call("ps", "--format", "{{.Image}} {{.Names}}", env=store).stdout.splitlines()
+    return [line.split()[1] for line in lines if line.split()[0] == image]
+
+
+def deployed(there: Account, serve: str, store: dict[str, str]) -> None:
+    """The version comes into use, answered by containers of the image, and is approved."""
+    told = there.verb("deploy", "--yes").stdout
+    assert "Version 1 runs in production and is the champion" in told
+    assert [each["ModelApprovalStatus"] for each in packages(there)] == ["Approved"]
+    names = running(serve, store)
+    assert len(names) == 2, "a machine in each environment"
+    for name in names:
+        (about,) = json.loads(podman.call("inspect", name, env=store).stdout)
+        assert about["HostConfig"]["ReadonlyRootfs"]
+        assert about["EffectiveCaps"] in ([], None)
+        assert {mount["Destination"]: mount["RW"] for mount in about["Mounts"]}["/opt/ml/model"] is False
+        assert podman.call("top", name, "huser", env=store).stdout.split()[1:] == ["10001"]
+    told = there.verb("invoke", TABLE, "answers.csv").stdout
+    assert f"{ROWS:,} of {ROWS:,} rows were answered by version 1" in told
+
+
+def scored(there: Account) -> None:
+    """The champion scores in a container as well."""
+    assert there.schedule()["State"] == "ENABLED"
+    summary = json.loads(there.verb("score", "--submit", "--json").stdout)["summary"]
+    assert (summary["rows"], summary["model"]["version"]) == (ROWS, "1")
+
+
+def retrained(there: Account) -> None:
+    """A second version takes over from the first as canary, and the first one comes back."""
+    there.verb("simulate", "--rows", str(ROWS), "--seed", "8", "--force")
+    assert "Version 2 is the challenger." in there.verb("retrain", "--submit", "--reason", "drift").stdout
+    told = there.verb("deploy", "--yes").stdout
+    assert "canary: version 2 takes 50% of the requests" in told
+    assert there.runs() == {"stable": "2"}
+    assert "Champion: version 1 (before: 2)" in there.verb("rollback").stdout
+    assert there.runs() == {"stable": "1"}
+    assert "version 1, well" in there.verb("status").stdout
+
+
+def stopped(there: Account) -> None:
+    """What was deployed goes, and what it was asked stays for the monitor."""
+    refused = there.verb("infrastructure", "staging", "--destroy", "--yes", code=1).stderr
+    assert "staging still has its endpoint" in refused
+    assert "uv run churn stop staging" in refused
+    there.verb("stop")
+    assert set(map(len, there.deployed().values())) == {0}
+    assert there.pipelines() == [PIPELINE]
+    assert there.schedule()["State"] == "DISABLED"
+    for environment in ("staging", "production"):
+        assert there.objects(f"captures/{environment}/")
+    window = json.loads(there.verb("monitor", "--json").stdout)["window"]
+    assert window["rows"] > ROWS, "of the service, and of scoring"
+
+
+def destroyed(there: Account) -> None:
+    """The environments go; what bootstrap/ has made stays."""
+    there.verb("infrastructure", "staging", "--destroy", "--yes")
+    typed = "echo production | churn infrastructure production --destroy"
+    there.project.run("sh", "-c", typed, env=there.environment)
+    found = left(there.environment)
+    assert {kind: found[kind] for kind in ("alarms", "dashboards", "schedules", "topics")} == {
+        "alarms": [],
+        "dashboards": [],
+        "schedules": [],
+        "topics": [],
+    }
+    # What jobs have said stays for a while, whatever becomes of the environments.
+    assert [each["logGroupName"] for each in found["logs"]] == ["/aws/sagemaker/ProcessingJobs"]
+    assert there.objects("models/")
+    assert SCORING not in there.pipelines()
