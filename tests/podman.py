@@ -99,7 +99,7 @@ def forget(repository: str) -> None:
 
 @contextmanager
 def own_store(folder: Path) -> Iterator[dict[str, str]]:
-    """Give settings by which podman keeps what it makes apart, above the images that are kept; remove it.
+    """Give settings by which podman keeps what it makes apart; remove it. No other test meets what is there.
 
     It lies in memory where there is room, else in the folder: on a disk that gives freed blocks back at once, the end
     of each container waits twenty seconds for those of a build.
@@ -114,7 +114,6 @@ def own_store(folder: Path) -> Iterator[dict[str, str]]:
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MOST_BYTES:
         folder = Path(tempfile.mkdtemp(prefix="containers-", dir=MEMORY))
     text = (CACHE / "storage.conf").read_text(encoding="utf-8").replace(str(CACHE), str(folder))
-    text += f'[storage.options]\nadditionalimagestores = ["{CACHE}/images"]\n'
     (folder / "storage.conf").write_text(text, encoding="utf-8")
     ours["CONTAINERS_STORAGE_CONF"] = str(folder / "storage.conf")
     try:
@@ -125,15 +124,21 @@ def own_store(folder: Path) -> Iterator[dict[str, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def base_images(uv_tag: str) -> None:
-    """See to it that the images which the Dockerfile begins with are here."""
+def base_images(uv_tag: str, store: Mapping[str, str] | None = None) -> None:
+    """See to it that the images which the Dockerfile begins with are here, and copies in a store of its own."""
     need("podman")
-    settings()
+    images = (PYTHON, f"{UV_IMAGE}:{uv_tag}")
+    theirs = settings().get("CONTAINERS_STORAGE_CONF")
     with FileLock(CACHE.with_suffix(".lock")):
-        if not has(PYTHON):
-            _make_python(PYTHON)
-        if not has(f"{UV_IMAGE}:{uv_tag}"):
-            _make_uv(f"{UV_IMAGE}:{uv_tag}")
+        if not has(images[0]):
+            _make_python(images[0])
+        if not has(images[1]):
+            _make_uv(images[1])
+        if store and store.get("CONTAINERS_STORAGE_CONF") != theirs:
+            archive = Path(store["CONTAINERS_STORAGE_CONF"]).with_name("base.tar")
+            call("save", "--quiet", "--multi-image-archive", "--output", archive, *images)
+            call("load", "--quiet", "--input", archive, env=store)
+            archive.unlink()
 
 
 def _python() -> Path:

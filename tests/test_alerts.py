@@ -28,7 +28,7 @@ from commands.rendering import clean_environment
 
 from .answers import HOSTILE
 from .conftest import CopyOf, Installed, Render, need
-from .test_execution import both, free_port, wait_for
+from .test_execution import free_port, twins, wait_for
 
 MODES = ["online", "batch", "online_and_batch"]
 modes = pytest.mark.parametrize("mode", MODES)
@@ -367,7 +367,7 @@ def deployment_of(project: Installed) -> None:
 
 
 @pytest.mark.slow
-@both
+@twins
 def test_alerts_reach_a_person_and_every_panel_has_data(trained: Installed, hook: Hook, tmp_path: Path) -> None:
     deployment_of(trained)
     parameters = trained.folder / "params.yaml"

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from .conftest import UV, CopyOf, Installed
-from .test_execution import both, one
+from .test_execution import one, twins
 
 ENVIRONMENTS = ("staging", "production")
 QUICK = {
@@ -242,7 +242,7 @@ class Users:
 
 
 @pytest.mark.slow
-@both
+@twins
 def test_the_first_version_the_second_and_the_way_back(deployed: Deployed) -> None:
     # Nobody is champion, and nobody is asked: staging, and then a command for a person.
     deployed.code(

@@ -24,6 +24,9 @@ from .conftest import UV, Installed, install, need
 
 both = pytest.mark.parametrize("trained", ["classification", "regression"], indirect=True)
 one = pytest.mark.parametrize("trained", ["classification"], indirect=True)
+twins = pytest.mark.parametrize(
+    "trained", ["classification", pytest.param("regression", marks=[pytest.mark.slow, pytest.mark.twin])], indirect=True
+)
 ON_AWS = {
     "problem_type": "regression",
     "ci_provider": "gitlab",
@@ -45,7 +48,7 @@ def free_port() -> int:
         pytest.param({}, id="default"),
         # Each code host, problem and infrastructure brings modules with tests: each is part of a whole project once.
         pytest.param(ON_AWS, id="aws", marks=pytest.mark.slow),
-        pytest.param(hostile("azure_devops"), id="hostile", marks=pytest.mark.slow),
+        pytest.param(hostile("azure_devops"), id="hostile", marks=[pytest.mark.slow, pytest.mark.twin]),
     ],
 )
 def test_a_fresh_project_passes_all_its_checks(answers: dict[str, str], tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_nothing_changed_nothing_runs(trained: Installed) -> None:
 
 
 @pytest.mark.slow
-@both
+@twins
 def test_dvc_reproduces_what_run_made(trained: Installed) -> None:
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
     trained.run("dvc", "repro", "--force", "train")
@@ -99,7 +102,7 @@ def test_dvc_reproduces_what_run_made(trained: Installed) -> None:
 
 
 @pytest.mark.slow
-@both
+@twins
 def test_metrics_and_plots_are_compared_by_dvc(trained: Installed) -> None:
     commit_all(trained)
     parameters = trained.folder / "params.yaml"

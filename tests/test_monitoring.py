@@ -11,7 +11,7 @@ from .conftest import Installed
 
 one = pytest.mark.parametrize("trained", ["classification"], indirect=True)
 both = pytest.mark.parametrize(
-    "trained", ["classification", pytest.param("regression", marks=pytest.mark.slow)], indirect=True
+    "trained", ["classification", pytest.param("regression", marks=[pytest.mark.slow, pytest.mark.twin])], indirect=True
 )
 
 # Runs inside the project: writes what the service would capture of simulated traffic.

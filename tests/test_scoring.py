@@ -17,7 +17,7 @@ import yaml
 from commands.rendering import clean_environment
 
 from .conftest import UV, Installed
-from .test_execution import both, bucket, one
+from .test_execution import bucket, one, twins
 
 __all__ = ["bucket"]  # a fixture
 
@@ -183,7 +183,7 @@ def test_two_runs_at_once(trained: Installed) -> None:
     assert published(trained)["subscriber_id"] == rows
 
 
-@both
+@twins
 def test_from_and_to_an_object_store(trained: Installed, bucket: dict[str, str]) -> None:
     import boto3
 

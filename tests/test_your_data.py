@@ -75,7 +75,13 @@ def verdict(project: Installed) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@each
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(TUMOURS, id="tumours"),
+        pytest.param(HEALTH_INSURANCE, id="health_insurance", marks=pytest.mark.twin),
+    ],
+)
 def test_a_real_table_goes_all_the_way(example: Example, tmp_path: Path) -> None:
     project = install(tmp_path / "project", example.answers)
     lay_over(example, project.folder)

@@ -18,7 +18,7 @@ from moto.sagemaker.exceptions import ResourceNotFound
 from moto.sagemaker.responses import SageMakerResponse
 from moto.server import main
 
-from . import endpoints, faults, logins, pipelines
+from . import calls, endpoints, faults, logins, pipelines
 
 CONTACT = "ml-team@example.com"
 _servers: dict[str, dict[str, Any]] = {}
@@ -116,9 +116,11 @@ LACKING: dict[type, dict[str, Any]] = {
 for kind, methods in (*LACKING.items(), *logins.LACKING.items(), *endpoints.lacking()):
     for name, method in methods.items():
         setattr(kind, name, method)
+url_paths["{0}/moto-api/calls$"] = calls.controlled
 url_paths["{0}/moto-api/endpoints$"] = endpoints.controlled
 url_paths["{0}/moto-api/faults$"] = faults.controlled
 url_paths["{0}/moto-api/logins$"] = logins.controlled
+calls.install()
 faults.install()
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ class Machine:
         (root / "state").mkdir()
         self.log = (root / "log").open("w+b")
         container = model["PrimaryContainer"]
-        environment = container["Environment"] | _login() | {"SAGEMAKER_BIND_TO_PORT": str(self.port)}
+        environment = (
+            container["Environment"] | _login(model["ExecutionRoleArn"]) | {"SAGEMAKER_BIND_TO_PORT": str(self.port)}
+        )
         if control.command:
             command = [*control.command, str(root / "model")]
             more = environment | {"PROJECT_STATE": str(root / "state")}
@@ -129,11 +131,11 @@ class Machine:
             self._folder.cleanup()
 
 
-def _login() -> dict[str, str]:
+def _login(role: str) -> dict[str, str]:
     """Return the variables by which a container has its role's login, and finds the emulator."""
     return {
         "AWS_ENDPOINT_URL": _address(),
-        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_ACCESS_KEY_ID": role.rpartition("/")[2],
         "AWS_SECRET_ACCESS_KEY": "testing",
     }
 

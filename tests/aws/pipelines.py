@@ -102,6 +102,7 @@ class Execution:
         container = job["AppSpecification"]
         command = [*container["ContainerEntrypoint"], *container["ContainerArguments"]]
         own = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | dict(job["Environment"])
+        own["AWS_ACCESS_KEY_ID"] = job["RoleArn"].rpartition("/")[2]
         if in_containers():
             first, *others = command
             command = containers.command(name, container["ImageUri"], others, own, [f"--entrypoint={first}"])

@@ -55,9 +55,11 @@ def problems(address: str, document: dict[str, Any]) -> Iterator[str]:
                 yield f"{where}: the resource {resource} is everything"
 
 
-def allows(document: dict[str, Any], action: str) -> bool:
-    """Say whether a policy allows an action on anything at all."""
+def allows(document: dict[str, Any], action: str, resource: str = "") -> bool:
+    """Say whether a policy allows an action on a resource; without one, on anything at all. Conditions are not read."""
     return any(
-        statement["Effect"] == "Allow" and any(fnmatchcase(action, allowed) for allowed in many(statement["Action"]))
+        statement["Effect"] == "Allow"
+        and any(fnmatchcase(action, allowed) for allowed in many(statement["Action"]))
+        and (not resource or any(fnmatchcase(resource, form) for form in many(statement["Resource"])))
         for statement in document["Statement"]
     )

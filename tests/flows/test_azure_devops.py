@@ -498,6 +498,7 @@ def test_a_refused_approval_stops_deploy(deployed: Deployed, there: Azure) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_a_bad_canary_is_rolled_back(deployed: Deployed, there: Azure) -> None:
     before = deployed.champion()
     bad = deployed.register("raises", passed=True)
@@ -512,6 +513,7 @@ def test_a_bad_canary_is_rolled_back(deployed: Deployed, there: Azure) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_a_rerun_of_a_half_done_deployment(deployed: Deployed, there: Azure) -> None:
     before, good = deployed.champion(), deployed.register("", passed=False)
     there.cancel = lambda step: step.startswith("deploy --to staging")
@@ -575,6 +577,7 @@ def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, there: Azure
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_batch_runs_the_same_verbs(tmp_path: Path) -> None:
     project = make(tmp_path, serving_mode="batch")
     with around(project) as azure:

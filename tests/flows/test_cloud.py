@@ -250,7 +250,9 @@ HOSTS: dict[str, Callable[[Hosted], Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("provider", HOSTS)
+@pytest.mark.parametrize(
+    "provider", ["github", *[pytest.param(name, marks=pytest.mark.twin) for name in ("gitlab", "azure_devops")]]
+)
 def test_from_a_push_to_production(provider: str, tmp_path: Path) -> None:
     (tmp_path / "providers").mkdir()
     demand_providers(tmp_path / "providers")

@@ -394,6 +394,7 @@ def test_a_refused_approval_stops_deploy(deployed: Deployed, around: Pipelines) 
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_a_bad_canary_is_rolled_back(deployed: Deployed, around: Pipelines) -> None:
     before = deployed.champion()
     bad = deployed.register("raises", passed=True)
@@ -409,6 +410,7 @@ def test_a_bad_canary_is_rolled_back(deployed: Deployed, around: Pipelines) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_a_rerun_of_a_half_done_deployment(deployed: Deployed, around: Pipelines) -> None:
     before = deployed.champion()
     good = deployed.register("", passed=False)
@@ -451,6 +453,7 @@ def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, around: Pipe
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_batch_runs_the_same_verbs(tmp_path: Path) -> None:
     project = make(tmp_path, serving_mode="batch")
     with on_gitlab(project) as pipelines:

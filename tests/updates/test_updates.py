@@ -254,7 +254,7 @@ OTHERS = ["--no-cov", "tests/test_scoring.py", "tests/test_service.py", "tests/t
 @slow
 @pytest.mark.parametrize(
     ("changes", "tests"),
-    [({}, MOST), (CHANGES["batch comes"], OTHERS)],
+    [({}, MOST), pytest.param(CHANGES["batch comes"], OTHERS, marks=pytest.mark.twin)],
     ids=["the same answers", "other answers"],
 )
 def test_an_updated_project_works(
