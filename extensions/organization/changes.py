@@ -54,11 +54,22 @@ def _locked(settings: dict[str, object]) -> bool:
 
 
 def of_files(before: Tree, after: Tree) -> Iterator[Change]:
-    """Yield which files of projects come, go, or become others."""
+    """Yield which files of projects come, go, or become others.
+
+    A file that another layer has now has moved. Projects keep it whose answers take that layer.
+    """
     old, new = _files(before), _files(after)
-    yield from (Change(Part.MAJOR, f"file {name} goes") for name in old if name not in new)
+    places = {_place(name) for name in new}
+    for name in (name for name in old if name not in new):
+        moved = _place(name) in places
+        yield Change(Part.MINOR, f"file {name} moves") if moved else Change(Part.MAJOR, f"file {name} goes")
     yield from (Change(Part.MINOR, f"file {name} comes") for name in new if name not in old)
     yield from (Change(Part.PATCH, f"file {name} changes") for name in old if name in new and old[name] != new[name])
+
+
+def _place(name: str) -> str:
+    """Return where in projects a file is that `_files` names."""
+    return name.rpartition(" (")[0]
 
 
 def _files(tree: Tree) -> dict[str, str]:

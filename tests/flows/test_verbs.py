@@ -107,7 +107,8 @@ def test_an_image_without_a_scanner_is_told(verb: Verb) -> None:
 def test_on_the_first_day_a_lent_machine_trains_and_does_not_deploy(
     project: Hosted, verb: Verb, tmp_path: Path
 ) -> None:
-    flow = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(tmp_path / "output")}
+    names = ("output", "step_summary")
+    flow = {"GITHUB_ACTIONS": "true", **{f"GITHUB_{name.upper()}": str(tmp_path / name) for name in names}}
     verb("fetch", code=0, **flow)
     told = verb("run", code=0, **flow, MLFLOW_TRACKING_URI="", PROJECT_STATE="")
     assert "ends with this job" in told.stderr

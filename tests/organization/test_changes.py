@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extensions.organization.changes import Part, raised
+from extensions.organization.changes import Part, of_files, raised
 from extensions.organization.check import record
 from extensions.organization.publish import publish
 from extensions.organization.refusal import Refused
@@ -38,6 +38,15 @@ def test_a_decision_raises_a_part_and_taking_it_back_another(
     assert compare(after, after) == []
     if "questions" in decisions:
         assert "question extra is gone" in [change.text for change in compare(after, before)]
+
+
+def test_a_file_that_another_layer_has_now_has_moved(small_team: Team) -> None:
+    small_team.overlay({f"{IN_ALL}/a.md": "a\n"})
+    before = small_team.tree()
+    (path,) = (path for path in before if path.endswith("/a.md"))
+    after = {path.replace("organization", "other") if each == path else each: file for each, file in before.items()}
+    found = [(c.part, c.text) for c in of_files(before, after)]
+    assert found == [(Part.MINOR, "file a.md (organization) moves"), (Part.MINOR, "file a.md (other) comes")]
 
 
 def test_files_come_go_and_change(small_team: Team) -> None:
