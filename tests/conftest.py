@@ -25,6 +25,9 @@ UV = os.environ.get("UV", "uv")
 # Set by .ci/run: there a missing tool is a failure, not a skip.
 DEMANDED = os.environ.get("CI") == "true"
 
+# A file system in memory, where the machine has one: for many small files, or large ones that are soon deleted.
+MEMORY = Path("/dev/shm")  # noqa: S108
+
 Render = Callable[..., Path]
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from commands.rendering import clean_environment
 
-from .conftest import UV, need
+from .conftest import MEMORY, UV, need
 
 PYTHON = "docker.io/library/python:3.12-slim"
 UV_IMAGE = "ghcr.io/astral-sh/uv"
@@ -37,7 +37,6 @@ events_logger = "none"
 """
 # Images are kept between runs: the base alone takes half a minute.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "copier-mlops" / "containers"
-MEMORY = Path("/dev/shm")  # noqa: S108
 MOST_BYTES = 8e9  # of two images, while they are built
 
 

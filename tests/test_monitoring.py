@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from .conftest import Installed
-
-one = pytest.mark.parametrize("trained", ["classification"], indirect=True)
-both = pytest.mark.parametrize(
-    "trained", ["classification", pytest.param("regression", marks=[pytest.mark.slow, pytest.mark.twin])], indirect=True
-)
+from .test_execution import one, twins
 
 # Runs inside the project: writes what the service would capture of simulated traffic.
 # python traffic.py ROWS SEED DRIFT
@@ -64,7 +60,7 @@ def red(result: dict[str, Any]) -> set[str]:
     return {check["name"] for check in result["checks"] if check["state"] == "red"}
 
 
-@both
+@twins
 def test_the_loop_closes(trained: Installed) -> None:
     """Drift is injected; the monitor turns red; a retrained model passes the gate; the monitor is green again."""
     traffic(trained, 900, 1, 0.0)
@@ -148,7 +144,7 @@ print(json.dumps({"without": alarms(0.0), "with": alarms(0.5)}))
 """
 
 
-@both
+@twins
 def test_there_are_no_false_alarms_and_none_is_missed(trained: Installed) -> None:
     """Of 200 of the smallest windows: without drift none is red, with half of the simulator's drift all are."""
     found = json.loads(trained.run("python", "-c", ALARMS).stdout)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
 from packaging.version import Version
 
-from commands.answer_space import Template
+from commands.answer_space import RefusedError, Template
 
 from .overlay import destination, layer_of
-from .questions import asked, axes
+from .questions import Answers, asked, axes, combinations, depends_on
 from .trees import Tree
 
+LAYERS = "layer"  # the computed answer that says which layers a project takes
+Taken = tuple[frozenset[str], frozenset[str]]  # the layers of a project before and after
 FOLDER = "template/"
 
 
@@ -53,23 +56,55 @@ def _locked(settings: dict[str, object]) -> bool:
     return settings.get("ask", True) is False and "choices" not in settings
 
 
-def of_files(before: Tree, after: Tree) -> Iterator[Change]:
+def of_files(before: Tree, after: Tree, layers: Iterable[Taken]) -> Iterator[Change]:
     """Yield which files of projects come, go, or become others.
 
-    A file that another layer has now has moved. Projects keep it whose answers take that layer.
+    A file that another layer has now moves, unless the answers of some projects do not take that layer: then it goes.
+
+    Args:
+        before: the template as it was.
+        after: the template as it is.
+        layers: `layers_taken` of the two; asked only when a layer has a file no more.
     """
     old, new = _files(before), _files(after)
-    places = {_place(name) for name in new}
-    for name in (name for name in old if name not in new):
-        moved = _place(name) in places
-        yield Change(Part.MINOR, f"file {name} moves") if moved else Change(Part.MAJOR, f"file {name} goes")
+    missing = [name for name in old if name not in new]
+    lost = _lost(missing, new, layers) if missing else set()
+    yield from (Change(Part.MAJOR, f"file {name} goes") for name in missing if name in lost)
+    yield from (Change(Part.MINOR, f"file {name} moves") for name in missing if name not in lost)
     yield from (Change(Part.MINOR, f"file {name} comes") for name in new if name not in old)
     yield from (Change(Part.PATCH, f"file {name} changes") for name in old if name in new and old[name] != new[name])
 
 
-def _place(name: str) -> str:
-    """Return where in projects a file is that `_files` names."""
-    return name.rpartition(" (")[0]
+def layers_taken(before: Template, after: Template) -> Iterator[Taken]:
+    """Yield, for all answers that decide about layers, which layers projects take before and after.
+
+    Answers that can no longer be given are left out: of_questions tells of those.
+    """
+    for given in combinations(before, depends_on(before, LAYERS) & asked(before).keys()):
+        with suppress(RefusedError):
+            yield _taken(before, given), _taken(after, given)
+
+
+def _taken(template: Template, given: Answers) -> frozenset[str]:
+    return frozenset(name for name, taken in template.all_answers(given)[LAYERS].items() if taken)
+
+
+def _lost(missing: Iterable[str], new: Iterable[str], layers: Iterable[Taken]) -> set[str]:
+    """Return the files that some projects had and that no layer of theirs brings any more."""
+    lost = set()
+    for had, has in set(layers):
+        kept = {place for place, layer in map(_split, new) if layer in has}
+        for name in missing:
+            place, layer = _split(name)
+            if layer in had and place not in kept:
+                lost.add(name)
+    return lost
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the place in projects and the layer of a file that `_files` names."""
+    place, _, layer = name.removesuffix(")").rpartition(" (")
+    return place, layer
 
 
 def _files(tree: Tree) -> dict[str, str]:

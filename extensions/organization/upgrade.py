@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from . import overlay as rules
 from .build import CHANGELOG, TEMPLATE, Workspace, compile_tree, laid_out, lay_down, questions_of, read_template
-from .changes import Change, Part, of_files, of_questions, raised
+from .changes import Change, Part, layers_taken, of_files, of_questions, raised
 from .check import Told, record, verify
 from .git import Upstream, git, read_tree, releases, version_of
 from .pages import between, section
@@ -89,9 +89,9 @@ def _target(workspace: Workspace, upstream: Upstream, to: str | None) -> str:
 
 def compare(before: Tree, after: Tree) -> list[Change]:
     """Return what changes for projects between two versions of a template."""
-    with laid_out(questions_of(before)) as old, laid_out(questions_of(after)) as new:
-        questions = list(of_questions(read_template(old), read_template(new)))
-    return questions + list(of_files(before, after))
+    with laid_out(questions_of(before)) as old_folder, laid_out(questions_of(after)) as new_folder:
+        old, new = read_template(old_folder), read_template(new_folder)
+        return [*of_questions(old, new), *of_files(before, after, layers_taken(old, new))]
 
 
 def listed(changes: list[Change]) -> Iterator[str]:

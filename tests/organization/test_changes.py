@@ -40,13 +40,17 @@ def test_a_decision_raises_a_part_and_taking_it_back_another(
         assert "question extra is gone" in [change.text for change in compare(after, before)]
 
 
-def test_a_file_that_another_layer_has_now_has_moved(small_team: Team) -> None:
+def test_a_file_that_another_layer_has_now_moves_unless_some_projects_lose_it(small_team: Team) -> None:
     small_team.overlay({f"{IN_ALL}/a.md": "a\n"})
     before = small_team.tree()
     (path,) = (path for path in before if path.endswith("/a.md"))
     after = {path.replace("organization", "other") if each == path else each: file for each, file in before.items()}
-    found = [(c.part, c.text) for c in of_files(before, after)]
-    assert found == [(Part.MINOR, "file a.md (organization) moves"), (Part.MINOR, "file a.md (other) comes")]
+    here, there, nowhere = frozenset(["organization"]), frozenset(["other"]), frozenset[str]()
+    comes = (Part.MINOR, "file a.md (other) comes")
+    found = [(c.part, c.text) for c in of_files(before, after, [(here, there), (nowhere, nowhere)])]
+    assert found == [(Part.MINOR, "file a.md (organization) moves"), comes]
+    found = [(c.part, c.text) for c in of_files(before, after, [(here, there), (here, nowhere)])]
+    assert found == [(Part.MAJOR, "file a.md (organization) goes"), comes]
 
 
 def test_files_come_go_and_change(small_team: Team) -> None:

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from commands.updating import updating
+from tests.conftest import MEMORY
 
 from .history import git
 from .projects import ANSWERS, MARKERS
@@ -33,7 +34,6 @@ from .synthetic import KINDS, OWNED, Answers, Author, Draw, Lines, Release, Rend
 EXAMPLES = int(os.environ.get("UPDATES_EXAMPLES", "200"))
 APART = 3  # lines between two changes, from which on git sees two
 ALIKE = 0.75  # of the lines: git takes the file for a renamed one from a half on, counted in bytes
-MEMORY = "/dev/shm"  # noqa: S108
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 5 * EXAMPLES)]
 sequences = settings(
