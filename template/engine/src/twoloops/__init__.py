@@ -1,0 +1,82 @@
+"""From data to a model in production: the inner loop, the outer loop, and the verbs that run both.
+
+What a project's own code may import stands here, and nothing below this package: names listed in `__all__` keep
+their meaning for a major version, everything else may move with any release. A name is loaded when it is first
+asked for, so that `import twoloops` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twoloops.artifact import ModelFile, Predictor, Signature, as_onnx, as_python
+    from twoloops.errors import ProjectError
+    from twoloops.inner_loop.measure import Metric
+    from twoloops.inner_loop.splitting import Frozen, Split, by_group, by_time
+    from twoloops.params import ModelSection
+    from twoloops.params import load as load_params
+    from twoloops.problems.tabular.classification import area_under_roc
+    from twoloops.problems.tabular.contract import check as check_contract
+    from twoloops.problems.tabular.testing import encode_features, encode_target, estimator_scores, project_signature
+    from twoloops.storage import read_table
+
+__all__ = [
+    "Frozen",
+    "Metric",
+    "ModelFile",
+    "ModelSection",
+    "Predictor",
+    "ProjectError",
+    "Signature",
+    "Split",
+    "area_under_roc",
+    "as_onnx",
+    "as_python",
+    "by_group",
+    "by_time",
+    "check_contract",
+    "encode_features",
+    "encode_target",
+    "estimator_scores",
+    "load_params",
+    "project_signature",
+    "read_table",
+]
+
+_HOMES = {
+    "Frozen": "inner_loop.splitting",
+    "Metric": "inner_loop.measure",
+    "ModelFile": "artifact",
+    "ModelSection": "params",
+    "Predictor": "artifact",
+    "ProjectError": "errors",
+    "Signature": "artifact",
+    "Split": "inner_loop.splitting",
+    "area_under_roc": "problems.tabular.classification",
+    "as_onnx": "artifact",
+    "as_python": "artifact",
+    "by_group": "inner_loop.splitting",
+    "by_time": "inner_loop.splitting",
+    "check_contract": "problems.tabular.contract:check",
+    "encode_features": "problems.tabular.testing",
+    "encode_target": "problems.tabular.testing",
+    "estimator_scores": "problems.tabular.testing",
+    "load_params": "params:load",
+    "project_signature": "problems.tabular.testing",
+    "read_table": "storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home, _, original = _HOMES[name].partition(":")
+    value = getattr(import_module(f"{__name__}.{home}"), original or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

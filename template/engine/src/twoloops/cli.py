@@ -1,0 +1,53 @@
+"""The command: everything a project can do, for people, for DVC and for CI alike."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import NoReturn
+
+import typer
+
+from twoloops import config
+from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, SCORING
+from twoloops.errors import ProjectError
+from twoloops.platforms import platform
+
+# Threads that wait for one another must not keep busy the cores that other programs need.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def rooms() -> list[str]:
+    """Return the rooms of verbs that the current project has, in the order in which the help lists them."""
+    chosen, offers = config.current(), platform.OFFERS
+    return [
+        "inner_loop",
+        "outer_loop",
+        *(["online"] if chosen.online else []),
+        *(["batch"] if chosen.batch else []),
+        *(["stopping"] if chosen.online or SCORING in offers else []),
+        *(["images"] if IMAGES in offers else []),
+        "delivery",
+        *(["infrastructure"] if INFRASTRUCTURE in offers else []),
+        "development",
+    ]
+
+
+def main() -> None:
+    """Run the command; an error that people can put right is told in words, any other as a traceback."""
+    try:
+        os.chdir(config.current().root)
+        for room in rooms():
+            import_module(f"twoloops.verbs.{room}")
+        from twoloops.verbs import app
+
+        app(prog_name=config.current().package)
+    except ProjectError as error:
+        _fail(error)
+
+
+def _fail(error: ProjectError) -> NoReturn:
+    typer.secho(f"Error: {error}", fg="red", err=True)
+    if error.hint:
+        typer.secho(f"What to do: {error.hint}", err=True)
+    raise SystemExit(error.code)

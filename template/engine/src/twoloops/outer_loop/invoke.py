@@ -1,0 +1,161 @@
+"""Send a table's rows to a running service, as a client would."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twoloops.artifact import Feature, Signature
+from twoloops.contracts.client import Answer, Client, Endpoint
+from twoloops.errors import ProjectError
+from twoloops.outer_loop.trial import encoded
+from twoloops.problem import data as problem
+from twoloops.problems import task
+from twoloops.problems.tabular import contract
+from twoloops.storage import write_table
+
+OVERLOADED = 503
+TRIES = 5  # of a request that is told to come back
+
+
+def invoke(
+    source: str,
+    target: Path | None,
+    endpoint: Endpoint,
+    rows_per_request: int,
+    refuse: Callable[[int, str], None],
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Send every row of a table to a service.
+
+    The rows go as they are: what breaks the contract is refused by the service, row by row, and the
+    others are answered.
+
+    Args:
+        source: a Parquet or CSV table.
+        target: the file to write, .parquet or .csv: the row's number, entity and event time, and the answer.
+        endpoint: where the service answers.
+        rows_per_request: at most so many rows go in one request.
+        refuse: is told each refused row, by its number from 0, and why.
+        progress: is told how far it is.
+
+    Returns:
+        How many rows were answered and refused, the versions that answered, and without `target`
+        the answers themselves.
+
+    Raises:
+        ProjectError: no service answers, or it fails.
+    """
+    import pandas as pd
+
+    frame = problem.load(source)
+    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    rows = _rows(frame, signature)
+    keys = [name for name in (signature.entity, signature.event_time) if name is not None and name in frame.columns]
+    answers: list[dict[str, Any]] = []
+    refused = 0
+    with endpoint.connect() as client:
+        waiting = [
+            list(range(first, min(first + rows_per_request, len(rows))))
+            for first in range(0, len(rows), rows_per_request)
+        ]
+        waiting.reverse()
+        while waiting:
+            places = waiting.pop()
+            progress(f"{places[0]:,} of {len(rows):,} rows")
+            answer = _send(client, encoded([rows[place] for place in places]))
+            if answer.status == 200:
+                content = answer.json()
+                common = {"model_version": content["model_version"], "request_id": content["request_id"]}
+                answers += [
+                    {"row": place, **{key: frame[key].iloc[place] for key in keys}, **each, **common}
+                    for place, each in zip(places, content["predictions"], strict=True)
+                ]
+                continue
+            bad, rest = _refused(answer, places)
+            for place, why in bad.items():
+                refuse(place, why)
+            refused += len(bad)
+            waiting += [part for part in rest if part]
+    answers.sort(key=lambda each: each["row"])
+    result = {
+        "address": endpoint.url,
+        "rows": len(rows),
+        "answered": len(answers),
+        "refused": refused,
+        "versions": sorted({each["model_version"] for each in answers}),
+    }
+    if target is not None:
+        write_table(target, pd.DataFrame(answers))
+        return result | {"output": str(target)}
+    return result | {"answers": json.loads(pd.DataFrame(answers).to_json(orient="records", date_format="iso"))}
+
+
+def _send(client: Client, content: bytes) -> Answer:
+    """Send one request; come back when the service says that it has too much to do."""
+    for _ in range(TRIES):
+        answer = client.send("POST", "/predict", content)
+        if answer.status != OVERLOADED:
+            break
+        time.sleep(float(answer.headers.get("retry-after", "1")))
+    if answer.status >= 500 or answer.status in (404, 405):
+        raise ProjectError(
+            f"The service answers {answer.status}: {answer.content[:300].decode(errors='replace')}",
+            hint="The verb 'status' tells whether it is well; its log says more.",
+        )
+    return answer
+
+
+def _refused(answer: Answer, places: list[int]) -> tuple[dict[int, str], list[list[int]]]:
+    """Return the rows that were refused, with the reason, and those to be sent again."""
+    said = answer.json()
+    bad: dict[int, str] = {}
+    for detail in said.get("details") or []:
+        if detail.get("row") is not None:
+            place = places[detail["row"]]
+            found = f"{detail['field']}: {detail['problem']}"
+            bad[place] = f"{bad[place]}; {found}" if place in bad else found
+    if bad:
+        return bad, [[place for place in places if place not in bad]]
+    if len(places) == 1:
+        return {places[0]: said["error"]}, []
+    middle = len(places) // 2  # too large, or not told which: halves are
+    return {}, [places[middle:], places[:middle]]
+
+
+def _rows(frame: Any, signature: Signature) -> list[dict[str, Any]]:
+    """Return the rows as JSON has them: the features, the entity and the event time, missing values as None."""
+    columns: dict[str, list[Any]] = {}
+    for feature in signature.features:
+        if feature.name in frame.columns:
+            columns[feature.name] = [_value(value, feature) for value in _plain(frame[feature.name])]
+    for name in (signature.entity, signature.event_time):
+        if name is not None and name in frame.columns:
+            columns[name] = [None if value is None else _text(value) for value in _plain(frame[name])]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _plain(column: Any) -> list[Any]:
+    """Return a column's values as Python's own, missing ones as None."""
+    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
+    return values
+
+
+def _value(value: Any, feature: Feature) -> Any:
+    """Undo what CSV and data frames do to categories: text that looks like a number is one to them."""
+    if value is None:
+        return None
+    if feature.kind == "number":
+        return float(value) if isinstance(value, bool) else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value not in feature.categories and str(value) in feature.categories:
+        return str(value)
+    return value
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

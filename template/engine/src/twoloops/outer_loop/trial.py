@@ -1,0 +1,320 @@
+"""What a version must show in an environment before users meet it: smoke, contract and load tests.
+
+They speak with the running service over HTTP, wherever it runs, and know nothing of the platform.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twoloops import config, registry
+from twoloops.artifact import Feature, Predictor, Signature
+from twoloops.contracts.client import Answer, Client, Endpoint, SilentError
+from twoloops.contracts.release import Release, UnfitError
+from twoloops.errors import ProjectError
+from twoloops.outer_loop.monitoring.captures import TRIAL
+
+ROWS = 200  # examples, drawn once for a deployment
+SMOKE_ROWS = 20
+ROUTES = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/ping", "/v2", "/v2/health/live",
+          "/v2/health/ready", "/v2/models/{name}", "/v2/models/{name}/ready")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version to be tried: how it answers, and rows to ask it about."""
+
+    release: Release
+    predictor: Predictor
+    rows: list[dict[str, Any]]
+
+
+@contextmanager
+def candidate_of(release: Release) -> Iterator[Candidate]:
+    """Load a version from the registry, and draw rows such as it was trained on.
+
+    Raises:
+        UnfitError: its artifact cannot be loaded.
+    """
+    with registry.downloaded(release.uri) as folder:
+        try:
+            predictor = Predictor.load(folder)
+        except ProjectError as error:
+            raise UnfitError(f"Version {release.version} cannot be loaded: {error}", hint=error.hint) from error
+        if predictor.identity != release.identity:
+            raise UnfitError(
+                f"Version {release.version} was registered with the artifact {release.identity[:12]}, "
+                f"but the registry holds {predictor.identity[:12]}.",
+                hint="Somebody has changed the registry's files. Train and register the model again.",
+            )
+        yield Candidate(release, predictor, draw(folder, predictor.signature))
+
+
+def draw(artifact: Path, signature: Signature, rows: int = ROWS, seed: int = 0) -> list[dict[str, Any]]:
+    """Draw rows from the training data's statistics, each feature by itself.
+
+    They lie in the artifact, so that a trial needs no data at hand and shows nobody's record.
+
+    Args:
+        artifact: the folder with reference.json.
+        signature: names the features and their limits.
+        rows: how many.
+        seed: the same one gives the same rows.
+    """
+    reference = json.loads((artifact / "reference.json").read_text(encoding="utf-8"))
+    random = np.random.default_rng(seed)
+    columns = [_draw(feature, reference["features"][feature.name], rows, random) for feature in signature.features]
+    return [dict(zip(signature.names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _draw(feature: Feature, statistics: dict[str, Any], rows: int, random: np.random.Generator) -> list[Any]:
+    if feature.kind == "category":
+        known = list(feature.categories)
+        weights = np.asarray([statistics["counts"][str(value)] for value in known], dtype=float)
+        drawn = [known[place] for place in random.choice(len(known), rows, p=weights / weights.sum())]
+    else:
+        # The quantiles are values that occurred: where only whole numbers do, only those are drawn.
+        edges = np.clip(statistics["edges"] or [0.0], feature.minimum, feature.maximum)
+        drawn = random.choice(edges, rows).tolist()
+    if not feature.nullable or not statistics["missing"]:
+        return drawn
+    total = statistics["missing"] + sum(
+        statistics["counts"].values() if feature.kind == "category" else statistics["counts"]
+    )
+    missing = random.random(rows) < statistics["missing"] / total
+    return [None if gone else value for value, gone in zip(drawn, missing, strict=True)]
+
+
+def encoded(content: Any) -> bytes:
+    """Return `content` as the bytes of a JSON document."""
+    return json.dumps(content).encode()
+
+
+def post(client: Client, content: bytes, path: str = "/predict") -> Answer:
+    """Send one request of a trial, marked as such."""
+    return client.send("POST", path, content, X_Request_ID=f"{TRIAL}{uuid.uuid4()}")
+
+
+def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
+    """Demand that the service is ready, runs this artifact, and answers as the artifact itself does.
+
+    Where only predictions can be asked for, the answers tell: they name the version.
+
+    Args:
+        endpoint: the service.
+        candidate: what must run there.
+        tolerance: the largest difference of a number, relative to its size or 1.
+
+    Returns:
+        What was seen, in words.
+
+    Raises:
+        UnfitError: anything else was seen.
+    """
+    release = candidate.release
+    with endpoint.connect() as client:
+        if endpoint.reaches("/health/ready"):
+            ready = client.send("GET", "/health/ready")
+            runs = ready.json().get("stable") or {}
+            if ready.status != 200 or runs.get("identity") != release.identity:
+                raise _unfit(release, f"/health/ready answers {_said(ready)}")
+        rows = candidate.rows[:SMOKE_ROWS]
+        answer = post(client, encoded(rows))
+        if answer.status != 200:
+            raise _unfit(release, f"/predict answers good rows with {_said(answer)}")
+        content = answer.json()
+        if content["model_version"] != release.version:
+            raise _unfit(release, f"another version answers: {content['model_version']}")
+        predictions = content["predictions"]
+    expected = candidate.predictor.predict({name: [row[name] for row in rows] for name in rows[0]})
+    for name, values in expected.items():
+        _equal(release, name, values.tolist(), [each.get(name) for each in predictions], tolerance)
+    return f"{len(rows)} answers equal the artifact's own"
+
+
+def _equal(release: Release, name: str, expected: list[Any], found: list[Any], tolerance: float) -> None:
+    for row, (own, served) in enumerate(zip(expected, found, strict=True)):
+        number = isinstance(own, float) and isinstance(served, int | float)
+        same = abs(own - served) <= tolerance * max(1.0, abs(own)) if number else own == served
+        if not same:  # of two that are not numbers neither is equal
+            raise _unfit(release, f"row {row}: {name} is {served!r}, and the artifact itself says {own!r}")
+
+
+def contract(endpoint: Endpoint, candidate: Candidate) -> str:
+    """Demand that every kind of bad input is refused by name, and that every route that can be reached answers.
+
+    Returns:
+        What was seen, in words.
+
+    Raises:
+        UnfitError: bad input was taken or broke the service, or a route does not answer.
+    """
+    release, row = candidate.release, _complete(candidate)
+    routes = [
+        path for path in (route.format(name=config.current().package) for route in ROUTES) if endpoint.reaches(path)
+    ]
+    protocols = [(path, content) for path, content in _protocols(candidate) if endpoint.reaches(path)]
+    refused = 0
+    with endpoint.connect() as client:
+        for route in routes:
+            answer = client.send("GET", route)
+            if answer.status != 200:
+                raise _unfit(release, f"GET {route} answers {_said(answer)}")
+        for path, content in protocols:
+            answer = post(client, encoded(content), path)
+            if answer.status != 200:
+                raise _unfit(release, f"POST {path} answers good rows with {_said(answer)}")
+        for what, content, kind, named in bad_inputs(candidate.predictor.signature, row):
+            answer = client.send("POST", "/predict", content, kind, X_Request_ID=f"{TRIAL}{uuid.uuid4()}")
+            if not 400 <= answer.status < 500 or named not in answer.content.decode(errors="replace"):
+                demand = f"a refusal (4xx) that names {named!r}" if named else "a refusal (4xx)"
+                raise _unfit(release, f"{what}: /predict answers {_said(answer)}, not with {demand}")
+            refused += 1
+        answer = post(client, encoded(row))
+        if answer.status != 200:
+            raise _unfit(release, f"after bad input a good row is answered with {_said(answer)}")
+    answered = len(routes) + len(protocols)
+    return f"{refused} kinds of bad input refused, {answered} {'route answers' if answered == 1 else 'routes answer'}"
+
+
+def _complete(candidate: Candidate) -> dict[str, Any]:
+    """Return the row with the fewest missing values."""
+    return min(candidate.rows, key=lambda row: sum(value is None for value in row.values()))
+
+
+def _protocols(candidate: Candidate) -> Iterator[tuple[str, Any]]:
+    """Give good requests in the words of other protocols: MLflow's and SageMaker's, and Open Inference v2."""
+    rows = candidate.rows[:2]
+    yield "/invocations", {"dataframe_records": rows}
+    inputs = []
+    for feature in candidate.predictor.signature.features:
+        values = [row[feature.name] for row in rows]
+        kind = "FP64" if feature.kind == "number" else "BYTES"
+        if all(isinstance(value, bool) for value in values):
+            kind = "BOOL"
+        inputs.append({"name": feature.name, "shape": [len(rows), 1], "datatype": kind, "data": values})
+    yield f"/v2/models/{config.current().package}/infer", {"inputs": inputs}
+
+
+def bad_inputs(signature: Signature, row: dict[str, Any]) -> Iterator[tuple[str, bytes, str, str]]:
+    """Give what must be refused: its kind in words, the body, its content type, and the name to be told.
+
+    Args:
+        signature: of the model.
+        row: one that is good.
+    """
+    plain = "application/json"
+    first = signature.features[0]
+    unknown = "_".join([*signature.names[:1], "that_is_not_in_the_contract"])
+    changed = {
+        "a missing feature": ({name: value for name, value in row.items() if name != first.name}, first.name),
+        "an unknown field": (row | {unknown: 1}, unknown),
+        "a value of another type": (row | {first.name: {"value": 1}}, first.name),
+    }
+    for feature in signature.features:
+        if feature.kind == "number":
+            changed["text in place of a number"] = (row | {feature.name: "many"}, feature.name)
+            if feature.maximum is not None:
+                above = feature.maximum + abs(feature.maximum) + 1
+                changed["a number above the range"] = (row | {feature.name: above}, feature.name)
+            if feature.minimum is not None:
+                below = feature.minimum - abs(feature.minimum) - 1
+                changed["a number below the range"] = (row | {feature.name: below}, feature.name)
+        elif all(isinstance(value, str) for value in feature.categories):
+            changed["an unknown category"] = (row | {feature.name: "no such category"}, feature.name)
+        if not feature.nullable:
+            changed["no value where one is demanded"] = (row | {feature.name: None}, feature.name)
+    for what, (content, name) in changed.items():
+        yield what, encoded(content), plain, name
+        yield f"{what}, in the second of two rows", encoded([row, content]), plain, name
+    yield "NaN", encoded(row | {first.name: float("nan")}), plain, ""
+    yield "malformed JSON", encoded(row)[:-2], plain, ""
+    yield "an empty body", b"", plain, ""
+    yield "no rows", b"[]", plain, ""
+    yield "a number in place of rows", b"1", plain, ""
+    yield "another content type", encoded(row), "text/plain", ""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How a service bore load, seen from its client."""
+
+    requests: int
+    errors: int  # any status but 200, or none
+    seconds: float
+    median_ms: float
+    p99_ms: float
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+    @property
+    def error_rate(self) -> float:
+        """Errors among the requests."""
+        return self.errors / max(1, self.requests)
+
+    def __str__(self) -> str:
+        """Tell the figures."""
+        return (
+            f"{self.requests:,} requests, {self.per_second:,.0f} a second, median {self.median_ms:.1f} ms, "
+            f"p99 {self.p99_ms:.1f} ms, {self.errors} errors"
+        )
+
+
+def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connections: int) -> Load:
+    """Send single rows over several connections at once, each its next one as soon as it has an answer.
+
+    Args:
+        endpoint: the service.
+        rows: to draw from, in turn.
+        seconds: how long.
+        connections: how many clients.
+
+    Raises:
+        ProjectError: requests may not be sent at all; that says nothing about the service.
+    """
+    bodies = [encoded(row) for row in rows]
+    times: list[float] = []
+    errors: list[str] = []
+    end = time.perf_counter() + seconds
+
+    def one_client(number: int) -> None:
+        with endpoint.connect() as client:
+            place = number
+            while (begin := time.perf_counter()) < end:
+                try:
+                    answer = post(client, bodies[place % len(bodies)])
+                    if answer.status != 200:
+                        errors.append(_said(answer))
+                except SilentError as error:
+                    errors.append(str(error))
+                times.append(time.perf_counter() - begin)
+                place += connections
+
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(one_client, range(connections)))
+    median, p99 = np.quantile(times, [0.5, 0.99]) * 1000
+    return Load(len(times), len(errors), seconds, float(median), float(p99))
+
+
+def _said(answer: Answer) -> str:
+    return f"{answer.status} {answer.content[:300].decode(errors='replace')}"
+
+
+def _unfit(release: Release, what: str) -> UnfitError:
+    return UnfitError(
+        f"Version {release.version} does not pass: {what}.",
+        hint="The service's log says more. Correct the model or the service, register a new version and deploy it.",
+    )

@@ -1,0 +1,1 @@
+"""Tables: a row is a record, a column a number or a category."""

@@ -1,0 +1,84 @@
+"""The verbs, by room: what each module here adds to the command, and what all of them share.
+
+Heavy libraries are loaded inside the verbs, so that the command itself answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from twoloops import config
+from twoloops.contracts.platform import Platform
+from twoloops.errors import ProjectError
+from twoloops.platforms import platform
+
+app = typer.Typer(
+    help="From data to a model in production, one verb a step. Start with: simulate, then run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, and nothing else.")]
+Submit = Annotated[
+    bool, typer.Option("--submit", help="Run it on the platform, and wait: it leaves here what a local run leaves.")
+]
+INNER_LOOP = "Inner loop: develop a model"
+OUTER_LOOP = "Outer loop: use a model"
+DELIVERY = "Delivery: flows on the code host"
+DEVELOPMENT = "Development"
+
+
+def bring_into_use() -> str:
+    """Return the verb that brings a registered model into use."""
+    return "deploy" if config.current().online else "promote"
+
+
+def platform_that(offer: str) -> Platform:
+    """Return the platform, which has to have what an option asks for.
+
+    Raises:
+        ProjectError: it has not.
+    """
+    if offer not in platform.OFFERS:
+        raise ProjectError(
+            f"The platform of this project, {platform.NAME}, has no {offer}.",
+            hint="Leave --submit out: it runs here. Another platform is another answer: 'update-template --answer "
+            "infrastructure=...'.",
+        )
+    return platform
+
+
+def tell(result: dict[str, Any], as_json: bool, lines: list[str], next_step: str = "") -> None:
+    """Print what a verb did: `result` for machines, or the lines and the next step for people."""
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False))
+        return
+    for line in lines:
+        typer.echo(line)
+    if next_step and "DVC_STAGE" not in os.environ:  # within the graph the next step comes by itself
+        typer.secho(f"Next: {next_step}", fg="cyan")
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on standard error that something goes on, where a person watches."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+def verb(name: str) -> str:
+    """Return the command line of a verb, to tell it."""
+    return f"uv run {config.current().package} {name}"

@@ -1,0 +1,151 @@
+"""The verbs of delivery: what the flows on the code host show, scan, propose and need."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from twoloops import config
+from twoloops.contracts.platform import INFRASTRUCTURE
+from twoloops.errors import ProjectError
+from twoloops.platforms import platform
+from twoloops.verbs import DELIVERY, Json, app, tell, verb, working
+
+
+@app.command(rich_help_panel=DELIVERY)
+def report(
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Also show it on the code host: with the run, and on the change.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write what a reviewer wants to see of a change: verdict, metrics against main, slices, findings."""
+    from twoloops.delivery import report as step
+
+    with working("writing the report"):
+        page = step.report()
+    lines = [f"The report is in {page}."]
+    if publish:
+        lines += step.publish(page)
+    tell({"report": str(page)}, as_json, lines)
+
+
+@app.command(rich_help_panel=DELIVERY)
+def scan(
+    image: Annotated[
+        str | None, typer.Option(help="Scan this image as well, with grype or trivy, whichever is here.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for secrets and known vulnerabilities, list licences and parts. Too dangerous a finding exits with 2."""
+    from twoloops import params
+    from twoloops.delivery import supply_chain
+
+    with working("scanning"):
+        result = supply_chain.scan(params.load().scan, image)
+    lines = [f"{result['packages']} packages and the files in git were looked at; {supply_chain.FOLDER} has the lists."]
+    lines += [f"  {each['level']}: {each['about']}" for each in result["findings"]]
+    if not result["findings"]:
+        lines.append("Nothing was found.")
+    tell(result, as_json, lines)
+    if result["refused"]:
+        typer.secho(
+            f"{len(result['refused'])} findings are {result['fail_on']} or worse (scan.fail_on). Mend them; one that "
+            "does no harm here goes into scan.accepted, and a text that is no secret into .secrets.baseline.",
+            fg="red",
+            err=True,
+        )
+        raise typer.Exit(2)
+
+
+@app.command(rich_help_panel=DELIVERY)
+def update_template(
+    to: Annotated[str | None, typer.Option(help="The version to go to, such as 1.2.0. Default: the newest.")] = None,
+    answer: Annotated[
+        list[str] | None, typer.Option(help="Change an answer with it: NAME=VALUE. May be given several times.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would bring, and change nothing.")] = False,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Push the branch and open the change on the code host.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge a newer version of the template, on a branch of its own: your edits stay, conflicts are listed."""
+    from twoloops.delivery import template
+
+    with working("rendering both versions"):
+        update = template.merge(to, answer or [], clean=not dry_run)
+    if update is None:
+        tell({"update": None}, as_json, ["The project has the template's newest version."])
+        return
+    result = {"update": asdict(update), "branch": None if dry_run else update.branch}
+    lines = template.summary(update)
+    if dry_run:
+        lines += [f"  {path}" for path in update.changed]
+        lines += ["", update.notes or "The template has no release notes.", "", "Nothing was changed."]
+        tell(result, as_json, lines, verb("update-template"))
+        return
+    template.switch(update)
+    lines.append(f"It is committed on the branch {update.branch}, which is checked out now.")
+    if propose:
+        lines.append(f"The change: {template.propose(update)}")
+    else:
+        lines.append(f"What it brings is in {template.page(update)}.")
+    tell(result, as_json, lines, "settle the files above, and commit" if update.conflicts else verb("check"))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def bootstrap(
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow's server, for the flows.")] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="The label, tag or pool of a machine of yours that runs train, deploy, monitor.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(help="The folder on that machine that keeps what outlives a job: an absolute path.")
+    ] = None,
+    reviewer: Annotated[
+        list[str] | None,
+        typer.Option(help="Who may approve the last environment: a handle. Default: the owner of this project."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and change nothing.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what an earlier run made.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Set up the code host for the flows: environments, approvals, protection of main, variables. Can be repeated."""
+    from twoloops.contracts.host import Wanted
+    from twoloops.delivery import bootstrap as step
+    from twoloops.hosts import host
+
+    given = {"MLFLOW_TRACKING_URI": tracking_uri, "RUNNER": runner, "PROJECT_STATE": state}
+    # To take back, every variable may be one that was made.
+    variables = {name: value or "" for name, value in given.items() if value or undo}
+    if state and not state.startswith("/"):
+        raise ProjectError(f"--state is {state!r}, and has to be an absolute path.", hint="For example /srv/state.")
+    has_infrastructure = INFRASTRUCTURE in platform.OFFERS
+    if has_infrastructure:
+        from twoloops.verbs.infrastructure import begin, prepare
+
+        variables = prepare(dry_run=dry_run, undo=undo, yes=yes) | variables
+    wanted = Wanted(config.current().environments, tuple(reviewer or [config.current().owner]), variables)
+    with working(f"asking {host.NAME}"):
+        steps = step.prepare(wanted)
+    width = max(len(each.name) for each in steps)
+    for each in steps:
+        typer.echo(f"  {each.state:<8}  {each.name:<{width}}  {each.about}")
+    work = [each for each in steps if each.state in step.TO_DO]
+    if dry_run:
+        return
+    if undo:
+        if yes or typer.confirm("Remove what 'bootstrap' made?", err=True):
+            typer.echo(f"Removed: {step.undo(steps, typer.echo)}.")
+        return
+    if not work:
+        typer.echo("Everything is there.")
+    elif yes or typer.confirm(f"Take {len(work)} steps on {host.NAME}?", err=True):
+        typer.echo(f"Steps taken: {step.apply(steps, typer.echo)}.")
+        if has_infrastructure and ("variable CLOUD_REGION", "missing") in [(each.name, each.state) for each in work]:
+            begin()
+    else:
+        typer.echo("Nothing was changed.")

@@ -1,0 +1,399 @@
+"""The inner loop on the platform: what is asked of it, and what people are told when it says no."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from botocore.stub import ANY
+from cloud import BUCKET, KEY, NETWORK, ROLE, Cloud, clouded, stored
+from small_project import Project
+
+from twoloops import artifact
+from twoloops import lineage
+from twoloops import registry
+from twoloops import storage
+from twoloops.errors import ProjectError
+from twoloops.platforms.aws import bucket
+from twoloops.platforms.aws import images
+from twoloops.platforms.aws import loop
+from twoloops.platforms.aws import machines
+from twoloops.platforms.aws import packages
+from twoloops.platforms.aws import pipelines
+from twoloops.platforms.aws import steps
+
+DIGEST = "sha256:" + "0" * 64
+ARN = "arn:aws:sagemaker:{{ aws_region }}:{{ aws_account }}:pipeline/tests--train/execution/abc"
+JOB = "arn:aws:sagemaker:{{ aws_region }}:{{ aws_account }}:processing-job/pipelines-abc-train-1"
+PACKAGE = "arn:aws:sagemaker:{{ aws_region }}:{{ aws_account }}:model-package/models-of-tests/1"
+RUN = f"s3://{BUCKET}/models/runs/abc-1"
+MACHINES = Path(__file__).parents[1] / machines.FILE
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """Return clients that reach nobody; everything that they were told to answer is asked."""
+    with clouded(monkeypatch) as found:
+        yield found
+        found.finish()
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with what an image is made of, which is the working folder."""
+    for name in images.FILES:
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    (tmp_path / "src/__pycache__").mkdir(parents=True)
+    (tmp_path / "src/module.py").write_text("1", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# ------------------------------------------------------------------ images
+
+
+def test_a_tag_names_the_very_code(code: Path) -> None:
+    before = images.tag(images.SERVE)
+    assert before.startswith("serve-")
+    assert images.tag(images.TRAIN).removeprefix("train-") == before.removeprefix("serve-")
+    (code / "src/__pycache__/module.pyc").write_text("compiled", encoding="utf-8")
+    assert images.tag(images.SERVE) == before
+    (code / "src/module.py").rename(code / "src/other.py")
+    assert images.tag(images.SERVE) != before
+
+
+def test_an_image_needs_the_locked_packages(code: Path) -> None:
+    (code / "uv.lock").unlink()
+    with pytest.raises(ProjectError, match=r"uv\.lock is missing") as raised:
+        images.tag(images.TRAIN)
+    assert "uv lock" in raised.value.hint
+
+
+def test_an_image_is_named_by_its_digest(code: Path, cloud: Cloud) -> None:
+    cloud.settle()
+    asked = {"repositoryName": "image-of-tests", "imageIds": [{"imageTag": images.tag(images.SERVE)}]}
+    cloud["ecr"].add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]}, asked)
+    assert images.reference(images.SERVE) == f"registry.example/image-of-tests@{DIGEST}"
+
+
+def test_an_image_that_nobody_has_pushed_is_asked_for(code: Path, cloud: Cloud) -> None:
+    cloud.settle()
+    cloud["ecr"].add_client_error("describe_images", "ImageNotFoundException")
+    with pytest.raises(ProjectError, match="no image train-") as raised:
+        images.reference(images.TRAIN)
+    assert "churn image" in raised.value.hint
+
+
+def test_images_that_the_registry_has_are_not_built_again(code: Path, cloud: Cloud) -> None:
+    cloud.settle()
+    for _ in range(4):
+        cloud["ecr"].add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]})
+    assert set(images.push("no-such-engine", print)) == {"serve", "train"}
+
+
+def test_a_missing_engine_is_told(code: Path, cloud: Cloud) -> None:
+    cloud.settle()
+    for _ in range(2):
+        cloud["ecr"].add_client_error("describe_images", "ImageNotFoundException")
+    with pytest.raises(ProjectError, match="no-such-engine is not installed"):
+        images.push("no-such-engine", print)
+
+
+# --------------------------------------------------------------- pipelines
+
+
+def steps_of(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, words: list[list[str]], **settings: Any) -> list[Any]:
+    monkeypatch.chdir(MACHINES.parents[1])
+    cloud.settle(**settings)
+    definition = loop._definition(words)
+    assert definition["Version"] == "2020-12-01"
+    assert {each["Name"] for each in definition["Parameters"]} == set(loop.PARAMETERS)
+    found: list[Any] = definition["Steps"]
+    return found
+
+
+def test_each_step_is_a_verb_in_the_projects_image(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = steps_of(cloud, monkeypatch, [["prepare", "--new-holdout"], ["train"]])
+    asked = first["Arguments"]
+    assert asked["AppSpecification"]["ContainerArguments"] == [{"Get": "Parameters.Run"}, "prepare", "--new-holdout"]
+    assert asked["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == KEY
+    assert asked["RoleArn"] == ROLE
+    assert "NetworkConfig" not in asked
+    assert (first.get("DependsOn"), second["DependsOn"]) == (None, ["prepare"])
+
+
+def test_in_a_network_of_its_own_each_step_is_in_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    (step,) = steps_of(cloud, monkeypatch, [["prepare"]], **NETWORK)
+    assert step["Arguments"]["NetworkConfig"]["VpcConfig"]["Subnets"] == NETWORK["subnet_ids"]
+
+
+def test_a_pipeline_is_made_when_it_is_not_there(cloud: Cloud) -> None:
+    cloud["sagemaker"].add_client_error("update_pipeline", "ResourceNotFound")
+    cloud["sagemaker"].add_response("create_pipeline", {})
+    pipelines.put("tests--train", ROLE, {"Steps": []})
+
+
+def summaries(*found: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "PipelineExecutionSummaries": [
+            {"PipelineExecutionDisplayName": name, "PipelineExecutionStatus": status, "PipelineExecutionArn": ARN}
+            for name, status in found
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "attempt"),
+    [
+        ([], pipelines.Attempt("inputs-1", None)),
+        ([("inputs-1", "Failed"), ("other-7", "Executing")], pipelines.Attempt("inputs-2", None)),
+        ([("inputs-3", "Executing"), ("inputs-2", "Failed")], pipelines.Attempt("inputs-3", ARN)),
+        ([("inputs-1", "Stopping")], pipelines.Attempt("inputs-2", None)),
+    ],
+)
+def test_what_is_under_way_is_taken_up(cloud: Cloud, found: list[tuple[str, str]], attempt: pipelines.Attempt) -> None:
+    cloud["sagemaker"].add_response("list_pipeline_executions", summaries(*found))
+    assert pipelines.attempt("tests--train", "inputs") == attempt
+
+
+def test_a_pipeline_that_was_never_made_has_no_executions(cloud: Cloud) -> None:
+    cloud["sagemaker"].add_client_error("list_pipeline_executions", "ResourceNotFound")
+    assert pipelines.attempt("tests--train", "inputs").name == "inputs-1"
+
+
+def test_the_same_start_has_the_same_token(cloud: Cloud) -> None:
+    tokens = []
+    # The last one is of a pipeline that was deleted and made again: its first start is not the old one.
+    for name, made in (("a-1", 1), ("a-1", 1), ("a-2", 1), ("a-1", 2)):
+        at = datetime(2026, 1, made, tzinfo=UTC)
+        tokens.append(pipelines._token("tests--train", at.isoformat(), name))
+        asked = {
+            "PipelineName": "tests--train",
+            "PipelineExecutionDisplayName": name,
+            "PipelineParameters": [{"Name": "Run", "Value": RUN}],
+            "ClientRequestToken": tokens[-1],
+        }
+        cloud["sagemaker"].add_response("describe_pipeline", {"CreationTime": at}, {"PipelineName": "tests--train"})
+        cloud["sagemaker"].add_response("start_pipeline_execution", {"PipelineExecutionArn": ARN}, asked)
+        assert pipelines.start("tests--train", name, {"Run": RUN}) == ARN
+    assert tokens[0] == tokens[1]
+    assert len(set(tokens)) == 3
+
+
+def listed(cloud: Cloud, status: str, **more: Any) -> None:
+    """Answer one look at an execution with a single step."""
+    begun = datetime(2026, 1, 31, tzinfo=UTC)
+    step = {"StepName": "train", "StartTime": begun, "Metadata": {"ProcessingJob": {"Arn": JOB}}}
+    if status != "Executing":
+        step["EndTime"] = begun + timedelta(seconds=90)
+    step |= {"StepStatus": status, **more}
+    cloud["sagemaker"].add_response("describe_pipeline_execution", {"PipelineExecutionStatus": status})
+    cloud["sagemaker"].add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": [step]})
+
+
+def test_each_step_is_told_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "FIRST_PAUSE", 0.0)
+    for status in ("Executing", "Executing", "Succeeded"):
+        listed(cloud, status)
+    told: list[str] = []
+    assert pipelines.wait(ARN, told.append).status == pipelines.SUCCEEDED
+    assert told[0].endswith("#/processing-jobs/pipelines-abc-train-1")
+    assert told[1:] == ["train: succeeded after 90 s"]
+
+
+def test_a_failed_step_is_told_with_the_end_of_its_log(cloud: Cloud) -> None:
+    listed(cloud, "Failed", FailureReason="AlgorithmError")
+    logs = cloud["logs"]
+    logs.add_response("describe_log_streams", {"logStreams": [{"logStreamName": "stream"}]})
+    logs.add_response("get_log_events", {"events": [{"message": "Error: no rows\n"}]})
+    error = pipelines.failure(pipelines.wait(ARN, print))
+    assert "The step train failed on the platform: AlgorithmError\n  Error: no rows" in str(error)
+    assert "pipelines-abc-train-1" in error.hint
+
+
+def test_a_failed_step_without_a_log_is_told_all_the_same(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "FIRST_PAUSE", 0.0)
+    listed(cloud, "Failed")
+    for _ in range(pipelines.LOG_TRIES):
+        cloud["logs"].add_client_error("describe_log_streams", "ResourceNotFoundException")
+    assert "no reason is given" in str(pipelines.failure(pipelines.wait(ARN, print)))
+
+
+def test_other_ends_are_told(cloud: Cloud) -> None:
+    assert "was stopped" in str(pipelines.failure(pipelines.Outcome(pipelines.STOPPED, "", [])))
+    assert "no such role" in str(pipelines.failure(pipelines.Outcome(pipelines.FAILED, "no such role", [])))
+
+
+def test_ctrl_c_stops_the_execution(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "SECOND_THOUGHTS", 0.0)
+    cloud["sagemaker"].add_response("stop_pipeline_execution", {"PipelineExecutionArn": ARN})
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipelines, "_watch", interrupt)
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        pipelines.wait(ARN, told.append)
+    assert told[-1] == "It is being stopped."
+
+
+# -------------------------------------------------------------------- loop
+
+
+def test_the_steps_follow_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loop._steps("train", False) == [["prepare"], ["train"]]
+    monkeypatch.setattr(loop.problem, "EVENT_TIME", None)
+    assert loop._steps(None, True) == [["prepare", "--new-holdout"], ["train"], ["evaluate"], ["register"]]
+    monkeypatch.setattr(loop.problem, "EVENT_TIME", "time")
+    assert loop._steps(None, True)[-1] == ["staleness"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [("sqlite:///mlflow.db", "need an MLflow server"), ("https://name:secret@mlflow.example", "holds a password")],
+)
+def test_a_tracking_server_that_steps_cannot_use_is_refused(
+    uri: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(loop.TRACKING_URI, uri)
+    with pytest.raises(ProjectError, match=words):
+        loop._tracking_uri()
+
+
+def test_the_accounts_own_tracking_server_is_the_default(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(loop.TRACKING_URI, raising=False)  # MLflow sets it to what an earlier test used
+    cloud.settle()
+    assert loop._tracking_uri() == "https://mlflow.example"
+
+
+def test_a_file_is_uploaded_once_and_named_by_its_content(project: Project, cloud: Cloud) -> None:
+    cloud.settle()
+    checked = project.set()
+    cloud["s3"].add_response("list_objects_v2", {})
+    cloud["s3"].add_response("put_object", {}, {"Bucket": BUCKET, "Key": ANY, "Body": ANY, "ChecksumAlgorithm": ANY})
+    first = loop._source(checked.data.source, print)
+    assert first.startswith(f"s3://{BUCKET}/data/")
+    assert first.endswith(".parquet")
+    cloud["s3"].add_response("list_objects_v2", {"Contents": [{"Key": bucket.split(first)[1], "Size": 1}]})
+    assert loop._source(checked.data.source, print) == first
+
+
+def test_a_url_is_read_where_it_is(cloud: Cloud) -> None:
+    cloud.settle()
+    told: list[str] = []
+    for source in ("https://example.com/rows.parquet", f"s3://{BUCKET}/data/rows.parquet"):
+        assert loop._source(source, told.append) == source
+    assert told == []
+    assert loop._source("s3://other/rows.parquet", told.append) == "s3://other/rows.parquet"
+    assert "must have been given the right" in told[0]
+
+
+def test_a_folder_is_not_uploaded(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.settle()
+    with pytest.raises(ProjectError, match="is not a file"):
+        loop._source(str(tmp_path), print)
+
+
+def test_a_red_verdict_ends_as_it_does_locally(project: Project) -> None:
+    verdict = storage.read_json(storage.VERDICT, "evaluate")
+    told: list[str] = []
+    loop._judge(verdict, told.append)
+    assert told[-1] == "Verdict: green"
+    with pytest.raises(typer.Exit) as raised:
+        loop._judge({**verdict, "verdict": "red"}, told.append)
+    assert raised.value.exit_code == 2
+
+
+def test_who_starts_a_container_names_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(lineage.CODE_VERSION, "0123abc")
+    assert lineage.code_version() == "0123abc"
+
+
+# ---------------------------------------------------------------- packages
+
+
+def test_a_card_keeps_the_services_schema(project: Project) -> None:
+    verdict = storage.read_json(storage.VERDICT, "evaluate")
+    (details,) = packages.card(verdict)["evaluation_details"]
+    assert details["name"] == "verdict: green"
+    (group,) = details["metric_groups"]
+    assert {each["name"] for each in group["metric_data"]} == set(verdict["metrics"])
+    assert all(len(each["notes"]) <= packages.LONGEST_NOTE for each in group["metric_data"])
+
+
+def recorded(project: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register the project's model, and record it with every file in the bucket already."""
+    from twoloops.inner_loop.register import register
+
+    register()
+    monkeypatch.setenv(packages.GROUP, "models-of-tests")
+    monkeypatch.setenv(packages.SERVE_IMAGE, f"registry.example/image@{DIGEST}")
+    manifest = f"models/{artifact.identity(storage.MODEL)}/{artifact.MANIFEST}"
+    cloud["s3"].add_response("list_objects_v2", {"Contents": [{"Key": manifest, "Size": 1}]})
+    cloud["sagemaker"].add_response("create_model_package", {"ModelPackageArn": PACKAGE})
+    return packages.record(project.folder, RUN)
+
+
+def test_a_version_is_recorded_once_and_approved(
+    project: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorded(project, cloud, monkeypatch) == PACKAGE
+    assert packages.record(project.folder, RUN) == PACKAGE  # asks nobody
+    version = registry.in_use()
+    for status in (packages.PENDING, packages.APPROVED):
+        about: dict[str, Any] = {
+            "ModelPackageName": "1",
+            "ModelPackageArn": PACKAGE,
+            "CreationTime": datetime(2026, 1, 31, tzinfo=UTC),
+            "ModelPackageStatus": "Completed",
+            "ModelPackageStatusDetails": {"ValidationStatuses": []},
+            "ModelApprovalStatus": status,
+        }
+        cloud["sagemaker"].add_response("describe_model_package", about)
+        if status == packages.PENDING:
+            asked = {"ModelPackageArn": PACKAGE, "ModelApprovalStatus": packages.APPROVED}
+            cloud["sagemaker"].add_response("update_model_package", {"ModelPackageArn": PACKAGE}, asked)
+        packages.approve(version)
+
+
+def test_a_version_of_this_machine_needs_no_approval(promoted: Project) -> None:
+    packages.approve(registry.in_use())
+    assert not packages.is_shared()
+
+
+# ------------------------------------------------------- bucket and steps
+
+
+def test_an_artifact_is_uploaded_with_its_manifest_last(project: Project, cloud: Cloud) -> None:
+    cloud["s3"].add_response("list_objects_v2", {})
+    names = [*artifact.read_manifest(storage.MODEL)["files"], artifact.MANIFEST]
+    home = f"models/{artifact.identity(storage.MODEL)}"
+    for name in names:
+        asked = {"Bucket": BUCKET, "Key": f"{home}/{name}", "Body": ANY, "ChecksumAlgorithm": ANY}
+        cloud["s3"].add_response("put_object", {}, asked)
+    assert bucket.put_model(storage.MODEL, BUCKET) == f"s3://{BUCKET}/{home}"
+
+
+def test_a_step_hands_on_what_it_has_changed_also_after_a_failure(cloud: Cloud, project: Project) -> None:
+    parameters = storage.PARAMS.read_bytes()
+    listed = {"Contents": [{"Key": "models/runs/abc-1/params.yaml", "Size": len(parameters)}]}
+    cloud["s3"].add_response("list_objects_v2", listed)
+    cloud["s3"].add_response("head_object", {"ContentLength": len(parameters), "ETag": '"1"'})
+    cloud["s3"].add_response("get_object", stored(parameters))
+    # The source is a path that a container does not have.
+    assert steps.main(RUN, "prepare") == 1
+
+
+def test_only_files_that_changed_are_named(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("1", encoding="utf-8")
+    made = steps.changes(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/new").write_text("1", encoding="utf-8")
+    (tmp_path / ".hidden").write_text("1", encoding="utf-8")
+    assert made() == ["folder/new"]
+    os.utime(tmp_path / "old", (0, 0))
+    assert sorted(made()) == ["folder/new", "old"]
