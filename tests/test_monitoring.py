@@ -125,7 +125,7 @@ ALARMS = """
 import json
 from loop import params
 from loop.artifact import Predictor, encode
-from loop.outer_loop.monitoring import drift
+from twoloops import drift
 from loop.problem.sample import simulate
 
 monitor = params.load().monitor
@@ -159,7 +159,7 @@ import scipy.spatial.distance, scipy.stats
 from loop import params
 from loop.artifact import Feature, Signature
 from loop.inner_loop.reference import describe
-from loop.outer_loop.monitoring import drift
+from twoloops import drift
 
 random = np.random.default_rng(0)
 matrix = random.normal(size=(100_000, 20)).astype(np.float32)
@@ -180,7 +180,7 @@ def test_a_hundred_thousand_rows_take_less_than_a_second(trained: Installed) -> 
 
 @one
 def test_what_batch_scoring_and_the_monitor_share_loads_no_training_library(trained: Installed) -> None:
-    code = "import sys; from loop.outer_loop.monitoring import captures, drift, textfile; print(*sys.modules)"
+    code = "import sys; from twoloops import drift, textfile; from twoloops.contracts import captures; print(*sys.modules)"
     loaded = set(trained.run("python", "-c", code).stdout.split())
     assert not loaded & {"pandas", "pandera", "sklearn", "mlflow", "matplotlib", "scipy", "pyarrow"}
 
@@ -199,7 +199,8 @@ def killed(target):
     if target.name == {written!r}:
         os.kill(os.getpid(), 9)
     return replacing(target)
-from loop.outer_loop.monitoring import monitor, textfile
+from twoloops import textfile
+from twoloops.outer_loop.monitoring import monitor
 storage.replacing = monitor.replacing = textfile.replacing = killed
 from loop import params
 monitor.monitor(params.load())

@@ -14,7 +14,7 @@ import scipy.spatial.distance
 import scipy.stats
 from churn import params
 from churn.artifact import Predictor, encode
-from churn.outer_loop.monitoring import drift
+from twoloops import drift
 
 LIBRARIES = (scipy.spatial.distance, scipy.stats)  # the comparison imports them when it is called first
 

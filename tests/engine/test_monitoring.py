@@ -30,10 +30,10 @@ from twoloops.inner_loop import reference
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
 from twoloops.outer_loop.monitoring import captures
-from twoloops.outer_loop.monitoring import drift
+from twoloops import drift
 from twoloops.outer_loop.monitoring import history
 from twoloops.outer_loop.monitoring import page
-from twoloops.outer_loop.monitoring import textfile
+from twoloops import textfile
 from twoloops.outer_loop.monitoring.monitor import METRICS, PAGE, REPORT, monitor
 from churn.problem import data as problem
 

@@ -19,10 +19,10 @@ import numpy as np
 
 from twoloops import config, registry
 from twoloops.artifact import Feature, Predictor, Signature
+from twoloops.contracts.captures import TRIAL
 from twoloops.contracts.client import Answer, Client, Endpoint, SilentError
 from twoloops.contracts.release import Release, UnfitError
 from twoloops.errors import ProjectError
-from twoloops.outer_loop.monitoring.captures import TRIAL
 
 ROWS = 200  # examples, drawn once for a deployment
 SMOKE_ROWS = 20

@@ -17,10 +17,10 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from twoloops import textfile
+from twoloops.contracts.captures import QUALITY
+from twoloops.drift import compare
 from twoloops.errors import ProjectError
-from twoloops.outer_loop.monitoring import textfile
-from twoloops.outer_loop.monitoring.captures import QUALITY
-from twoloops.outer_loop.monitoring.drift import compare
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.scoring.engines import Model

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from twoloops.artifact import FIRST_CATEGORY, Matrix, Scores, Signature
-from twoloops.outer_loop.monitoring.captures import FEATURE, SCORE
+from twoloops.contracts.captures import FEATURE, SCORE
 
 LIMIT: Final = 100_000
 MARGIN: Final = 1.05  # of the rows drawn over those wanted: chance may give a few less

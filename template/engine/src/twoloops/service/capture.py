@@ -39,7 +39,7 @@ from arro3.io import write_parquet
 from numpy.typing import NDArray
 
 from twoloops.artifact import FIRST_CATEGORY, Feature, Matrix, Scores
-from twoloops.outer_loop.monitoring.captures import FEATURE, QUALITY, SCORE
+from twoloops.contracts.captures import FEATURE, QUALITY, SCORE
 from twoloops.service.log import log
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Model

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from twoloops import drift
 from twoloops.artifact import Feature, Matrix, Predictor, Scores, encode
+from twoloops.contracts.captures import FEATURE, QUALITY, SCORE, TRIAL
 from twoloops.errors import ProjectError
-from twoloops.outer_loop.monitoring import drift
 from twoloops.paths import paths
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FEATURE, SCORE = "feature.", "score."
-QUALITY: Final = b"quality"  # the file's metadata: {"refused": n, "dropped": n} since the file before
-TRIAL: Final = "deploy-"  # request identifiers of a deployment's own requests begin so
 COMPARED_AGAIN: Final = 1000  # rows of a window that are scored anew
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from twoloops.drift import Report
 from twoloops.outer_loop.monitoring.captures import Window
-from twoloops.outer_loop.monitoring.drift import Report
 from twoloops.outer_loop.monitoring.history import PastWindow
 from twoloops.outer_loop.monitoring.performance import Performance
 from twoloops.params import Params

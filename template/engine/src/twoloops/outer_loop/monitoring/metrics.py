@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twoloops.outer_loop.monitoring import textfile
-from twoloops.outer_loop.monitoring.textfile import Sample
+from twoloops import textfile
+from twoloops.textfile import Sample
 
 HELPS = {
     "monitor_last_run_timestamp_seconds": "When the monitor last ran.",

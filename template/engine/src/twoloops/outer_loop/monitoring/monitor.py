@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twoloops import registry
+from twoloops import drift, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.evaluate import primary
-from twoloops.outer_loop.monitoring import captures, checks, drift, history, metrics, page, performance
+from twoloops.outer_loop.monitoring import captures, checks, history, metrics, page, performance
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.storage import read_json, replacing, write_json
