@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.answers import covering_answers
+from tests.support.answers import covering_answers
 
 from .answer_space import RefusedError, Rendered, Template
 from .rendering import TEMPLATE

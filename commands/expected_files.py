@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.answers import EXPECTED_FILES, single_answers
+from tests.support.answers import EXPECTED_FILES, single_answers
 
 from .rendering import render
 

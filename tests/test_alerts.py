@@ -26,8 +26,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from commands.rendering import clean_environment
 
-from .answers import HOSTILE
 from .conftest import CopyOf, Installed, Render, need
+from .support.answers import HOSTILE
 from .test_execution import free_port, twins, wait_for
 
 MODES = ["online", "batch", "online_and_batch"]

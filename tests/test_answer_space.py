@@ -12,7 +12,7 @@ import yaml
 from commands.answer_space import RefusedError, Rendered, Template, UnsupportedError, template
 from commands.rendering import TEMPLATE, render
 
-from .answers import HOSTILE_REPOSITORIES, covering_answers, hostile
+from .support.answers import HOSTILE_REPOSITORIES, covering_answers, hostile
 
 PROJECTS: list[dict[str, Any]] = [{}, *covering_answers(), *[hostile(provider) for provider in HOSTILE_REPOSITORIES]]
 

@@ -17,7 +17,7 @@ import yaml
 from commands.answer_space import template
 from extensions.organization.files import LEFTOVER, untidy
 
-from .answers import combinations, single_answers
+from .support.answers import combinations, single_answers
 
 OURS = template()
 

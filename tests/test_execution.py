@@ -19,8 +19,8 @@ import pytest
 from commands.rendering import TEMPLATE, clean_environment
 
 from . import readiness
-from .answers import hostile
 from .conftest import UV, Installed, install, need
+from .support.answers import hostile
 
 both = pytest.mark.parametrize("trained", ["classification", "regression"], indirect=True)
 one = pytest.mark.parametrize("trained", ["classification"], indirect=True)

@@ -10,8 +10,8 @@ import pytest
 
 from commands.rendering import render
 
-from .answers import METRICS
 from .conftest import Installed
+from .support.answers import METRICS
 from .test_execution import one, source
 
 # Regression goes the same way through the loops: CI looks, at leisure.

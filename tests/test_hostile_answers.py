@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from commands.answer_space import RefusedError, template
 from commands.rendering import TEMPLATE, render
 
-from .answers import HOSTILE, HOSTILE_REPOSITORIES, hostile
+from .support.answers import HOSTILE, HOSTILE_REPOSITORIES, hostile
 from .test_every_file import clean, parse
 
 OURS = template()

@@ -22,8 +22,8 @@ import yaml
 from commands.rendering import clean_environment, render
 
 from . import podman
-from .answers import HOSTILE
 from .conftest import UV, Installed, Render, need
+from .support.answers import HOSTILE
 from .test_execution import free_port, one, wait_for
 
 MODES = ["online", "batch", "online_and_batch"]

@@ -13,7 +13,7 @@ import yaml
 from commands.answer_space import template
 from commands.rendering import TEMPLATE
 
-from .answers import CHOICES, combinations, covering_answers, pairs
+from .support.answers import CHOICES, combinations, covering_answers, pairs
 
 OURS = template()
 SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))

@@ -14,8 +14,8 @@ from pytest_copie.plugin import Copie
 from commands.expected_files import rendered_files
 from commands.rendering import TEMPLATE, render
 
-from .answers import EXPECTED_FILES, HOSTILE, HOSTILE_REPOSITORIES, covering_answers, hostile, single_answers
 from .conftest import Render, commit, need
+from .support.answers import EXPECTED_FILES, HOSTILE, HOSTILE_REPOSITORIES, covering_answers, hostile, single_answers
 
 PROJECTS: list[dict[str, Any]] = [
     *covering_answers(),

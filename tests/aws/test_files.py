@@ -11,8 +11,8 @@ import hcl2
 import pytest
 
 from commands.rendering import TEMPLATE, render
-from tests.answers import HOSTILE_REPOSITORIES, hostile
 from tests.conftest import need
+from tests.support.answers import HOSTILE_REPOSITORIES, hostile
 
 from .conftest import Make
 from .harness import EVERYTHING, INFRASTRUCTURE

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import hostile
 from tests.conftest import UV
+from tests.support.answers import hostile
 
 from .conftest import Make
 from .harness import EVERYTHING

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ..answers import HOSTILE
 from ..conftest import UV, Render, commit
+from ..support.answers import HOSTILE
 from ..test_monitoring import TRAFFIC
 from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps, serving
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins

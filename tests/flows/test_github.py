@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ..answers import HOSTILE
 from ..conftest import Render, commit, need
+from ..support.answers import HOSTILE
 from ..test_monitoring import TRAFFIC
 from . import act
 from .github_api import OWNER_RIGHTS, GitHub, serving

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ..answers import HOSTILE
 from ..conftest import Render, commit, need
+from ..support.answers import HOSTILE
 from ..test_monitoring import TRAFFIC
 from . import gitlab_api
 from .gitlab_api import EXPIRED, NARROW, TOKEN, GitLab, serving

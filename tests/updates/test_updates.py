@@ -21,8 +21,8 @@ import pytest
 from commands.answer_space import Template
 from commands.release import table
 from commands.rendering import TEMPLATE, clean_environment
-from tests.answers import HOSTILE_REPOSITORIES, covering_answers, hostile
 from tests.conftest import UV, Installed
+from tests.support.answers import HOSTILE_REPOSITORIES, covering_answers, hostile
 
 from .edits import (
     ALL,

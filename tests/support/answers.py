@@ -9,7 +9,7 @@ from typing import Any
 
 from allpairspy import AllPairs
 
-EXPECTED_FILES = Path(__file__).parent / "expected_files"
+EXPECTED_FILES = Path(__file__).parents[1] / "expected_files"
 
 METRICS = {
     "classification": ["roc_auc", "average_precision", "log_loss", "brier_score"],

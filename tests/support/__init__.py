@@ -1,0 +1,1 @@
+"""What several rooms of tests share: answers, harnesses. No test imports another test."""
