@@ -130,7 +130,7 @@ def check(table: Mapping[str, Any], root: Path) -> Config:
             f"[{TABLE}] in {root / FILE} is not valid:\n" + "\n".join(f"  - {line}" for line in problems),
             hint="engine/README.md explains every key.",
         )
-    values = {
+    values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in table.items() if name in known
     }
     return Config(root=root, platform_settings=table.get(str(own), {}), **values)

@@ -51,10 +51,10 @@ class Version:
     @property
     def uri(self) -> str:
         """The address that `Predictor.load` takes."""
-        return f"models:/{name()}/{self.number}"
+        return f"models:/{model_name()}/{self.number}"
 
 
-def name() -> str:
+def model_name() -> str:
     """Return the name of the experiment and of the registered model."""
     return config.current().package
 
@@ -177,11 +177,11 @@ def log_run(
 
 
 def _experiment(client: MlflowClient) -> str:
-    existing = client.get_experiment_by_name(name())
+    existing = client.get_experiment_by_name(model_name())
     if existing:
         return str(existing.experiment_id)
     local = None if server() else paths().mlruns.absolute().as_uri()
-    return str(client.create_experiment(name(), artifact_location=local))
+    return str(client.create_experiment(model_name(), artifact_location=local))
 
 
 def find(alias: str) -> Version | None:
@@ -190,9 +190,9 @@ def find(alias: str) -> Version | None:
         return None
     with _connection() as client:
         # Not get_model_version_by_alias: whether a missing one is an error or None depends on the store.
-        models = client.search_registered_models(filter_string=f"name = '{name()}'")
+        models = client.search_registered_models(filter_string=f"name = '{model_name()}'")
         number = models[0].aliases.get(alias) if models else None
-        return _version(client.get_model_version(name(), str(number))) if number else None
+        return _version(client.get_model_version(model_name(), str(number))) if number else None
 
 
 def anything() -> bool:
@@ -221,7 +221,7 @@ def get(number: str) -> Version:
     if is_empty():
         raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
     with _connection() as client:
-        return _version(client.get_model_version(name(), number))
+        return _version(client.get_model_version(model_name(), number))
 
 
 def _version(found: Any) -> Version:
@@ -232,10 +232,10 @@ def _version(found: Any) -> Version:
 def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
     """Register the artifact of a run as a new version."""
     with _connection() as client:
-        if not client.search_registered_models(filter_string=f"name = '{name()}'"):
-            client.create_registered_model(name())
+        if not client.search_registered_models(filter_string=f"name = '{model_name()}'"):
+            client.create_registered_model(model_name())
         source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
-        return _version(client.create_model_version(name(), source, run_id, tags=dict(tags)))
+        return _version(client.create_model_version(model_name(), source, run_id, tags=dict(tags)))
 
 
 def find_version(tag: str, value: str) -> Version | None:
@@ -243,7 +243,7 @@ def find_version(tag: str, value: str) -> Version | None:
     if is_empty():
         return None
     with _connection() as client:
-        found = client.search_model_versions(f"name = '{name()}'", max_results=1000)
+        found = client.search_model_versions(f"name = '{model_name()}'", max_results=1000)
         matching = [version for version in found if version.tags.get(tag) == value]
         return _version(max(matching, key=lambda version: int(version.version))) if matching else None
 
@@ -251,19 +251,19 @@ def find_version(tag: str, value: str) -> Version | None:
 def set_tag(version: Version, name: str, value: str) -> None:
     """Record something about a version that was learnt after it was registered."""
     with _connection() as client:
-        client.set_model_version_tag(name(), version.number, name, value)
+        client.set_model_version_tag(model_name(), version.number, name, value)
 
 
 def set_alias(alias: str, version: Version) -> None:
     """Let an alias name this version."""
     with _connection() as client:
-        client.set_registered_model_alias(name(), alias, version.number)
+        client.set_registered_model_alias(model_name(), alias, version.number)
 
 
 def remove_alias(alias: str) -> None:
     """Let an alias name no version."""
     with _connection() as client:
-        client.delete_registered_model_alias(name(), alias)
+        client.delete_registered_model_alias(model_name(), alias)
 
 
 @contextmanager
@@ -278,7 +278,7 @@ def downloaded(uri: str) -> Iterator[Path]:
     """
     if is_empty():
         raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
-    with tempfile.TemporaryDirectory(prefix=f"{name()}-") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{model_name()}-") as folder:
         with _connection():
             import mlflow
 

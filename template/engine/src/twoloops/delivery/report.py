@@ -108,9 +108,10 @@ def _slices() -> str:
 
 
 def _scan() -> str:
-    if not supply_chain.FINDINGS.exists():
+    path = paths().scan / supply_chain.FINDINGS
+    if not path.exists():
         return ""
-    found = read_json(supply_chain.FINDINGS, "scan")
+    found = read_json(path, "scan")
     lines = [f"- {each['level']}: {each['about']}" for each in found["findings"]]
     words = "\n".join(lines) or f"Nothing was found in {found['packages']} packages and in the files."
     return f"## Supply chain\n\n{words}"

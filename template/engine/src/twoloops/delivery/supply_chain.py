@@ -25,6 +25,7 @@ from twoloops.storage import read_json, write_json
 # The database of known vulnerabilities; OSV_URL names a mirror of it.
 DATABASE = "https://api.osv.dev"
 IMAGE_GROUP = "serve"  # of pyproject.toml: what the Dockerfile puts into the image
+FINDINGS = "findings.json"
 LEVELS = ("low", "moderate", "high", "critical")
 
 
@@ -63,7 +64,7 @@ def scan(params: ScanParams, image: str | None) -> dict[str, Any]:
         "findings": [vars(finding) for finding in findings],
         "refused": [vars(finding) for finding in refused],
     }
-    write_json(paths().scan / "findings.json", result)
+    write_json(paths().scan / FINDINGS, result)
     return result
 
 

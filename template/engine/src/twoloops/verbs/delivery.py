@@ -10,6 +10,7 @@ import typer
 from twoloops import config
 from twoloops.contracts.platform import INFRASTRUCTURE
 from twoloops.errors import ProjectError
+from twoloops.paths import paths
 from twoloops.platforms import platform
 from twoloops.verbs import DELIVERY, Json, app, tell, verb, working
 
@@ -45,7 +46,7 @@ def scan(
 
     with working("scanning"):
         result = supply_chain.scan(params.load().scan, image)
-    lines = [f"{result['packages']} packages and the files in git were looked at; {supply_chain.FOLDER} has the lists."]
+    lines = [f"{result['packages']} packages and the files in git were looked at; {paths().scan} has the lists."]
     lines += [f"  {each['level']}: {each['about']}" for each in result["findings"]]
     if not result["findings"]:
         lines.append("Nothing was found.")

@@ -39,10 +39,10 @@ def main(source: str, results: str, captures: str, model: str) -> int:
         made = changes(folder)
         code = run_verb(["score", source, RESULTS, "--model", MODEL], folder)
         new = made()
-        for place, uri in ((CAPTURES, captures), (RESULTS, results)):
-            names = [path.removeprefix(f"{place}/") for path in new if path.startswith(f"{place}/")]
+        for kept, uri in ((CAPTURES, captures), (RESULTS, results)):
+            names = [path.removeprefix(f"{kept}/") for path in new if path.startswith(f"{kept}/")]
             for path in sorted(names, key=lambda path: (path == MANIFEST, path)):
-                bucket.upload(folder / place / path, f"{uri}/{path}")
+                bucket.upload(folder / kept / path, f"{uri}/{path}")
     return code
 
 

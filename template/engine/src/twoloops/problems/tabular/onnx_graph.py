@@ -45,7 +45,7 @@ def _any(estimator: Any, names: list[str], matrix: str, options: dict[str, Any] 
     graph = model.graph
     spelled = [each.name for each in graph.input]  # the columns' names as the converter spells them
     opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    parts = {"num_outputs": len(spelled)} if opset >= FIRST_OPSET_THAT_COUNTS_PARTS else {}
+    parts: dict[str, Any] = {"num_outputs": len(spelled)} if opset >= FIRST_OPSET_THAT_COUNTS_PARTS else {}
     graph.node.insert(0, helper.make_node("Split", [matrix], spelled, axis=1, **parts))
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info(matrix, TensorProto.FLOAT, [None, len(spelled)]))
