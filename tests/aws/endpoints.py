@@ -35,7 +35,7 @@ from moto.core.responses import ActionResult, BaseResponse
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
-from tests.test_execution import free_port
+from tests.support.servers import free_port
 
 from . import containers
 

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import podman
 from tests.conftest import Installed, install, need
-from tests.test_deployment import QUICK
-from tests.test_execution import commit_all, tracking_server
+from tests.support import podman
+from tests.support.models import QUICK
+from tests.support.projects import commit_all
+from tests.support.servers import tracking_server
 
 from .account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, Account
 from .harness import Terraform, emulator, tell

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import Installed, install
-from tests.test_deployment import FAULTY, QUICK, REGISTER, START
+from tests.support.models import FAULTY, QUICK, REGISTER, START
 
 from .account import ACCOUNT, PRODUCTION, STAGING, Account, account
 

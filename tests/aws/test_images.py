@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import podman
 from tests.conftest import Installed, install, need
+from tests.support import podman
 
 from .account import REPOSITORY, Account, account
 from .registry import Registry, registry

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from tests.conftest import Installed, install
-from tests.test_execution import commit_all, tracking_server
+from tests.support.projects import commit_all
+from tests.support.servers import tracking_server
 
 from .account import BUCKET, NAME, PIPELINE, SCORING, Account, account
 

@@ -21,7 +21,7 @@ import yaml
 from commands.rendering import TEMPLATE, clean_environment, render
 
 from ..conftest import DEMANDED, UV, commit, need
-from ..test_deployment import FAULTY, REGISTER
+from ..support.models import FAULTY, REGISTER
 
 TOOLS = TEMPLATE / ".tools"  # npm's: .ci/run installs them
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com")

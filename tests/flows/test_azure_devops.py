@@ -16,7 +16,7 @@ import yaml
 
 from ..conftest import UV, Render, commit
 from ..support.answers import HOSTILE
-from ..test_monitoring import TRAFFIC
+from ..support.traffic import TRAFFIC
 from .azure_devops_api import ORGANIZATION_ID, PROJECT, REPOSITORY, AzureDevOps, serving
 from .azure_pipelines import Execution, Run, Server, Source, compile_pipeline, stand_ins
 from .azure_pipelines.scheduling import names
@@ -549,7 +549,7 @@ def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, there: Azure
     # Another project's drift, in the same Azure DevOps project, is no matter of this one.
     tags = {"System.Tags": "drift; churn-of-others", "System.State": "To Do", "System.WorkItemType": "Task"}
     there.host.items[3] = {"id": 3, "fields": tags, "said": []}
-    code = TRAFFIC.replace("from loop", "from churn").replace('Path("data/', f'Path("{deployed.project.state}/data/')
+    code = TRAFFIC.replace('Path("data/', f'Path("{deployed.project.state}/data/')
     deployed.python(code, "900", "3", "0.9")
     run = there.run("monitor", SCHEDULE)
     assert run.result == "succeeded", run.log()

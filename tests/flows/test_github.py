@@ -13,7 +13,7 @@ import yaml
 
 from ..conftest import Render, commit, need
 from ..support.answers import HOSTILE
-from ..test_monitoring import TRAFFIC
+from ..support.traffic import TRAFFIC
 from . import act
 from .github_api import OWNER_RIGHTS, GitHub, serving
 from .harness import FLOWS, Deployed, Hosted, Releases, hosted, vulnerabilities
@@ -433,7 +433,7 @@ def test_a_rerun_of_a_half_done_deployment(deployed: Deployed, around: GitHub) -
 
 @pytest.mark.slow
 def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, around: GitHub) -> None:
-    code = TRAFFIC.replace("from loop", "from churn").replace('Path("data/', f'Path("{deployed.project.state}/data/')
+    code = TRAFFIC.replace('Path("data/', f'Path("{deployed.project.state}/data/')
     deployed.python(code, "900", "3", "0.9")
     told = act.run(deployed.project, around, "monitor", "schedule")
     assert told.code == 0, told.end

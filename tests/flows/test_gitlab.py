@@ -14,7 +14,7 @@ import yaml
 
 from ..conftest import Render, commit, need
 from ..support.answers import HOSTILE
-from ..test_monitoring import TRAFFIC
+from ..support.traffic import TRAFFIC
 from . import gitlab_api
 from .gitlab_api import EXPIRED, NARROW, TOKEN, GitLab, serving
 from .gitlab_local import MACHINE, Pipelines
@@ -431,7 +431,7 @@ def test_a_rerun_of_a_half_done_deployment(deployed: Deployed, around: Pipelines
 @pytest.mark.slow
 def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, around: Pipelines) -> None:
     gitlab = around.gitlab
-    code = TRAFFIC.replace("from loop", "from churn").replace('Path("data/', f'Path("{deployed.project.state}/data/')
+    code = TRAFFIC.replace('Path("data/', f'Path("{deployed.project.state}/data/')
     deployed.python(code, "900", "3", "0.9")
     told = around.run("schedule", inputs={"flow": "monitor"})
     assert told.code == 0, told.log

@@ -1,1 +1,1 @@
-"""What several rooms of tests share: answers, harnesses. No test imports another test."""
+"""What tests share: projects, programs, stand-ins. No test imports another test."""

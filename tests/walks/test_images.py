@@ -20,58 +20,15 @@ import pytest
 import yaml
 
 from commands.rendering import clean_environment, render
+from tests.support import podman
+from tests.support.answers import HOSTILE
+from tests.support.projects import Installed
+from tests.support.servers import free_port, wait_for
+from tests.support.tools import UV, need
 
-from . import podman
-from .conftest import UV, Installed, Render, need
-from .support.answers import HOSTILE
-from .test_execution import free_port, one, wait_for
-
-MODES = ["online", "batch", "online_and_batch"]
-modes = pytest.mark.parametrize("mode", MODES)
 APP = 10001  # the user of the image
 SITE = "/app/.venv/lib/python3*/site-packages"
 MEGABYTE = 2**20
-
-
-@modes
-@pytest.mark.parametrize("answers", [{}, HOSTILE], ids=["default", "hostile"])
-def test_dockerfile_is_clean(mode: str, answers: dict[str, Any], rendered: Render) -> None:
-    given = {name: value for name, value in answers.items() if mode != "batch" or name != "environments"}
-    project = rendered(given | {"serving_mode": mode})
-    finished = subprocess.run(
-        [need("hadolint"), "Dockerfile"], cwd=project, capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stdout
-    # No rule is switched off.
-    assert "hadolint" not in (project / "Dockerfile").read_text(encoding="utf-8")
-    assert not list(project.glob(".hadolint*"))
-
-
-@modes
-def test_compose_file_is_valid_and_careful(mode: str, rendered: Render) -> None:
-    project = rendered({"serving_mode": mode})
-    command = [need("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
-    finished = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout
-    text = (project / "compose.yaml").read_text(encoding="utf-8")
-    services = yaml.safe_load(text)["services"]
-    assert set(services) - {"service"} == {"mlflow", "reports", "prometheus", "alertmanager", "grafana"}
-    assert ("service" in services) == ("online" in mode)
-    for name, service in services.items():
-        assert service["read_only"] is True, name
-        assert service["cap_drop"] == ["ALL"], name
-        assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert service["mem_limit"], name
-        assert "healthcheck" in service or service["build"] == ".", name
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
-        assert "build" in service or re.search(r":(\$\{\w+:-)?v?\d+\.\d+\.\d+\}?$", service["image"]), name
-        for volume in service["volumes"]:
-            if isinstance(volume, dict):
-                assert volume["bind"] == {"create_host_path": False}, name
-                assert volume["read_only"] is True or volume["source"] == "./data/captures", name
-    assert not re.search(r"(?i)(password|secret|token)\w*:\s*\S", text)
-    for volume in services["prometheus"]["volumes"][:2] + services["grafana"]["volumes"][:2]:
-        assert (project / volume["source"]).is_dir()
 
 
 def lock(project: Path) -> None:
@@ -155,7 +112,6 @@ def example_of(project: Installed) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@one
 def test_the_image_serves(trained: Installed, tmp_path: Path) -> None:
     deployments, row = deployment_of(trained), example_of(trained)
     project = tmp_path / "project"
@@ -235,7 +191,6 @@ def answers_and_ends(image: str, deployments: Path, row: dict[str, Any]) -> None
 
 
 @pytest.mark.slow
-@one
 def test_the_image_scores(trained: Installed, tmp_path: Path) -> None:
     project = tmp_path / "project"
     render(project, {"serving_mode": "batch"})
@@ -279,7 +234,6 @@ PROGRAMS = {
 
 
 @pytest.mark.slow
-@one
 def test_the_stack_runs(trained: Installed, tmp_path: Path) -> None:
     """The service and what watches it; Grafana's and MLflow's images cannot be made from Debian's packages."""
     deployment_of(trained)
@@ -344,7 +298,6 @@ def stand_in(image: str, program: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@one
 def test_the_registry_is_shown_without_being_written(trained: Installed, tmp_path: Path) -> None:
     """MLflow's own image cannot be had here: its command runs with the package of that version."""
     text = (trained.folder / "compose.yaml").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from .conftest import Installed
+from .projects import Installed
 
 SECTIONS = 4
 POINTS = 7

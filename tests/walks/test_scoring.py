@@ -12,25 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from commands.rendering import clean_environment
-
-from .conftest import UV, Installed
-from .test_execution import bucket, one, twins
-
-__all__ = ["bucket"]  # a fixture
+from tests.support.projects import CopyOf, change
+from tests.support.servers import s3
+from tests.support.tools import UV
 
 MODEL = ("--model", "artifacts/model")
 ROWS = 8000  # of a simulated table
-
-
-def configure(project: Installed, **values: Any) -> None:
-    """Change keys of the section `score` of params.yaml."""
-    path = project.folder / "params.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    content["score"] |= values
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 # Run by the project's Python, which can read Parquet; this one cannot.
@@ -55,7 +44,7 @@ print(json.dumps([[table.num_rows for table in tables], pa.concat_tables(tables)
 """
 
 
-def write(project: Installed, name: str, *, first: int = 0, group: int = ROWS // 40, missing: int = 0) -> list[str]:
+def write(project: CopyOf, name: str, *, first: int = 0, group: int = ROWS // 40, missing: int = 0) -> list[str]:
     """Write simulated rows as Parquet, and return whom they are about.
 
     Args:
@@ -69,7 +58,7 @@ def write(project: Installed, name: str, *, first: int = 0, group: int = ROWS //
     return list(json.loads(told.stdout))
 
 
-def score(project: Installed, *words: str, **named: Any) -> dict[str, Any]:
+def score(project: CopyOf, *words: str, **named: Any) -> dict[str, Any]:
     """Score, and return the summary."""
     return dict(json.loads(project.verb("score", *words, *MODEL, "--json", **named).stdout))
 
@@ -83,7 +72,7 @@ def parts(target: Path) -> list[dict[str, Any]]:
     return found
 
 
-def published(project: Installed, target: str = "data/scored") -> dict[str, list[Any]]:
+def published(project: CopyOf, target: str = "data/scored") -> dict[str, list[Any]]:
     """Return the columns of what the manifest lists."""
     listed = parts(project.folder / target)
     paths = [str(project.folder / target / part["file"]) for part in listed]
@@ -92,19 +81,13 @@ def published(project: Installed, target: str = "data/scored") -> dict[str, list
     return dict(columns)
 
 
-def python_of(project: Installed) -> str:
-    """Return the project's Python, to start it without a program in between."""
-    return project.run("python", "-c", "import sys; print(sys.executable)").stdout.strip()
-
-
-def running(project: Installed, *words: str) -> subprocess.Popen[bytes]:
+def running(project: CopyOf, *words: str) -> subprocess.Popen[bytes]:
     """Start to score in another process, and wait until it has the lock of data/scored."""
     lock = project.folder / "data/scored/lock.json"
     before = lock.read_bytes() if lock.exists() else None
-    environment = clean_environment() | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(project.folder / "src")}
-    command = [python_of(project), "-m", f"{project.package}.cli", "score", *words, *MODEL]
+    command = [project.python, "-m", "twoloops", "score", *words, *MODEL]
     process = subprocess.Popen(
-        command, cwd=project.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command, cwd=project.folder, env=project.variables(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 60
     while not lock.exists() or lock.read_bytes() == before:
@@ -119,8 +102,8 @@ KILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import scipy.stats
-from {package} import params
-from {package}.outer_loop.scoring.run import Options, score
+from twoloops import params
+from twoloops.scoring.run import Options, score
 
 source, target, kills = Path("data/new.parquet"), Path("data/scored"), int(sys.argv[1])
 def start(folder):
@@ -149,15 +132,14 @@ print(json.dumps([rows, halfway]))
 """
 
 
-@one
-def test_no_row_is_lost_or_doubled_by_kills(trained: Installed) -> None:
+def test_no_row_is_lost_or_doubled_by_kills(trained: CopyOf) -> None:
     """Killed at random moments, the manifest always lists whole files: the old ones, or all of the new."""
-    configure(trained, partition_rows=ROWS // 40, batch_rows=50)
+    change(trained, "score", partition_rows=ROWS // 40, batch_rows=50)
     source, target = "data/new.parquet", trained.folder / "data/scored"
     write(trained, source, first=ROWS // 2)
     score(trained, source, "data/scored")
     expected = write(trained, source)
-    code = KILL.format(package=trained.package, rows=ROWS)
+    code = KILL.format(rows=ROWS)
     rows, halfway = json.loads(trained.run("python", "-c", code, "12").stdout)
     assert rows[0] == ROWS // 2, "nothing new is published before all of it is there"
     assert set(rows) <= {ROWS // 2, ROWS}
@@ -172,9 +154,8 @@ def test_no_row_is_lost_or_doubled_by_kills(trained: Installed) -> None:
     assert not (target / "lock.json").exists()
 
 
-@one
-def test_two_runs_at_once(trained: Installed) -> None:
-    configure(trained, partition_rows=ROWS // 40, batch_rows=10)
+def test_two_runs_at_once(trained: CopyOf) -> None:
+    change(trained, "score", partition_rows=ROWS // 40, batch_rows=10)
     rows = write(trained, "data/new.parquet")
     first = running(trained, "data/new.parquet", "data/scored", "--workers", "1")
     refused = trained.verb("score", "data/new.parquet", "data/scored", *MODEL, code=1).stderr
@@ -183,14 +164,9 @@ def test_two_runs_at_once(trained: Installed) -> None:
     assert published(trained)["subscriber_id"] == rows
 
 
-@twins
-def test_from_and_to_an_object_store(trained: Installed, bucket: dict[str, str]) -> None:
-    import boto3
-
-    client = boto3.client(
-        "s3", endpoint_url=bucket["AWS_ENDPOINT_URL"], aws_access_key_id="testing", aws_secret_access_key="testing"
-    )
-    configure(trained, partition_rows=ROWS // 4)
+def test_from_and_to_an_object_store(trained: CopyOf, bucket: dict[str, str]) -> None:
+    client = s3(bucket)
+    change(trained, "score", partition_rows=ROWS // 4)
     rows = write(trained, "data/new.parquet")
     for name in ("2026/a.parquet", "2026/b.parquet"):
         client.upload_file(str(trained.folder / "data/new.parquet"), "data", f"rows/{name}")
@@ -227,12 +203,11 @@ def test_from_and_to_an_object_store(trained: Installed, bucket: dict[str, str])
     assert "cannot be used" in trained.verb("score", *places, *MODEL, code=1, env=nowhere).stderr
 
 
-@one
-def test_progress_is_shown_where_a_person_watches(trained: Installed) -> None:
+def test_progress_is_shown_where_a_person_watches(trained: CopyOf) -> None:
     write(trained, "data/new.parquet")
     person, terminal = pty.openpty()
-    command = [python_of(trained), "-m", f"{trained.package}.cli", "score", "data/new.parquet", "data/scored", *MODEL]
-    environment = clean_environment() | {"PYTHONPATH": str(trained.folder / "src"), "TERM": "xterm"}
+    command = [trained.python, "-m", "twoloops", "score", "data/new.parquet", "data/scored", *MODEL]
+    environment = trained.variables() | {"TERM": "xterm"}
     process = subprocess.Popen(command, cwd=trained.folder, env=environment, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
     shown = b""
@@ -246,13 +221,12 @@ def test_progress_is_shown_where_a_person_watches(trained: Installed) -> None:
 
 
 @pytest.mark.slow
-@one
-def test_ray_gives_the_same_results_and_resumes(trained: Installed, tmp_path: Path) -> None:
+def test_ray_gives_the_same_results_and_resumes(trained: CopyOf, tmp_path: Path) -> None:
     environment = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "with-ray"), "RAY_TMPDIR": "/tmp"}  # noqa: S108 - sockets
     subprocess.run(
         [UV, "sync", "--quiet", "--extra", "ray"], cwd=trained.folder, env=clean_environment() | environment, check=True
     )
-    configure(trained, partition_rows=ROWS // 4, maximum_quarantined_share=0.5)
+    change(trained, "score", partition_rows=ROWS // 4, maximum_quarantined_share=0.5)
     write(trained, "data/new.parquet", group=ROWS // 4, missing=100)
 
     alone = score(trained, "data/new.parquet", "data/alone")

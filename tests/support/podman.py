@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from commands.rendering import clean_environment
 
-from .conftest import MEMORY, UV, need
+from .tools import MEMORY, UV, need
 
 PYTHON = "docker.io/library/python:3.12-slim"
 UV_IMAGE = "ghcr.io/astral-sh/uv"

@@ -7,44 +7,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Installed
-from .test_execution import one, twins
-
-# Runs inside the project: writes what the service would capture of simulated traffic.
-# python traffic.py ROWS SEED DRIFT
-TRAFFIC = """
-import json, sys, uuid
-from datetime import UTC, datetime
-from pathlib import Path
-import pyarrow as pa
-from pyarrow import parquet as pq
-from loop import registry
-from loop.artifact import Predictor
-from loop.problem.sample import simulate
-
-rows, seed, drift = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-version = registry.in_use()
-predictor = Predictor.load(version.uri)
-signature = predictor.signature
-frame = simulate(rows, seed, drift)
-scores = predictor.scores(frame)
-now = datetime.now(UTC)
-columns = {
-    "captured_at": pa.array([now] * rows, pa.timestamp("us", "UTC")),
-    "request_id": [uuid.uuid4().hex for _ in range(rows)],
-    "model_version": [version.number] * rows,
-    "model": [predictor.identity] * rows,
-    "entity": list(frame[signature.entity]),
-}
-for feature in signature.features:
-    columns[f"feature.{feature.name}"] = pa.array(frame[feature.name], from_pandas=True)
-for place, name in enumerate([str(each) for each in signature.classes] or [signature.target]):
-    columns[f"score.{name}"] = scores[:, place]
-table = pa.table(columns).replace_schema_metadata({"quality": json.dumps({"refused": 2, "dropped": 0})})
-folder = Path("data/captures/production")
-folder.mkdir(parents=True, exist_ok=True)
-pq.write_table(table, folder / f"{now:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}.parquet")
-"""
+from tests.support.projects import Installed
+from tests.support.traffic import TRAFFIC
 
 
 def traffic(project: Installed, rows: int, seed: int, drift: float) -> None:
@@ -60,7 +24,6 @@ def red(result: dict[str, Any]) -> set[str]:
     return {check["name"] for check in result["checks"] if check["state"] == "red"}
 
 
-@twins
 def test_the_loop_closes(trained: Installed) -> None:
     """Drift is injected; the monitor turns red; a retrained model passes the gate; the monitor is green again."""
     traffic(trained, 900, 1, 0.0)
@@ -99,7 +62,6 @@ def test_the_loop_closes(trained: Installed) -> None:
     assert len(calm["timeline"]) == 1, "the old model's windows say nothing about the new one"
 
 
-@one
 def test_a_retraining_without_new_data_says_so(trained: Installed) -> None:
     told = trained.verb("retrain")
     assert "same model as before" in told.stdout
@@ -108,7 +70,6 @@ def test_a_retraining_without_new_data_says_so(trained: Installed) -> None:
 
 
 @pytest.mark.slow
-@one
 def test_a_retraining_that_gives_a_bad_model_exits_with_2_and_changes_nothing_in_use(trained: Installed) -> None:
     parameters = trained.folder / "params.yaml"
     before = parameters.read_text(encoding="utf-8")
@@ -123,8 +84,8 @@ def test_a_retraining_that_gives_a_bad_model_exits_with_2_and_changes_nothing_in
 # Runs inside the project, in one process: many windows with and without drift, judged as the monitor does.
 ALARMS = """
 import json
-from loop import params
-from loop.artifact import Predictor, encode
+from twoloops import params
+from twoloops.artifact import Predictor, encode
 from twoloops import drift
 from loop.problem.sample import simulate
 
@@ -144,7 +105,6 @@ print(json.dumps({"without": alarms(0.0), "with": alarms(0.5)}))
 """
 
 
-@twins
 def test_there_are_no_false_alarms_and_none_is_missed(trained: Installed) -> None:
     """Of 200 of the smallest windows: without drift none is red, with half of the simulator's drift all are."""
     found = json.loads(trained.run("python", "-c", ALARMS).stdout)
@@ -156,9 +116,9 @@ SPEED = """
 import json, time
 import numpy as np
 import scipy.spatial.distance, scipy.stats
-from loop import params
-from loop.artifact import Feature, Signature
-from loop.inner_loop.reference import describe
+from twoloops import params
+from twoloops.artifact import Feature, Signature
+from twoloops.inner_loop.reference import describe
 from twoloops import drift
 
 random = np.random.default_rng(0)
@@ -173,12 +133,10 @@ print(json.dumps(time.perf_counter() - start))
 """
 
 
-@one
 def test_a_hundred_thousand_rows_take_less_than_a_second(trained: Installed) -> None:
     assert json.loads(trained.run("python", "-c", SPEED).stdout) < 1.0
 
 
-@one
 def test_what_batch_scoring_and_the_monitor_share_loads_no_training_library(trained: Installed) -> None:
     code = "import sys; from twoloops import drift, textfile; import twoloops.contracts.captures; print(*sys.modules)"
     loaded = set(trained.run("python", "-c", code).stdout.split())
@@ -186,14 +144,13 @@ def test_what_batch_scoring_and_the_monitor_share_loads_no_training_library(trai
 
 
 @pytest.mark.slow
-@one
 def test_a_killed_monitor_counts_for_nothing(trained: Installed) -> None:
     """Killed at each file that it writes, the monitor judges the same window when it runs again."""
     traffic(trained, 600, 1, 0.9)
     for written in ("report.json", "index.html", "monitor.prom", "history.json"):
         code = f"""
 import os
-from loop import cli, storage
+from twoloops import storage
 replacing = storage.replacing
 def killed(target):
     if target.name == {written!r}:
@@ -202,7 +159,7 @@ def killed(target):
 from twoloops import textfile
 from twoloops.outer_loop.monitoring import monitor
 storage.replacing = monitor.replacing = textfile.replacing = killed
-from loop import params
+from twoloops import params
 monitor.monitor(params.load())
 """
         trained.run("python", "-c", code, code=None)

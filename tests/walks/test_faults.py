@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from commands.rendering import render
+from tests.support.answers import METRICS
+from tests.support.projects import CopyOf, change
 
-from .conftest import Installed
-from .support.answers import METRICS
-from .test_execution import one, source
-
-# Regression goes the same way through the loops: CI looks, at leisure.
-both = pytest.mark.parametrize(
-    "trained", ["classification", pytest.param("regression", marks=pytest.mark.slow)], indirect=True
-)
 RAW = "data/raw/simulated.parquet"
 OUTPUTS = ("data/prepared", "data/holdout.json", "artifacts", "reports")
 
@@ -42,21 +36,20 @@ BROKEN = {
 }
 
 
-def python(project: Installed, code: str) -> None:
+def python(project: CopyOf, code: str) -> None:
     """Run code in the project's environment, with its problem/data.py as `data`."""
     prelude = f"import pandas as pd\nfrom {project.package}.problem import data\n"
     project.run("python", "-c", prelude + code)
 
 
-def outputs(project: Installed) -> dict[str, bytes]:
+def outputs(project: CopyOf) -> dict[str, bytes]:
     files = [path for name in OUTPUTS for path in [project.folder / name, *(project.folder / name).rglob("*")]]
     # But for the note of what went wrong, which the report on a change reads.
     return {str(path): path.read_bytes() for path in files if path.is_file() and path.name != "failure.json"}
 
 
-@both
 @pytest.mark.parametrize("fault", BROKEN)
-def test_broken_data_stops_the_loop_and_nothing_is_lost(trained: Installed, fault: str) -> None:
+def test_broken_data_stops_the_loop_and_nothing_is_lost(trained: CopyOf, fault: str) -> None:
     code, words = BROKEN[fault]
     before = outputs(trained)
     python(trained, f"rows = pd.read_parquet('{RAW}')\n{code}\nrows.to_parquet('{RAW}', index=False)")
@@ -67,17 +60,15 @@ def test_broken_data_stops_the_loop_and_nothing_is_lost(trained: Installed, faul
     assert outputs(trained) == before
 
 
-@one
-def test_a_truncated_file_and_a_silent_address_are_told(trained: Installed) -> None:
+def test_a_truncated_file_and_a_silent_address_are_told(trained: CopyOf) -> None:
     raw = trained.folder / RAW
     raw.write_bytes(raw.read_bytes()[:5000])
     assert "cannot be read as a table" in trained.verb("prepare", code=1).stderr
-    source(trained, "http://127.0.0.1:9/rows.parquet")
+    change(trained, "data", source="http://127.0.0.1:9/rows.parquet")
     assert "cannot be reached" in trained.verb("prepare", code=1).stderr
 
 
-@both
-def test_a_model_of_shuffled_labels_is_red(trained: Installed) -> None:
+def test_a_model_of_shuffled_labels_is_red(trained: CopyOf) -> None:
     python(trained, SHUFFLE)
     trained.verb("train")
     told = trained.verb("evaluate", code=2)
@@ -96,7 +87,7 @@ def test_a_model_of_shuffled_labels_is_red(trained: Installed) -> None:
     indirect=["trained"],
 )
 def test_each_metric_tells_a_good_model_from_one_that_learned_nothing(
-    trained: Installed, metric: str, tmp_path: Path
+    trained: CopyOf, metric: str, tmp_path: Path
 ) -> None:
     type_ = next(type_ for type_, metrics in METRICS.items() if metric in metrics)
     render(tmp_path / "other", {"problem_type": type_, "primary_metric": metric})
@@ -109,8 +100,7 @@ def test_each_metric_tells_a_good_model_from_one_that_learned_nothing(
     assert f"threshold: {metric} is " in trained.verb("evaluate", code=2).stderr
 
 
-@both
-def test_a_graph_that_answers_otherwise_is_not_written(trained: Installed) -> None:
+def test_a_graph_that_answers_otherwise_is_not_written(trained: CopyOf) -> None:
     model = trained.folder / f"src/{trained.package}/problem/model.py"
     text = model.read_text(encoding="utf-8")
     # The graph of an estimator that has forgotten its last trees.
@@ -126,8 +116,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(trained: Installed) -> No
     assert outputs(trained) == before
 
 
-@one
-def test_a_changed_holdout_is_refused_until_a_new_one_is_frozen(trained: Installed) -> None:
+def test_a_changed_holdout_is_refused_until_a_new_one_is_frozen(trained: CopyOf) -> None:
     python(
         trained, f"rows = pd.read_parquet('{RAW}')\nrows.drop(index=rows.index[-2000]).to_parquet('{RAW}', index=False)"
     )

@@ -14,97 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from .conftest import UV, CopyOf, Installed
-from .test_execution import one, twins
+from tests.support.models import FAULTY, QUICK, REGISTER, START
+from tests.support.projects import CopyOf, change
 
 ENVIRONMENTS = ("staging", "production")
-QUICK = {
-    "load_seconds": 0.5,
-    "load_connections": 2,
-    "maximum_p99_ms": 2000.0,
-    "canary_share": 0.5,
-    "canary_seconds": 2.0,
-    "canary_requests": 30,
-    "maximum_latency_ratio": 4.0,
-}
-
-# A model that is right about a typical row and about some others, and fails on the rest.
-FAULTY = """
-import time
-
-import numpy as np
-from sklearn.base import BaseEstimator
-
-
-class Faulty(BaseEstimator):
-    def __init__(self, fault="", width=2):
-        self.fault = fault
-        self.width = width
-
-    def predict_proba(self, frame):
-        new = frame["tenure"].to_numpy() < 12
-        if self.fault == "raises" and new.any():
-            raise RuntimeError("it knows no new subscribers")
-        if self.fault == "slow":
-            time.sleep(0.05)
-        if self.fault == "ends" and new.any():
-            import os
-            os._exit(1)
-        scores = np.full((len(frame), self.width), 1 / self.width)
-        if self.fault == "nan":
-            scores[new] = np.nan
-        return scores
-"""
-
-# Version 1 runs in production, as if it had been deployed.
-START = """
-from {package} import platform, registry
-from {package}.outer_loop.release import Deployment, Release
-
-platform.deploy("production", Deployment(Release.of(registry.get("1"))))
-"""
-
-# Registers one more version: the model that there is, with a note that makes it another artifact, or a faulty one.
-REGISTER = """
-import json, sys
-from pathlib import Path
-from {package} import artifact, registry
-
-fault, passed = sys.argv[1], sys.argv[2]
-folder = Path("artifacts/model")
-signature = artifact.Signature.model_validate_json((folder / "signature.json").read_text())
-names = [path.name for path in folder.glob("*.json") if path.name not in ("manifest.json", "signature.json")]
-documents = {{name: json.loads((folder / name).read_text()) for name in names}}
-documents["note.json"] = {{"fault": fault, "number": sys.argv[3]}}
-if fault:
-    from {package}.problem.faulty import Faulty
-    model = artifact.as_python(Faulty(fault))
-else:
-    model = artifact.ModelFile("model.onnx", (folder / "model.onnx").read_bytes())
-identity = artifact.write(Path("artifacts/other"), model, signature, documents)
-champion = registry.find(registry.CHAMPION)
-run = registry.log_run({{}}, {{}}, {{}}, {{Path("artifacts/other"): registry.ARTIFACT}})
-tags = {{"model_identity": identity, "compared_with": champion.number if champion else "none"}}
-version = registry.create_version(run, tags)
-registry.set_alias(registry.CHALLENGER, version)
-if passed:
-    registry.set_tag(version, "trial_staging", json.dumps({{"verdict": "passed"}}))
-print(version.number)
-"""
 
 
 class Deployed:
     """An installed project whose services are stopped at the end."""
 
-    def __init__(self, project: Installed) -> None:
+    def __init__(self, project: CopyOf) -> None:
         """Make its trials short, and give it a module for faulty models."""
         self.project = project
-        parameters = project.folder / "params.yaml"
-        content = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-        content["deploy"] |= QUICK
-        parameters.write_text(yaml.safe_dump(content), encoding="utf-8")
+        change(project, "deploy", **QUICK)
         (project.folder / f"src/{project.package}/problem/faulty.py").write_text(FAULTY, encoding="utf-8")
         self._made = 0
 
@@ -115,11 +38,10 @@ class Deployed:
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
         """Start a verb and do not wait for it."""
-        assert isinstance(self.project, CopyOf)
         return subprocess.Popen(
-            [UV, "run", "--no-sync", "python", "-m", f"{self.project.package}.cli", *words],
+            [self.project.python, "-m", "twoloops", *words],
             cwd=self.project.folder,
-            env=dict(os.environ) | self.project._environment,
+            env=self.project.variables(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -128,7 +50,7 @@ class Deployed:
 
     def start(self) -> None:
         """Let version 1, the champion, run in production."""
-        self.project.run("python", "-c", START.format(package=self.project.package))
+        self.project.run("python", "-c", START)
 
     def register(self, fault: str = "", *, passed: bool = False) -> str:
         """Register a challenger and return its number; `passed` as if it had been in staging."""
@@ -138,7 +60,7 @@ class Deployed:
         return told.stdout.split()[-1]
 
     def code(self, code: str) -> str:
-        return self.project.run("python", "-c", f"from {self.project.package} import registry\n{code}").stdout.strip()
+        return self.project.run("python", "-c", f"from twoloops import registry\n{code}").stdout.strip()
 
     @property
     def champion(self) -> str | None:
@@ -191,7 +113,7 @@ class Deployed:
 
 
 @pytest.fixture
-def deployed(trained: Installed) -> Iterator[Deployed]:
+def deployed(trained: CopyOf) -> Iterator[Deployed]:
     project = Deployed(trained)
     yield project
     for process in project.processes():
@@ -242,7 +164,6 @@ class Users:
 
 
 @pytest.mark.slow
-@twins
 def test_the_first_version_the_second_and_the_way_back(deployed: Deployed) -> None:
     # Nobody is champion, and nobody is asked: staging, and then a command for a person.
     deployed.code(
@@ -290,7 +211,6 @@ def test_the_first_version_the_second_and_the_way_back(deployed: Deployed) -> No
     assert deployed.runs() == ("1", None)
 
 
-@one
 @pytest.mark.parametrize(
     "fault", ["raises", pytest.param("nan", marks=pytest.mark.slow), pytest.param("slow", marks=pytest.mark.slow)]
 )
@@ -311,7 +231,6 @@ def test_a_canary_that_fails_is_taken_back_and_no_request_fails(deployed: Deploy
 
 
 @pytest.mark.slow
-@one
 @pytest.mark.parametrize("fault", ["raises", "slow"])
 def test_staging_keeps_a_faulty_model_from_users(deployed: Deployed, fault: str) -> None:
     deployed.start()
@@ -325,7 +244,6 @@ def test_staging_keeps_a_faulty_model_from_users(deployed: Deployed, fault: str)
 
 
 @pytest.mark.slow
-@one
 def test_a_canary_that_ends_the_service_is_taken_back(deployed: Deployed) -> None:
     deployed.start()
     deployed.register("ends", passed=True)
@@ -336,19 +254,14 @@ def test_a_canary_that_ends_the_service_is_taken_back(deployed: Deployed) -> Non
 
 
 @pytest.mark.slow
-@one
 def test_a_worse_model_becomes_no_challenger(deployed: Deployed) -> None:
     deployed.start()
-    parameters = deployed.project.folder / "params.yaml"
-    content = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    content["model"]["trees"] = 1
-    parameters.write_text(yaml.safe_dump(content), encoding="utf-8")
+    change(deployed.project, "model", trees=1)
     deployed.verb("run", code=2)
     assert "runs version 1 already" in deployed.verb("deploy", "--yes").stdout
     assert deployed.runs() == ("1", None)
 
 
-@one
 def test_a_corrupted_artifact_changes_nothing(deployed: Deployed) -> None:
     deployed.start()
     number = deployed.register()
@@ -365,7 +278,6 @@ def test_a_corrupted_artifact_changes_nothing(deployed: Deployed) -> None:
 
 
 @pytest.mark.slow
-@one
 def test_a_deployment_that_is_killed_again_and_again_ends_well(deployed: Deployed) -> None:
     deployed.start()
     number = deployed.register(passed=True)
@@ -396,7 +308,6 @@ def test_a_deployment_that_is_killed_again_and_again_ends_well(deployed: Deploye
 
 
 @pytest.mark.slow
-@one
 def test_a_canary_left_behind_is_finished_or_taken_away(deployed: Deployed) -> None:
     deployed.start()
     second = deployed.register(passed=True)
@@ -417,7 +328,6 @@ def test_a_canary_left_behind_is_finished_or_taken_away(deployed: Deployed) -> N
     assert deployed.runs() == (third, None)
 
 
-@one
 def test_two_deployments_at_once(deployed: Deployed) -> None:
     first = deployed.begin("deploy", "--yes")
     deployed.wait_for((deployed.project.folder / "deployments/holder.json").exists)
@@ -430,7 +340,6 @@ def test_two_deployments_at_once(deployed: Deployed) -> None:
 
 
 @pytest.mark.slow
-@one
 def test_the_registry_is_away(deployed: Deployed) -> None:
     deployed.start()
     deployed.register()
@@ -447,7 +356,6 @@ def test_the_registry_is_away(deployed: Deployed) -> None:
 
 
 @pytest.mark.slow
-@one
 def test_a_service_that_died_comes_back(deployed: Deployed) -> None:
     deployed.start()
     second = deployed.register(passed=True)
@@ -469,7 +377,6 @@ def test_a_service_that_died_comes_back(deployed: Deployed) -> None:
 
 
 @pytest.mark.slow
-@one
 def test_a_challenger_that_was_compared_with_another_champion(deployed: Deployed) -> None:
     second, third = deployed.register(), deployed.register()
     deployed.verb("promote", second)
@@ -477,7 +384,6 @@ def test_a_challenger_that_was_compared_with_another_champion(deployed: Deployed
     assert f"Version {third} was compared with champion 1, but the champion is now {second}." in told
 
 
-@one
 def test_invoke_tells_refused_rows_and_goes_on(deployed: Deployed) -> None:
     deployed.start()
     code = (

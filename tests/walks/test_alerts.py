@@ -1,8 +1,7 @@
-"""Alert rules and dashboards: what they say is true, and with real programs an alert fires and a query has data."""
+"""Prometheus, Alertmanager and the node exporter around a project: an alert fires, and each query has data."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import subprocess
@@ -17,192 +16,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import promql_parser
 import pytest
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.cog.plugins import register_default_plugins
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from commands.rendering import clean_environment
+from tests.support.monitoring import INTERVAL, queries
+from tests.support.projects import CopyOf
+from tests.support.servers import free_port, wait_for
+from tests.support.tools import need
 
-from .conftest import CopyOf, Installed, Render, need
-from .support.answers import HOSTILE
-from .test_execution import free_port, twins, wait_for
-
-MODES = ["online", "batch", "online_and_batch"]
-modes = pytest.mark.parametrize("mode", MODES)
-# What Prometheus and the node exporter say by themselves.
-FOREIGN = {"up", "node_textfile_scrape_error"}
-INTERVAL = re.compile(r"\[(\d+[smhd]|\$__rate_interval)\]")
 ROWS = """
 import pandas as pd
 from loop.problem import data
 rows = pd.read_parquet("data/raw/simulated.parquet").head(800).drop(columns=[data.TARGET])
 print(rows.to_json(orient="records", date_format="iso"))
 """
-
-
-def checked(*command: str | Path, cwd: Path | None = None) -> str:
-    finished = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, f"{command}: {finished.stdout}{finished.stderr}"
-    return finished.stdout
-
-
-def rules(project: Path) -> list[dict[str, Any]]:
-    """Return every alert of a rendered project."""
-    files = sorted((project / "monitoring/alerts").glob("*.yml"))
-    contents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
-    return [rule for content in contents for group in content["groups"] for rule in group["rules"]]
-
-
-def dashboards(project: Path) -> dict[str, dict[str, Any]]:
-    """Return every dashboard of a rendered project."""
-    paths = sorted((project / "monitoring/dashboards").glob("*.json"))
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
-
-
-def queries(project: Path) -> dict[str, str]:
-    """Return every query of every dashboard, by where it stands."""
-    return {
-        f"{name}: {panel['title']} {target['refId']}": target["expr"]
-        for name, dashboard in dashboards(project).items()
-        for panel in dashboard["panels"]
-        for target in panel["targets"]
-    }
-
-
-def metrics_of(query: str) -> set[str]:
-    """Return the metrics that a query reads."""
-    found: set[str] = set()
-    waiting: list[Any] = [promql_parser.parse(query)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, promql_parser.VectorSelector):
-            found.add(str(node.name))
-        for name in ("expr", "lhs", "rhs", "param", "vector_selector"):
-            inner = getattr(node, name, None)
-            waiting += [inner] if inner is not None and not isinstance(inner, str) else []
-        waiting += list(getattr(node, "args", []))
-    return found
-
-
-@modes
-def test_prometheus_takes_rules_and_settings(mode: str, rendered: Render) -> None:
-    project = rendered({"serving_mode": mode})
-    promtool = need("promtool")
-    tests = sorted((project / "monitoring/alerts/tests").glob("*.yml"))
-    assert [path.name for path in tests] == [
-        path.name for path in sorted((project / "monitoring/alerts").glob("*.yml"))
-    ]
-    for path in tests:
-        checked(promtool, "test", "rules", path.name, cwd=path.parent)
-    told = checked(promtool, "check", "config", "monitoring/prometheus/prometheus.yml", cwd=project)
-    assert told.count("rules found") == len(tests)
-
-
-@modes
-def test_alertmanager_takes_its_settings_with_each_receiver(mode: str, rendered: Render) -> None:
-    project = rendered({"contact": HOSTILE["contact"], "serving_mode": mode})
-    path = project / "monitoring/alertmanager/alertmanager.yml"
-    checked(need("amtool"), "check-config", path)
-    # As a reader does who follows the file's own words.
-    lines = path.read_text(encoding="utf-8").splitlines()
-    begin = lines.index("receivers:")
-    receivers = [re.sub(r"^( +)# (email_configs|webhook_configs|  )", r"\1\2", line) for line in lines[begin:]]
-    path.write_text("\n".join([*lines[:begin], *receivers]) + "\n", encoding="utf-8")
-    (receiver,) = yaml.safe_load(path.read_text(encoding="utf-8"))["receivers"]
-    assert receiver["email_configs"][0]["to"] == HOSTILE["contact"]
-    assert receiver["webhook_configs"]
-    checked(need("amtool"), "check-config", path)
-
-
-@modes
-def test_each_alert_says_what_to_do(mode: str, rendered: Render) -> None:
-    project = rendered({"serving_mode": mode})
-    page = (project / "docs/runbooks.md").read_text(encoding="utf-8")
-    tested = "".join(path.read_text(encoding="utf-8") for path in (project / "monitoring/alerts/tests").iterdir())
-    names = [rule["alert"] for rule in rules(project)]
-    assert sorted(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == sorted(names)
-    for rule in rules(project):
-        name, notes = rule["alert"], rule["annotations"]
-        assert rule["labels"]["severity"] in ("page", "ticket"), name
-        assert notes["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
-        assert notes["summary"].endswith("."), name
-        assert notes["description"].endswith("."), name
-        section = page.split(f"### {name}\n")[1]
-        assert section.strip().lower().startswith(rule["labels"]["severity"]), name
-        assert name in tested, f"{name} has no test in monitoring/alerts/tests"
-
-
-def test_the_limits_of_rules_are_those_of_params_yaml(rendered: Render) -> None:
-    project = rendered({"serving_mode": "online_and_batch"})
-    params = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
-    limits = {rule["alert"]: rule["expr"].rpartition("> ")[2] for rule in rules(project)}
-    assert float(limits["ServiceSlow"]) * 1000 == params["deploy"]["maximum_p99_ms"]
-    assert float(limits["RowsRefused"]) == params["monitor"]["maximum_refused_share"]
-    assert limits["ChampionTooOld"] == f"{params['monitor']['maximum_age_days']} * 86400"
-
-
-@modes
-def test_runbooks_name_verbs_and_parameters_that_exist(mode: str, rendered: Render) -> None:
-    project = rendered({"serving_mode": mode})
-    page = (project / "docs/runbooks.md").read_text(encoding="utf-8")
-    code = "".join(path.read_text(encoding="utf-8") for path in (project / "src/churn/verbs").glob("*.py"))
-    for verb in set(re.findall(r"uv run churn (\w+)", page)):
-        assert f"\ndef {verb}(" in code, verb
-    params = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
-    for section, key in set(re.findall(r"`(\w+)\.(\w+)`", page)) - {("deployment", "json"), ("compose", "yaml")}:
-        if section in params:
-            assert key in params[section], f"{section}.{key}"
-
-
-@modes
-def test_every_metric_is_one_that_the_code_exports(mode: str, rendered: Render) -> None:
-    project = rendered({"serving_mode": mode})
-    words = {
-        node.value
-        for path in (project / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    asked = set(queries(project).values()) | {rule["expr"] for rule in rules(project)}
-    used = set().union(*(metrics_of(INTERVAL.sub("[1m]", query)) for query in asked))
-    assert len(used) > 10
-    for metric in used - FOREIGN:
-        assert {metric, re.sub(r"_(total|bucket|sum|count)$", "", metric)} & words, metric
-
-
-def lost(mine: Any, theirs: Any, path: str = "") -> Iterator[str]:
-    """Yield what is not the same after Grafana's types have read and written it."""
-    if isinstance(mine, dict):
-        for key, value in mine.items():
-            yield from lost(value, theirs[key], f"{path}.{key}") if key in theirs else [f"{path}.{key}"]
-    elif isinstance(mine, list):
-        assert len(mine) == len(theirs), path
-        for number, (one, other) in enumerate(zip(mine, theirs, strict=True)):
-            yield from lost(one, other, f"{path}[{number}]")
-    elif mine != theirs:
-        yield f"{path}: {mine!r}"
-
-
-def test_grafana_knows_every_key_of_the_dashboards(rendered: Render) -> None:
-    project = rendered({"serving_mode": "online_and_batch"})
-    register_default_plugins()
-    sources = yaml.safe_load((project / "monitoring/grafana/datasources/stack.yml").read_text(encoding="utf-8"))
-    known = {source["uid"]: source["type"] for source in sources["datasources"]}
-    found = dashboards(project)
-    assert set(found) == {"batch", "model", "service"}
-    for name, content in found.items():
-        again = json.loads(JSONEncoder().encode(Dashboard.from_json(content)))
-        assert not list(lost(content, again)), name
-        panels = content["panels"]
-        assert content["uid"] == name
-        assert len({panel["id"] for panel in panels}) == len(panels)
-        for panel in panels:
-            for part in (panel, *panel["targets"]):
-                assert known[part["datasource"]["uid"]] == part["datasource"]["type"], panel["title"]
-            assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24, panel["title"]
 
 
 class Hook(ThreadingHTTPServer):
@@ -273,7 +101,7 @@ class Watched:
     The rules are the project's own; only their times are short, so that minutes pass in seconds.
     """
 
-    def __init__(self, project: Installed, folder: Path, hook: Hook) -> None:
+    def __init__(self, project: CopyOf, folder: Path, hook: Hook) -> None:
         self.project, self.folder = project, folder
         self.service, self.reports, self.prometheus, self.alertmanager = (free_port() for _ in range(4))
         folder.mkdir()
@@ -307,13 +135,10 @@ class Watched:
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Run the project's service."""
-        assert isinstance(self.project, CopyOf)
-        environment = self.project._environment
-        python = f"{environment['UV_PROJECT_ENVIRONMENT']}/bin/python"
-        command = [python, "-m", f"{self.project.package}.cli", "serve", "deployments/production"]
+        command = [self.project.python, "-m", "twoloops", "serve", "deployments/production"]
         log = self.folder / "service.log"
         port = f"--port={self.service}"
-        with running(log, *command, port, cwd=self.project.folder, env=environment) as process:
+        with running(log, *command, port, cwd=self.project.folder, env=self.project.variables()) as process:
             wait_for(f"http://127.0.0.1:{self.service}/health/ready", process, log)
             yield f"http://127.0.0.1:{self.service}"
 
@@ -354,7 +179,7 @@ class Watched:
         return [each for each in found if each["value"][1] != "NaN"]
 
 
-def deployment_of(project: Installed) -> None:
+def deployment_of(project: CopyOf) -> None:
     """Make the deployment folder that `deploy` makes, without its trials."""
     registered = json.loads((project.folder / "reports/registration.json").read_text(encoding="utf-8"))
     models = project.folder / "deployments/models"
@@ -367,8 +192,7 @@ def deployment_of(project: Installed) -> None:
 
 
 @pytest.mark.slow
-@twins
-def test_alerts_reach_a_person_and_every_panel_has_data(trained: Installed, hook: Hook, tmp_path: Path) -> None:
+def test_alerts_reach_a_person_and_every_panel_has_data(trained: CopyOf, hook: Hook, tmp_path: Path) -> None:
     deployment_of(trained)
     parameters = trained.folder / "params.yaml"
     text = parameters.read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import resource
 import shutil
 import signal
@@ -22,12 +21,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-import yaml
 
 from commands.rendering import clean_environment
-
-from .conftest import UV, CopyOf
-from .test_execution import both, free_port, one
+from tests.support.projects import CopyOf, change
+from tests.support.servers import free_port
+from tests.support.tools import UV
 
 DEAD_REGISTRY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
 MEGABYTE = 1_000_000
@@ -43,13 +41,9 @@ class Server:
         self.project = project
         self.port = free_port()
         self._log = project.folder / f"serve-{self.port}.log"
-        environment = clean_environment() | {
-            "PYTHONPATH": str(project.folder / "src"),
-            "OMP_NUM_THREADS": "1",
-            # A service must not need the registry, neither at its start nor for a swap.
-            **DEAD_REGISTRY,
-        }
-        command = [*program, str(python(project)), "-m", f"{project.package}.cli", "serve", *words]
+        # A service must not need the registry, neither at its start nor for a swap.
+        environment = project.variables() | DEAD_REGISTRY
+        command = [*program, project.python, "-m", "twoloops", "serve", *words]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port)], cwd=project.folder, env=environment, stdout=log, stderr=log
@@ -109,23 +103,11 @@ class Server:
         return self.process.wait(PATIENCE)
 
 
-def python(project: CopyOf) -> Path:
-    environment = Path(project._environment["UV_PROJECT_ENVIRONMENT"])
-    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
 def wait(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.02)
-
-
-def settings(project: CopyOf, **serve: Any) -> None:
-    path = project.folder / "params.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    content["serve"] |= serve
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def variant(project: CopyOf, name: str, damage: bool = False) -> str:
@@ -211,7 +193,6 @@ class Load:
             thread.join()
 
 
-@one
 def test_a_service_that_is_told_to_stop_answers_what_is_under_way(trained: CopyOf) -> None:
     with Server(trained, "artifacts/model") as server:
         body = json.dumps(server.example()).encode()
@@ -233,9 +214,8 @@ def test_a_service_that_is_told_to_stop_answers_what_is_under_way(trained: CopyO
     assert captured_rows(trained, trained.folder / "data/captures/service")["rows"] == 2
 
 
-@one
 def test_a_kill_under_load_is_survived_and_its_loss_is_counted(trained: CopyOf) -> None:
-    settings(trained, capture_seconds=0.5, capture_rows=1000)
+    change(trained, "serve", capture_seconds=0.5, capture_rows=1000)
     captures = trained.folder / "data/captures/service"
     with Server(trained, "artifacts/model") as server:
         with Load(server) as load:
@@ -257,7 +237,6 @@ def test_a_kill_under_load_is_survived_and_its_loss_is_counted(trained: CopyOf) 
     assert not list(captures.glob(".*")), "what the kill left behind is gone"
 
 
-@one
 def test_a_damaged_artifact_is_told_at_the_start(trained: CopyOf) -> None:
     identity = variant(trained, "damaged", damage=True)
     for words, told in (
@@ -272,7 +251,6 @@ def test_a_damaged_artifact_is_told_at_the_start(trained: CopyOf) -> None:
         assert "Traceback" not in server.log
 
 
-@both
 def test_a_swap_under_load_loses_no_request(trained: CopyOf) -> None:
     first, second, damaged = (variant(trained, name, damage=name == "damaged") for name in ("a", "b", "damaged"))
     with Server(trained, str(deploy(trained, "1", first))) as server, Load(server) as load:
@@ -322,9 +300,8 @@ def small_disk(folder: Path, server: Callable[[], Server]) -> Iterator[Callable[
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="small disks are made as Linux does")
-@one
 def test_a_full_disk_does_not_stop_the_service(trained: CopyOf) -> None:
-    settings(trained, capture_seconds=0.2)
+    change(trained, "serve", capture_seconds=0.2)
     captures = trained.folder / "data/captures/small"
     with (
         small_disk(captures, lambda: server) as fill,
@@ -348,9 +325,8 @@ def test_a_full_disk_does_not_stop_the_service(trained: CopyOf) -> None:
         assert server.stop() == 0
 
 
-@one
 def test_ten_times_the_load_is_answered_with_503_and_good_answers(trained: CopyOf) -> None:
-    settings(trained, maximum_pending=20)
+    change(trained, "serve", maximum_pending=20)
     with Server(trained, "artifacts/model") as server:
         body = json.dumps(server.example()).encode()
         request = (
@@ -385,9 +361,8 @@ def test_ten_times_the_load_is_answered_with_503_and_good_answers(trained: CopyO
         assert server.predict(server.example())[0] == 200, "and it is well again at once"
 
 
-@one
 def test_slow_clients_stop_nobody_and_are_cut(trained: CopyOf) -> None:
-    settings(trained, client_timeout_seconds=1.0, maximum_pending=10)
+    change(trained, "serve", client_timeout_seconds=1.0, maximum_pending=10)
     with Server(trained, "artifacts/model") as server:
         body = json.dumps(server.example()).encode()
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n"
@@ -421,7 +396,6 @@ def test_slow_clients_stop_nobody_and_are_cut(trained: CopyOf) -> None:
         assert server.stop() == 0
 
 
-@one
 def test_huge_and_hostile_bodies_are_refused_at_once(trained: CopyOf) -> None:
     with Server(trained, "artifacts/model") as server:
         assert server.predict(server.example())[0] == 200
@@ -491,7 +465,6 @@ checks.positive_data_acceptance.enabled = true
 """
 
 
-@one
 def test_schemathesis_finds_no_fault(trained: CopyOf, tmp_path: Path) -> None:
     """Requests made from the OpenAPI document, good and bad ones: https://schemathesis.readthedocs.io."""
     (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS, encoding="utf-8")
@@ -513,7 +486,6 @@ def test_schemathesis_finds_no_fault(trained: CopyOf, tmp_path: Path) -> None:
         assert server.metric('service_requests_total{code="422",route="/predict"}') > 10
 
 
-@one
 def test_clients_that_were_not_written_here_are_answered(trained: CopyOf) -> None:
     with Server(trained, "artifacts/model") as server:
         row = server.example()

@@ -16,14 +16,11 @@ import pandas as pd
 import pytest
 
 from commands.rendering import TEMPLATE, render
-
-from .conftest import Installed, commit, install
+from tests.support.projects import Installed, commit, install
 
 PAGE = (TEMPLATE / "docs/your-data.md").read_text(encoding="utf-8")
 EXAMPLES = TEMPLATE / "docs/examples"
-OWNED = re.compile(
-    r"params\.yaml|src/\w+/problem/\w+\.py|tests/problem/\w+\.(py|json)|docs/problem\.md|data/\w+\.(md|py)"
-)
+OWNED = re.compile(r"params\.yaml|src/\w+/problem/\w+\.py|tests/\w+\.(py|json)|docs/problem\.md|data/\w+\.(md|py)")
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def lay_over(example: Example, folder: Path) -> None:
         shutil.copy(example.folder / path, folder / path)
     (sample,) = folder.glob("src/*/problem/sample.py")
     sample.unlink()
-    (folder / "tests/problem/test_sample.py").unlink()
+    (folder / "tests/test_sample.py").unlink()
 
 
 def verdict(project: Installed) -> dict[str, Any]:
@@ -154,8 +151,8 @@ def test_an_example_has_only_files_that_are_the_users_and_differ(example: Exampl
 def test_the_rows_of_health_insurance_in_the_tests_are_rows_of_the_table() -> None:
     folder = HEALTH_INSURANCE.folder
     table = runpy.run_path(str(folder / "data/make_table.py"))["make_table"]()
-    rows = runpy.run_path(str(folder / "tests/problem/example.py"))["example_rows"]()
+    rows = runpy.run_path(str(folder / "tests/example.py"))["example_rows"]()
     columns = list(rows.columns)
     assert columns == list(table.columns)
     assert set(rows.itertuples(index=False, name=None)) <= set(table.itertuples(index=False, name=None))
-    assert (folder / "tests/problem/example.json").stat().st_size < 60_000
+    assert (folder / "tests/example.json").stat().st_size < 60_000
