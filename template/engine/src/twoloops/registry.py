@@ -248,10 +248,10 @@ def find_version(tag: str, value: str) -> Version | None:
         return _version(max(matching, key=lambda version: int(version.version))) if matching else None
 
 
-def set_tag(version: Version, name: str, value: str) -> None:
+def set_tag(version: Version, tag: str, value: str) -> None:
     """Record something about a version that was learnt after it was registered."""
     with _connection() as client:
-        client.set_model_version_tag(model_name(), version.number, name, value)
+        client.set_model_version_tag(model_name(), version.number, tag, value)
 
 
 def set_alias(alias: str, version: Version) -> None:
