@@ -14,10 +14,13 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from . import versions
 from .rendering import TEMPLATE
 
 TABLE = "releases.yaml"
 CHANGELOG = "CHANGELOG.md"
+ENGINE = "template/engine"
+PROJECTS = ("pyproject.toml", f"{ENGINE}/pyproject.toml")  # both have the template's version
 UNRELEASED = "## Unreleased\n"
 VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
@@ -182,9 +185,14 @@ def prove(folder: Path, command: list[str]) -> str:
     """Run the proof on the last commit, and note the tree that passed.
 
     Raises:
-        RefusedError: the tree is not clean, or the proof failed.
+        RefusedError: the tree is not clean, other versions are installed than projects begin with, or the proof failed.
     """
     _require_clean(folder)
+    if others := versions.find_differences(versions.read(folder)):
+        raise RefusedError(
+            f"{'; '.join(others)}. Install what projects begin with: rm uv.lock && .ci/lock && uv sync. "
+            "Or record what is newest, and commit that: uv run release refresh"
+        )
     tree = git("rev-parse", "HEAD^{tree}", folder=folder)
     done = subprocess.run(command, cwd=folder, check=False)
     if done.returncode:
@@ -198,8 +206,9 @@ def prove(folder: Path, command: list[str]) -> str:
 def make(folder: Path, level: Level, now: datetime) -> str:
     """Make the release of the last commit: two commits and a tag; return the tag.
 
-    The first commit names the version in CHANGELOG.md and pyproject.toml and has the tag; the second
-    notes it in releases.yaml. The proof is that of the tree before: only these files differ.
+    The first commit names the version in the changelogs and in each pyproject.toml, writes the manifest of the engine,
+    and has the tag; the second notes it in releases.yaml and takes the manifest away: what follows is no release. The
+    proof is that of the tree before: only these files differ.
 
     Args:
         folder: a clone of the template.
@@ -237,13 +246,38 @@ def make(folder: Path, level: Level, now: datetime) -> str:
 
 def _write_release(folder: Path, tag: str, section: str, now: datetime) -> None:
     version = tag.removeprefix("v")
-    _replace(folder / CHANGELOG, UNRELEASED, f"{UNRELEASED}\n## {version} - {now:%Y-%m-%d}\n")
-    _replace(folder / "pyproject.toml", r'^version = ".*"$', f'version = "{version}"', pattern=True)
+    for changelog in (CHANGELOG, f"{ENGINE}/{CHANGELOG}"):
+        _replace(folder / changelog, UNRELEASED, f"{UNRELEASED}\n## {version} - {now:%Y-%m-%d}\n")
+    _set_version(folder, version)
+    manifest = write_manifest(folder, version)
+    git("add", str(manifest), folder=folder)
     git("commit", "--quiet", "--all", f"--message=Release {tag}", folder=folder)
     git("tag", "--annotate", tag, f"--message={tag}\n\n{section}", "--cleanup=whitespace", folder=folder)
     with (folder / TABLE).open("a", encoding="utf-8") as file:
         file.write(f"{tag}: {git('rev-parse', 'HEAD', folder=folder)}\n")
+    manifest.unlink()
+    _set_version(folder, f"{next_version(tag, Level.patch).removeprefix('v')}.dev0")
     git("commit", "--quiet", "--all", f"--message=Note the release {tag}", folder=folder)
+
+
+def _set_version(folder: Path, version: str) -> None:
+    for file in PROJECTS:
+        _replace(folder / file, r'^version = ".*"$', f'version = "{version}"', pattern=True)
+
+
+def write_manifest(folder: Path, version: str) -> Path:
+    """Write which bytes the engine's files have in this release: `doctor` compares a project's with them.
+
+    Only a release has a manifest: between two of them each change of the engine would have to touch it.
+    """
+    from twoloops import integrity  # noqa: PLC0415 - no dependency of the other commands
+
+    engine = folder / ENGINE
+    listed = git("ls-files", "-z", "--", ".", folder=engine).split("\0")
+    files = [engine / name for name in listed if name and name != integrity.MANIFEST]
+    path = engine / integrity.MANIFEST
+    path.write_text(integrity.as_text(version, integrity.digests(engine, files)), encoding="utf-8", newline="\n")
+    return path
 
 
 def _replace(file: Path, old: str, new: str, *, pattern: bool = False) -> None:
@@ -264,6 +298,17 @@ def show_status() -> None:
         typer.echo(f"  {level}: {why}")
     lowest = max((level for level, _ in found), key=list(Level).index, default=Level.patch)
     typer.echo(f"At least: {lowest}, {next_version(last, lowest)}. What CHANGELOG.md says of it:\n\n{entry(TEMPLATE)}")
+
+
+@app.command("refresh")
+def refresh_versions() -> None:
+    """Record the newest versions that the engine's bounds allow: the next proof is of these."""
+    before, after = versions.read(TEMPLATE), versions.find_newest(TEMPLATE)
+    versions.write(TEMPLATE, after)
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            typer.echo(f"{name}: {before.get(name, 'new')} -> {after.get(name, 'gone')}")
+    typer.echo("Next: rm -f uv.lock && .ci/lock && uv sync, look at the changes, commit, and: uv run release prove")
 
 
 @app.command("prove")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from twoloops import integrity
 
-from commands import release
+from commands import release, versions
 from commands.release import Level, RefusedError
 from commands.rendering import TEMPLATE
 
@@ -40,6 +41,13 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n- Better.\n\n## 0.1.0 - 2026-01-01\n\n- First.\n"
     )
+    engine = folder / "template/engine"
+    record = folder / versions.RECORD
+    record.parent.mkdir(parents=True)
+    record.write_text(f"{versions.HEAD}pytest=={pytest.__version__}\nno-such-package==1\n")
+    (record.parent / "__init__.py").write_text("")
+    (engine / "pyproject.toml").write_text('[project]\nname = "twoloops"\nversion = "0.1.0"\n')
+    (engine / "CHANGELOG.md").write_text("# Changes\n\n## Unreleased\n\n- Better.\n")
     commit(folder)
     (folder / "releases.yaml").write_text(f"# Releases\nv0.1.0: {git(folder, 'rev-parse', 'HEAD')}\n")
     git(folder, "add", "--all")
@@ -60,15 +68,37 @@ def test_a_release_is_proven_named_tagged_and_noted(template: Path) -> None:
     assert release.make(template, Level.minor, NOW) == "v0.2.0"
     assert git(template, "rev-parse", "v0.2.0^{commit}") == release.table(template)["v0.2.0"]
     assert git(template, "rev-parse", "v0.2.0^") == proven
-    assert git(template, "diff", "--name-only", proven, "v0.2.0").split() == ["CHANGELOG.md", "pyproject.toml"]
+    assert git(template, "diff", "--name-only", proven, "v0.2.0").split() == [
+        "CHANGELOG.md",
+        "pyproject.toml",
+        *(f"template/engine/{name}" for name in ("CHANGELOG.md", "MANIFEST", "pyproject.toml")),
+    ]
     changelog = git(template, "show", "v0.2.0:CHANGELOG.md")
     assert "## Unreleased\n\n## 0.2.0 - 2026-01-02\n\n- Better." in changelog
     assert 'version = "0.2.0"' in git(template, "show", "v0.2.0:pyproject.toml")
     assert "- Better." in git(template, "tag", "--list", "--format=%(contents)", "v0.2.0")
+    assert 'version = "0.2.0"' in git(template, "show", "v0.2.0:template/engine/pyproject.toml")
+    # The release's engine carries its manifest; what follows is no release, and has none.
+    git(template, "switch", "--quiet", "--detach", "v0.2.0")
+    manifest = integrity.read(template / "template/engine")
+    assert manifest is not None
+    assert manifest.version == "0.2.0"
+    assert not any(integrity.find_differences(template / "template/engine", manifest).values())
+    git(template, "switch", "--quiet", "main")
+    assert integrity.read(template / "template/engine") is None
+    for file in ("pyproject.toml", "template/engine/pyproject.toml"):
+        assert 'version = "0.2.1.dev0"' in (template / file).read_text()
     assert not git(template, "status", "--porcelain")
     # The next one has nothing to say yet.
     with pytest.raises(RefusedError, match="says nothing"):
         release.make(template, Level.patch, NOW)
+
+
+def test_other_versions_than_projects_begin_with_are_not_proven(template: Path) -> None:
+    versions.write(template, {"pytest": "0.1"})
+    git(template, "commit", "--quiet", "--all", "--message=Record")
+    with pytest.raises(RefusedError, match=r"pytest is .*, and the record says 0\.1.*release refresh"):
+        release.prove(template, ["true"])
 
 
 def test_what_is_not_ready_is_refused_and_changes_nothing(template: Path) -> None:
