@@ -16,10 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from extensions.refusal import Refused
+from extensions.update import updating
+
 from .answer_space import RefusedError as AnswerRefused
 from .answer_space import Rendered, Template
 from .rendering import TEMPLATE
-from .updating import updating
 
 BRANCH = "template/adopt"
 
@@ -56,7 +58,7 @@ def version_of(source: str, version: str | None) -> str:
     wanted = f"v{version.removeprefix('v')}" if version else next(reversed(there), "")
     if wanted not in there:
         hint = f"Its releases: {', '.join(there) or 'none'}. --source names another place."
-        raise updating.Refused(f"{source} has no release {version or ''}.", hint=hint)
+        raise Refused(f"{source} has no release {version or ''}.", hint=hint)
     return wanted
 
 
@@ -82,7 +84,7 @@ def plan(
         complete = template.all_answers(answers)
     except AnswerRefused as error:
         hint = "--data NAME=VALUE gives another answer; docs/questions.md has them all."
-        raise updating.Refused(str(error), hint=hint) from error
+        raise Refused(str(error), hint=hint) from error
     owners = {path: file.layer for file in template.files() if (path := file.path_for(complete)) is not None}
     _require_known(layers, [*take, *both], owners)
     found = []
@@ -101,10 +103,10 @@ def _require_known(layers: Sequence[str], paths: Sequence[str], owners: Mapping[
     there = sorted({layer for layer in owners.values() if layer})
     for layer in layers:
         if layer not in there:
-            raise updating.Refused(f"These answers have no layer {layer}.", hint=f"Layers: {', '.join(there)}.")
+            raise Refused(f"These answers have no layer {layer}.", hint=f"Layers: {', '.join(there)}.")
     for path in paths:
         if owners.get(path) not in layers:
-            raise updating.Refused(f"{path} is no file of these layers.", hint="--dry-run lists the files.")
+            raise Refused(f"{path} is no file of these layers.", hint="--dry-run lists the files.")
 
 
 def _fate(repository: Path, path: str, rendered: Rendered) -> Fate:
@@ -186,11 +188,11 @@ def adopt(
     layers that were not brought stay out.
     """
     if not (repository / ".git").exists():
-        raise updating.Refused(f"{repository} is not the top folder of a git repository.", hint="git init makes one.")
+        raise Refused(f"{repository} is not the top folder of a git repository.", hint="git init makes one.")
     again = os.path.lexists(repository / updating.ANSWERS)
     if again and (data or version or source):
         message = f"{repository} has adopted the template: its version and answers are in {updating.ANSWERS}."
-        raise updating.Refused(message, hint="Leave --data, --version and --source out; an update changes them.")
+        raise Refused(message, hint="Leave --data, --version and --source out; an update changes them.")
     if again:
         known = updating.origin(repository)
     else:
@@ -239,7 +241,7 @@ def main() -> None:
     """Run the command; what is refused is told in words, with exit code 1."""
     try:
         typer.run(adopt)
-    except updating.Refused as error:
+    except Refused as error:
         typer.secho(error.message, fg="red", err=True)
         typer.secho(error.hint, err=True)
         sys.exit(1)

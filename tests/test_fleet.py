@@ -19,11 +19,12 @@ import yaml
 from commands.answer_space import Template
 from commands.release import table
 from commands.rendering import TEMPLATE
-from commands.updating import updating
 from extensions.fleet.judging import Row, Verdict, judge
 from extensions.fleet.merging import Conflict
 from extensions.fleet.repositories import Repository, head_of, read_list
 from extensions.fleet.running import in_processes
+from extensions.refusal import Refused
+from extensions.update import updating
 from tests.conftest import commit, shared_project
 from tests.updates import history
 from tests.updates.edits import LIVES
@@ -238,7 +239,7 @@ def die(repository: Repository) -> None:
 
 
 def test_a_killed_process_is_told() -> None:
-    with pytest.raises(updating.Refused, match="ended from outside"):
+    with pytest.raises(Refused, match="ended from outside"):
         list(in_processes(die, [Repository("1")], jobs=1))
 
 
@@ -281,7 +282,7 @@ def test_what_cannot_be_judged_says_why(
     assert words in row.reason
     assert row.hint
     if "address" not in words:
-        with pytest.raises(updating.Refused):
+        with pytest.raises(Refused):
             updating.merge(project, copier=COPIER)
 
 

@@ -17,8 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from commands.updating import updating
-
+from ..update import updating
 from .git import Refused
 from .judging import Row, Verdict
 from .reporting import Summary, judge_all, kept_rows, write_json, write_page

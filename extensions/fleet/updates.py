@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from commands.updating import updating
-
+from ..update import updating
 from .git import Refused, git, items, line
 from .judging import Row, Verdict, judge, newest_release
 from .repositories import Repository, Snapshot, head_of, snapshot

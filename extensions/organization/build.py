@@ -15,13 +15,13 @@ import yaml
 
 from commands.answer_space import RefusedError, Template, UnsupportedError
 
+from ..refusal import Refused
 from . import overlay as rules
 from .document import ORGANIZATION, compose
 from .git import Upstream, git
 from .pages import readme, section
 from .policy import FILE, Jinja, Policy, load
 from .questions import axes
-from .refusal import Refused
 from .trees import File, Tree, digest, read_folder, write_folder
 
 BUILT = "build"

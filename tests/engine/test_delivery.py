@@ -16,13 +16,11 @@ from twoloops import cli
 from twoloops import registry
 from twoloops import storage
 from twoloops.delivery import supply_chain
-from twoloops.delivery import updating
 from twoloops.errors import ProjectError
 from twoloops.delivery import episode
 from twoloops.hosts import host
 from twoloops.delivery import report
 from twoloops.hosts import setup
-from twoloops.delivery import template
 from twoloops.hosts.azure_devops import Issue
 from twoloops.contracts.host import State, Step, Wanted
 from twoloops.hosts.web import Client, HostError
@@ -353,33 +351,3 @@ def test_no_answer_from_the_host_is_told_in_words() -> None:
     client = Client("The host", "http://127.0.0.1:9", {}, "")
     with pytest.raises(HostError, match="does not answer"):
         client.ask("POST", "anything", {})
-
-
-def test_an_update_is_proposed_with_what_conflicts(project: Project, hosted: Host) -> None:
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--allow-empty", f"--message={updating.MARK}"], check=True)
-    tip = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    update = updating.Update(
-        before="1.0.0",
-        after="2.0.0",
-        commit=tip,
-        changed=("a.py", "b.py"),
-        conflicts=(updating.Conflict("b.py", "both sides changed the same lines"),),
-        left_out=("c.py",),
-        answers={"owner": ("a", "b")},
-        notes="## 2.0.0\n\nBetter.",
-    )
-    with pytest.raises(ProjectError, match="does not take the branch"):
-        template.propose(update)
-    subprocess.run(["git", "init", "--quiet", "--bare", "origin.git"], check=True)
-    subprocess.run(["git", "remote", "add", "origin", "origin.git"], check=True)
-    assert template.propose(update) == "https://host.invalid/change"
-    assert hosted.asked == ["propose template/2.0.0: Update the template to 2.0.0, 1 files to settle"]
-    page = template.PAGE.read_text(encoding="utf-8")
-    for words in ("## To settle: 1 files", "`b.py`: both sides", "`owner`: `a` → `b`", "`c.py`", "### 2.0.0"):
-        assert words in page
-    # A person goes on there: what they did is never pushed over.
-    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=Settled"], check=True)
-    subprocess.run(["git", "push", "--quiet", "origin", "HEAD:template/2.0.0"], check=True)
-    assert "left as it is" in template.propose(update)

@@ -195,7 +195,7 @@ def test_a_file_may_replace_one_that_is_rendered(team: Team) -> None:
 
 def test_a_folder_that_no_build_has_made_is_left_alone(team: Team) -> None:
     team.write("build/precious.txt", "x")
-    from extensions.organization.refusal import Refused
+    from extensions.refusal import Refused
 
     with pytest.raises(Refused, match="holds what no build has made"):
         team.build()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands.updating import updating
+from extensions.update import updating
 from tests.conftest import shared_project
 
 from . import history as past

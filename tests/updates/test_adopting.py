@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands.rendering import TEMPLATE, clean_environment
-from commands.updating import updating
+from extensions.update import updating
 
 from ..conftest import UV
 from .history import CANDIDATE, History, git

@@ -24,7 +24,7 @@ import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from commands.updating import updating
+from extensions.update import updating
 from tests.conftest import MEMORY
 
 from .history import git

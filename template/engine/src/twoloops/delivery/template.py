@@ -1,114 +1,77 @@
-"""The template's newer version, shown to people: a page about what it brings, and a change on the code host."""
+"""The template's newer version: the command that merges it is the template's own, run from its newest release."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-from twoloops.delivery import updating
-from twoloops.delivery.updating import Update
+import yaml
 from twoloops.errors import ProjectError
-from twoloops.hosts import host
 from twoloops.paths import paths
-from twoloops.storage import replacing
 
-HERE = Path()
-
-
-def merge(to: str | None, answers: Sequence[str], *, clean: bool) -> Update | None:
-    """Merge a version of the template into the last commit; nothing is checked out. None: there is nothing newer.
-
-    Args:
-        to: the version; None: the newest.
-        answers: those to be changed with it, as NAME=VALUE.
-        clean: refuse a working tree with changes, at once.
-
-    Raises:
-        ProjectError: it cannot be done; nothing has been changed.
-    """
-    with _refusals():
-        if clean:
-            updating.require_clean(HERE)
-        return updating.merge(HERE, to=to, answers=updating.assignments(answers, "--answer"))
+ANSWERS = ".copier-answers.yml"
+RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+# Copier's short names of code hosts.
+SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
+URL = re.compile(r"(https?|ssh|git|file)://[^\s#]+")
+SSH = re.compile(r"(?P<host>[\w.-]+@[\w.-]+):(?P<path>[^\s#:]+)")  # as ssh has it
 
 
-def switch(update: Update) -> None:
-    """Check the update's branch out.
+def update(words: Sequence[str]) -> int:
+    """Run `update-template` of the template's newest release on the project, and return its exit code.
 
     Raises:
-        ProjectError: the working tree has changes, or the branch holds commits of a person.
+        ProjectError: the answers file does not name a template, or it cannot be reached.
     """
-    with _refusals():
-        updating.switch(HERE, update)
+    source = address()
+    newest = newest_release(source)
+    command = ["uv", "tool", "run", "--from", f"git+{source}@{newest}", "update-template", *words]
+    return subprocess.run(command, cwd=paths().root, check=False).returncode
 
 
-def summary(update: Update) -> list[str]:
-    """Return in lines what the update does to the project."""
-    lines = [f"The template goes from {update.before} to {update.after}: {len(update.changed)} files change."]
-    lines += [f"  answer {name}: {_answer(old)} → {_answer(new)}" for name, (old, new) in update.answers.items()]
-    lines += [f"  left out, you have deleted it: {name}" for name in update.left_out]
-    if update.conflicts:
-        lines.append(f"To settle, {len(update.conflicts)} files:")
-        lines += [f"  {each.path}: {each.why}" for each in update.conflicts]
-    return lines
-
-
-def page(update: Update) -> Path:
-    """Write what the update brings as Markdown, and return the file."""
-    settled = {each.path for each in update.conflicts}
-    merged = [name for name in update.changed if name not in settled]
-    answers = [f"`{name}`: {_answer(old)} → {_answer(new)}" for name, (old, new) in update.answers.items()]
-    # Below the page's own headings.
-    notes = re.sub("^#", "##", update.notes, flags=re.MULTILINE)
-    parts = [
-        f"The template that this project was made from goes from {update.before} to {update.after}.",
-        _section("To settle", "files", [f"`{each.path}`: {each.why}." for each in update.conflicts]),
-        _section("Answers", "differ", answers),
-        _section("Merged", "files", [f"`{name}`" for name in merged]),
-        _section("Left out", "files that you have deleted", [f"`{name}`" for name in update.left_out]),
-        f"## What the releases say\n\n{notes}" if notes else "The template has no release notes.",
-    ]
-    with replacing(paths().reports / "update.md") as new:
-        new.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
-    return paths().reports / "update.md"
-
-
-def propose(update: Update) -> str:
-    """Push the branch and open the change, or bring the open one up to date; return its address, in words.
-
-    A branch on which a person has gone on stays as it is.
+def address() -> str:
+    """Return where the template is, as a URL: answers are data, and what is no address goes nowhere.
 
     Raises:
-        ProjectError: the code host refuses the push or the change.
+        ProjectError: the answers file is missing or damaged, or names no address.
     """
-    to_settle = f", {len(update.conflicts)} files to settle" if update.conflicts else ""
-    title = f"Update the template to {update.after}{to_settle}"
+    file = paths().root / ANSWERS
+    bring_back = f"Bring it back: git log --oneline -- {ANSWERS} names the commits, git checkout COMMIT -- {ANSWERS}."
     try:
-        pushed = updating.push(HERE, update)
-    except updating.Refused as error:
+        source = str(yaml.safe_load(file.read_text(encoding="utf-8"))["_src_path"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+        message = f"{ANSWERS} does not say which template this was made from: {error}"
+        raise ProjectError(message, hint=bring_back) from error
+    source = source.removeprefix("git+")
+    for short, whole in SHORT.items():
+        if source.startswith(short):
+            source = whole + source.removeprefix(short)
+    if found := SSH.fullmatch(source):
+        source = f"ssh://{found['host']}/{found['path']}"
+    elif Path(source).expanduser().is_dir():
+        source = Path(source).expanduser().resolve().as_uri()
+    if not URL.fullmatch(source):
+        raise ProjectError(f"{ANSWERS} names {source}, which is no template's address.", hint=bring_back)
+    return source
+
+
+def newest_release(source: str) -> str:
+    """Return the tag of a template's newest release.
+
+    Raises:
+        ProjectError: it cannot be reached, or has none.
+    """
+    command = ["git", "ls-remote", "--tags", "--refs", "--", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
         raise ProjectError(
-            f"{host.NAME} does not take the branch {update.branch}. {error.message}",
-            hint="A flow's own token often may not change the flows' files: docs/flows.md tells which one may.",
-        ) from error
-    where = host.propose(update.branch, title, page(update).read_text(encoding="utf-8"))
-    return where if pushed else f"{where}, whose branch holds commits of yours and is left as it is"
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn what refuses an update into the project's own error."""
-    try:
-        yield
-    except updating.Refused as error:
-        raise ProjectError(error.message, hint=error.hint) from error
-
-
-def _section(title: str, what: str, lines: list[str]) -> str:
-    listed = "\n".join(f"- {line}" for line in lines)
-    return f"## {title}: {len(lines)} {what}\n\n{listed}" if lines else ""
-
-
-def _answer(value: object) -> str:
-    return "none" if value is None else f"`{value}`"
+            f"The template {source} cannot be reached: {done.stderr.strip()}",
+            hint=f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?",
+        )
+    tags = [line.rpartition("/")[2] for line in done.stdout.splitlines()]
+    releases = [(tuple(map(int, found.groups())), tag) for tag in tags if (found := RELEASE.fullmatch(tag))]
+    if not releases:
+        raise ProjectError(f"The template {source} has no release.", hint="A release is a tag such as v1.0.0.")
+    return max(releases)[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +12,7 @@ from twoloops.contracts.platform import INFRASTRUCTURE
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 from twoloops.platforms import platform
-from twoloops.verbs import DELIVERY, Json, app, tell, verb, working
+from twoloops.verbs import DELIVERY, Json, app, tell, working
 
 
 @app.command(rich_help_panel=DELIVERY)
@@ -61,40 +61,30 @@ def scan(
         raise typer.Exit(2)
 
 
-@app.command(rich_help_panel=DELIVERY)
-def update_template(
-    to: Annotated[str | None, typer.Option(help="The version to go to, such as 1.2.0. Default: the newest.")] = None,
-    answer: Annotated[
-        list[str] | None, typer.Option(help="Change an answer with it: NAME=VALUE. May be given several times.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would bring, and change nothing.")] = False,
-    propose: Annotated[
-        bool, typer.Option("--propose", help="Push the branch and open the change on the code host.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Merge a newer version of the template, on a branch of its own: your edits stay, conflicts are listed."""
+# Its options are those of the template's command, which a newer release may have more of: it reads them itself.
+@app.command(
+    rich_help_panel=DELIVERY,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def update_template(context: typer.Context) -> None:
+    """Merge a newer version of the template, on a branch of its own: runs the newest release's own command."""
     from twoloops.delivery import template
 
-    with working("rendering both versions"):
-        update = template.merge(to, answer or [], clean=not dry_run)
-    if update is None:
-        tell({"update": None}, as_json, ["The project has the template's newest version."])
-        return
-    result = {"update": asdict(update), "branch": None if dry_run else update.branch}
-    lines = template.summary(update)
-    if dry_run:
-        lines += [f"  {path}" for path in update.changed]
-        lines += ["", update.notes or "The template has no release notes.", "", "Nothing was changed."]
-        tell(result, as_json, lines, verb("update-template"))
-        return
-    template.switch(update)
-    lines.append(f"It is committed on the branch {update.branch}, which is checked out now.")
-    if propose:
-        lines.append(f"The change: {template.propose(update)}")
-    else:
-        lines.append(f"What it brings is in {template.page(update)}.")
-    tell(result, as_json, lines, "settle the files above, and commit" if update.conflicts else verb("check"))
+    raise typer.Exit(template.update(context.args))
+
+
+@app.command(rich_help_panel=DELIVERY)
+def propose(
+    branch: Annotated[str, typer.Argument(help="The branch, which is on the code host already.")],
+    title: Annotated[str, typer.Option(help="The change's title.")],
+    body_file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="A Markdown file with its text.")],
+    as_json: Json = False,
+) -> None:
+    """Open a change of a branch into main on the code host, or bring the open one up to date."""
+    from twoloops.hosts import host
+
+    url = host.propose(branch, title, body_file.read_text(encoding="utf-8"))
+    tell({"url": url}, as_json, [f"The change: {url}"])
 
 
 @app.command(rich_help_panel=DELIVERY)

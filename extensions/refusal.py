@@ -1,4 +1,4 @@
-"""How this package says no: what is wrong, where, and the way out."""
+"""How the commands here say no: what is wrong, where, and the way out."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ files. Where both sides changed the same lines, git marks both. A file that the 
 the project has edited stays; one that the project has deleted stays deleted, and a folder of which it
 has deleted every file gets no new ones. What `.updateignore` names is left alone.
 
-This module knows nothing of the project's own code: the template's tools load it for many projects.
+The engine, the folder `engine/`, is merged by itself: nothing of the project's own moves into it, however like a
+file of it may be.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from typing import Any
 
 import yaml
 
+from ..git import git, items
+from ..refusal import Refused
+
 ANSWERS = ".copier-answers.yml"
 IGNORE = ".updateignore"  # in a project: paths that updates leave alone, in the syntax of .gitignore
 COPIER = ("uv", "tool", "run", "--from", "copier>=9.19,<10", "copier")  # not the project's own: it is rarely needed
@@ -31,20 +35,10 @@ RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 HEADING = re.compile(r"^## \[?v?(?P<version>\d+\.\d+\.\d+)\]?(\s|$)", re.MULTILINE)
 # Stands in the message of every commit that an update makes: one without it is a person's.
 MARK = "Template-Update:"
-# Commits made here are nobody's own, and run nothing.
-QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "advice.detachedHead=false")
+ENGINE = "engine"  # the folder of the machinery in a project
+# Commits made here are nobody's own.
 NOBODY = ("-c", "user.name=template", "-c", "user.email=template@invalid")
 MERGE = ("-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "rerere.enabled=false")
-
-
-class Refused(Exception):  # noqa: N818 - it is no fault of the program
-    """An update cannot be made; nothing has been changed."""
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        """Keep what is wrong, and what to do next."""
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -62,6 +56,7 @@ class Conflict:
 
     path: str
     why: str
+    diff: str = ""  # what the project had changed in a file that the template has no more
 
 
 @dataclass(frozen=True)
@@ -76,6 +71,7 @@ class Update:
     left_out: tuple[str, ...]  # the template changed them; the project has deleted them, and they stay deleted
     answers: dict[str, tuple[Any, Any]]  # those that differ, by name; None: not there
     notes: str  # what the releases in between say, Markdown
+    engine_edits: tuple[str, ...] = ()  # files of the engine that the project has changed: the changes are kept
 
     @property
     def branch(self) -> str:
@@ -113,7 +109,7 @@ def releases(source: str) -> list[str]:
         Refused: the template cannot be reached.
     """
     try:
-        listed = _run("git", "ls-remote", "--tags", "--refs", address(source))
+        listed = git(Path(), "ls-remote", "--tags", "--refs", "--", address(source))
     except Refused as error:
         hint = f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?"
         raise Refused(f"The template {source} cannot be reached. {error.message}", hint=hint) from error
@@ -161,14 +157,17 @@ def merge(
         _commit_all(place, f"template {target.removeprefix('v')}", ignore=project / IGNORE)
         differing = _differing(before, origin(place).answers)
         _refuse_lost_answers(differing, answers, target)
-        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), "HEAD")
-        theirs = git(place, "rev-parse", "HEAD")
+        theirs = _engine_first(renders, inside)
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), theirs)
         with checkout(project) as tree:
-            conflicts, deleted = _pick(tree, theirs)
-            left_out = tuple(sorted({*deleted, *_leave_out(tree, theirs, project / IGNORE)}))
+            picked = [_pick(tree, each, f"{theirs}~2") for each in (f"{theirs}^", theirs)]
+            conflicts = tuple(conflict for found, _ in picked for conflict in found)
+            deleted = [path for _, found in picked for path in found]
+            left_out = tuple(sorted({*deleted, *_leave_out(tree, f"{theirs}~2", theirs, project / IGNORE)}))
             _take_answers(tree / inside, place, known)
             commit = commit_index(tree, f"Update the template to {target.removeprefix('v')}")
-            changed = _names(git(tree, "diff", "--name-only", "--no-renames", "-z", "HEAD", commit))
+            edits = items(git(tree, "diff", "--name-only", "-z", theirs, commit, "--", inside + ENGINE))
+            changed = items(git(tree, "diff", "--name-only", "--no-renames", "-z", "HEAD", commit))
     return Update(
         before=known.version.removeprefix("v"),
         after=target.removeprefix("v"),
@@ -178,6 +177,7 @@ def merge(
         left_out=left_out,
         answers=differing,
         notes=_notes(known.source, known.version, target),
+        engine_edits=tuple(path for path in edits if path not in left_out),
     )
 
 
@@ -335,15 +335,38 @@ def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[
         )
 
 
-def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...]]:
-    """Pick the commit `theirs` into the index and files of `tree`; return what is to settle, and what stays deleted."""
+def _engine_first(renders: Path, inside: str) -> str:
+    """Lay a commit with the newer engine alone between the two renders, and return the newer one above it.
+
+    Otherwise git takes modules that moved into the engine for renamed, and brings the project's edits there.
+    """
+    before, after = git(renders, "rev-parse", "HEAD^"), git(renders, "rev-parse", "HEAD")
+    engine = f"{inside}{ENGINE}"
+    index = {"GIT_INDEX_FILE": str(renders / ".git/engine-index")}
+    git(renders, "read-tree", before, variables=index)
+    git(renders, "rm", "-r", "--cached", "--force", "--quiet", "--ignore-unmatch", "--", engine, variables=index)
+    if git(renders, "ls-tree", after, "--", engine):
+        git(renders, "read-tree", f"--prefix={engine}/", f"{after}:{engine}", variables=index)
+    tree = git(renders, "write-tree", variables=index)
+    between = git(renders, *NOBODY, "commit-tree", tree, "-p", before, "-m", "the engine")
+    return git(renders, *NOBODY, "commit-tree", f"{after}^{{tree}}", "-p", between, "-m", "the template")
+
+
+def _pick(tree: Path, theirs: str, base: str) -> tuple[list[Conflict], list[str]]:
+    """Pick the commit `theirs` into the index and files of `tree`; return what is to settle, and what stays deleted.
+
+    Args:
+        tree: a checkout of the project.
+        theirs: the commit.
+        base: the version that the project has, to tell what the project has changed in it.
+    """
     try:
         git(tree, *NOBODY, *MERGE, "cherry-pick", "--no-commit", theirs)
     except Refused:
         if not git(tree, "ls-files", "--unmerged"):  # it was not for conflicts that it failed
             raise
     conflicts, left_out = [], []
-    for path, found in sorted(stages(_names(git(tree, "ls-files", "--unmerged", "-z"))).items()):
+    for path, found in sorted(stages(items(git(tree, "ls-files", "--unmerged", "-z"))).items()):
         if Path(path).name == ANSWERS:
             continue
         if found == {"1", "3"}:  # base and theirs
@@ -352,17 +375,18 @@ def _pick(tree: Path, theirs: str) -> tuple[tuple[Conflict, ...], tuple[str, ...
         elif found == {"1"}:
             git(tree, "rm", "--quiet", "--cached", "--", path)
         else:
-            conflicts.append(Conflict(path, why((tree / path).read_bytes(), found)))
+            lost = found == {"1", "2"}
+            diff = git(tree, "diff", "--no-color", "--no-ext-diff", base, "HEAD", "--", path) if lost else ""
+            conflicts.append(Conflict(path, why((tree / path).read_bytes(), found), diff))
             git(tree, "add", "--force", "--", path)
-    return tuple(conflicts), tuple(left_out)
+    return conflicts, left_out
 
 
-def _leave_out(tree: Path, theirs: str, ignore: Path) -> list[str]:
+def _leave_out(tree: Path, base: str, theirs: str, ignore: Path) -> list[str]:
     """Take back what the template adds to folders of which the project has deleted every file; return it."""
-    base = f"{theirs}^"
     names = ("diff", "--name-only", "-z")
-    added = _names(git(tree, *names, "--no-renames", "--diff-filter=A", base, theirs))
-    deleted = _names(git(tree, *names, "--find-renames", "--diff-filter=D", base, "HEAD"))
+    added = items(git(tree, *names, "--no-renames", "--diff-filter=A", base, theirs))
+    deleted = items(git(tree, *names, "--find-renames", "--diff-filter=D", base, "HEAD"))
     unwanted = in_emptied_folders(added, _paths(tree, base), set(deleted), ignore)
     left_out = [path for path in unwanted if (tree / path).exists()]
     if left_out:
@@ -425,7 +449,7 @@ def _notes(source: str, before: str, after: str) -> str:
     """Return what the template's CHANGELOG.md says of the releases after `before` up to `after`."""
     with tempfile.TemporaryDirectory() as folder:
         few = ("--depth=1", "--filter=blob:none", "--no-checkout", f"--branch={after}")
-        _run("git", *QUIET, "clone", "--quiet", *few, address(source), folder)
+        git(Path(), "clone", "--quiet", *few, "--", address(source), folder)
         listed = git(Path(folder), "ls-tree", "--name-only", "HEAD", "CHANGELOG.md")
         text = git(Path(folder), "show", "HEAD:CHANGELOG.md") if listed else ""
     return notes_between(text, before, after)
@@ -445,7 +469,7 @@ def notes_between(changelog: str, before: str, after: str) -> str:
 def _commit_all(folder: Path, message: str, ignore: Path | None = None) -> None:
     git(folder, "-c", "core.excludesFile=", "add", "--all")
     if ignore is not None:
-        changed = set(_names(git(folder, "diff", "--cached", "--name-only", "--no-renames", "--relative", "-z")))
+        changed = set(items(git(folder, "diff", "--cached", "--name-only", "--no-renames", "--relative", "-z")))
         if left_alone := ignored(changed, ignore):
             git(folder, "reset", "--quiet", "--", *left_alone)
     git(folder, *NOBODY, "commit", "--quiet", "--allow-empty", "--message", message)
@@ -458,7 +482,7 @@ def _author(project: Path) -> tuple[str, ...]:
 
 def _files(folder: Path) -> set[str]:
     """Return the files of the last commit, a word of name and content each, without the answers."""
-    return {each for each in _names(git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
+    return {each for each in items(git(folder, "ls-tree", "-r", "-z", "HEAD", ".")) if not each.endswith(ANSWERS)}
 
 
 def ignored(paths: set[str], ignore: Path) -> set[str]:
@@ -470,11 +494,11 @@ def ignored(paths: set[str], ignore: Path) -> set[str]:
         Path(folder, ".git/info").mkdir()
         Path(folder, ".git/info/exclude").write_bytes(ignore.read_bytes())
         command = ("check-ignore", "--no-index", "--stdin", "-z")
-        return set(_names(git(Path(folder), *command, accepted=(0, 1), given="\0".join(paths))))
+        return set(items(git(Path(folder), *command, accepted=(0, 1), given="\0".join(paths))))
 
 
 def _paths(folder: Path, revision: str) -> set[str]:
-    return set(_names(git(folder, "ls-tree", "-r", "--name-only", "-z", revision)))
+    return set(items(git(folder, "ls-tree", "-r", "--name-only", "-z", revision)))
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -518,40 +542,26 @@ def _place_of(source: str) -> str:
     return str(Path(source).expanduser().resolve()) if Path(source).expanduser().exists() else source
 
 
-def _names(listed: str) -> tuple[str, ...]:
-    return tuple(filter(None, listed.split("\0")))
-
-
-def git(folder: Path, *words: str, accepted: Sequence[int] = (0,), given: str = "") -> str:
-    """Run git without the hooks of anybody, and return what it prints.
-
-    Raises:
-        Refused: it ends with a code that is not accepted.
-    """
-    return _run("git", *QUIET, *words, cwd=folder, accepted=accepted, given=given).strip()
-
-
 def _copier(copier: Sequence[str], known: Origin, *words: str, cwd: Path) -> None:
     operation, *others = words
     try:
-        _run(*copier, operation, "--quiet", "--defaults", *others, cwd=cwd)
+        _run([*copier, operation, "--quiet", "--defaults", *others], cwd)
     except Refused as error:
         hint = f"Is the version still at {known.source}? Are the answers in {ANSWERS} possible?"
         raise Refused(f"Copier could not render the template. {error.message}", hint=hint) from error
 
 
-def _run(*command: str, cwd: Path | None = None, accepted: Sequence[int] = (0,), given: str = "") -> str:
+def _run(command: Sequence[str], cwd: Path) -> None:
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # a question that nobody sees would wait for ever
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment, input=given, capture_output=True, check=False,
+            command, cwd=cwd, env=environment, capture_output=True, check=False,
             encoding="utf-8", errors="surrogateescape",  # a file may have any name
         )  # fmt: skip
     except OSError as error:
-        raise Refused(f"{command[0]} could not be started: {error}", hint="Is it installed?") from error
-    if done.returncode not in accepted:
+        raise Refused(f"{command[0]} could not be started: {error}", "Is it installed?") from error
+    if done.returncode:
         lines = done.stderr.strip().splitlines()
         told = [line for line in lines if re.match(r"(fatal|error|\w+Error):", line)] or lines[-3:]
         said = "\n".join(f"  {line}" for line in told)
-        raise Refused(f"{command[0]} ended with code {done.returncode}:\n{said}", hint="Its message says what to mend.")
-    return done.stdout
+        raise Refused(f"{command[0]} ended with code {done.returncode}:\n{said}", "Its message says what to mend.")

@@ -1,5 +1,6 @@
 """Updates of the template: git merges what differs between two renders, and no edit is lost."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from twoloops import cli
-from twoloops.delivery import updating
-from twoloops.errors import ProjectError
+from extensions.refusal import Refused
+from extensions.update import cli, page, updating
 
 run = CliRunner().invoke
 GIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.com")
@@ -191,7 +191,7 @@ def test_a_branch_on_which_a_person_went_on_is_left_alone(world: World) -> None:
     updating.switch(world.project, update)
     (world.project / "mine.txt").write_text("mine\n", encoding="utf-8")
     commit(world.project)
-    with pytest.raises(updating.Refused, match="commits of yours"):
+    with pytest.raises(Refused, match="commits of yours"):
         updating.switch(world.project, update)
     # Merged, it holds nothing that could be lost.
     git(world.project, "switch", "--quiet", "-")
@@ -205,7 +205,7 @@ def test_refusals_say_the_way_out_and_change_nothing(world: World) -> None:
     text = answers.read_text(encoding="utf-8")
 
     def refused(words: str, **more: str) -> str:
-        with pytest.raises(updating.Refused, match=words) as told:
+        with pytest.raises(Refused, match=words) as told:
             updating.merge(world.project, copier=world.copier, **more)  # type: ignore[arg-type] # only `to` is a word
         return told.value.hint
 
@@ -229,7 +229,7 @@ def test_refusals_say_the_way_out_and_change_nothing(world: World) -> None:
 def test_answers_edited_by_hand_are_found(world: World) -> None:
     updating.switch(world.project, world.merge(more="yes"))
     world.edit(updating.ANSWERS, "'yes'", "'no'")
-    with pytest.raises(updating.Refused, match="edited by hand") as told:
+    with pytest.raises(Refused, match="edited by hand") as told:
         world.merge(more="yes")
     assert "--answer more=no" in told.value.hint
 
@@ -245,15 +245,94 @@ def test_answers_changed_by_an_update_are_not_taken_for_edits_by_hand(world: Wor
 
 def test_an_answer_that_is_no_longer_offered_is_asked_for(world: World) -> None:
     world.edit(updating.ANSWERS, "'no'", "perhaps")  # which v1.0.0 takes, and v1.1.0 does not
-    with pytest.raises(updating.Refused, match="more is perhaps, it would become no"):
+    with pytest.raises(Refused, match="more is perhaps, it would become no"):
         world.merge()
     assert world.merge(more="no").answers == {"more": ("perhaps", "no")}
 
 
-def test_the_verb_wants_a_clean_tree(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(world.project)
-    monkeypatch.setattr(updating, "COPIER", world.copier)
+def test_the_command_wants_a_clean_tree(world: World) -> None:
     (world.project / "kept.txt").write_text("changed\n", encoding="utf-8")
-    told = run(cli.app, ["update-template"])
-    assert isinstance(told.exception, ProjectError)
+    told = run(cli.app, [str(world.project)])
+    assert isinstance(told.exception, Refused)
     assert "not committed" in str(told.exception)
+
+
+def test_what_moves_into_the_engine_takes_no_edit_with_it(world: World) -> None:
+    """Git would take the module for renamed, and bring the edit into the engine, which is nobody's to edit."""
+    newer = world.template / "v1.1.0"
+    (newer / "engine").mkdir()
+    (newer / "kept.txt").rename(newer / "engine/kept.txt")
+    world.edit("kept.txt", "line 2\n", "line 2, mine\n")
+    update = world.merge()
+    assert "line 2, mine" in world.read(update, "kept.txt")
+    assert "mine" not in world.read(update, "engine/kept.txt")
+    assert [(each.path, each.why[:27]) for each in update.conflicts] == [("kept.txt", "the template has removed it")]
+    assert "+line 2, mine" in update.conflicts[0].diff
+    assert update.engine_edits == ()
+    told = page.text(update)
+    assert "+line 2, mine" in told
+    assert "The engine: 1 files" in told
+
+
+def test_an_edit_of_the_engine_is_kept_and_told(world: World) -> None:
+    for version, lines in (("v1.0.0", BASE), ("v1.1.0", [*BASE, "more\n"])):
+        (world.template / version / "engine").mkdir()
+        (world.template / version / "engine/loop.py").write_text("".join(lines), encoding="utf-8")
+    (world.project / "engine").mkdir()
+    (world.project / "engine/loop.py").write_text("".join(["mine\n", *BASE]), encoding="utf-8")
+    commit(world.project)
+    update = world.merge()
+    assert not update.conflicts
+    assert world.read(update, "engine/loop.py").startswith("mine\nline 0")
+    assert world.read(update, "engine/loop.py").endswith("more")
+    assert update.engine_edits == ("engine/loop.py",)
+
+
+HOST = """
+import json, pathlib, sys
+with open("../asked.txt", "a") as file:
+    file.write(" ".join(sys.argv[1:]) + chr(10))
+print(json.dumps({"url": "https://host.invalid/change"}))
+"""
+
+
+@pytest.fixture
+def proposing(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """Let `uv run PACKAGE propose` be a stand-in for the project's engine, and Copier the stand-in above."""
+    (tmp_path / "bin").mkdir()
+    stand_in = tmp_path / "bin/uv"
+    stand_in.write_text(f"#!{sys.executable}{HOST}", encoding="utf-8")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(updating, "COPIER", world.copier)
+    monkeypatch.setattr(updating.merge, "__kwdefaults__", {**updating.merge.__kwdefaults__, "copier": world.copier})
+    return world
+
+
+def test_an_update_is_proposed_with_what_conflicts(proposing: World, tmp_path: Path) -> None:
+    world, asked = proposing, tmp_path / "asked.txt"
+    world.edit("kept.txt", "line 10\n", "line 10, mine\n")
+    start = git(world.project, "rev-parse", "HEAD")
+    told = run(cli.app, [str(world.project), "--propose"])
+    assert isinstance(told.exception, Refused)
+    assert "does not take the branch" in str(told.exception)
+    git(world.project, "switch", "--quiet", "--detach", start)
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(world.project, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    told = run(cli.app, [str(world.project), "--propose"])
+    assert told.exit_code == 0, told.exception
+    assert "https://host.invalid/change" in told.output
+    words = asked.read_text(encoding="utf-8")
+    assert "propose template/1.1.0 --title Update the template to 1.1.0, 1 files to settle --body-file" in words
+    text = (world.project / page.PAGE).read_text(encoding="utf-8")
+    for part in ("## To settle: 1 files", "`kept.txt`: both sides", "### 1.1.0"):
+        assert part in text
+    # A person goes on there: what they did is never pushed over.
+    (world.project / "mine.txt").write_text("mine\n", encoding="utf-8")
+    (world.project / "reports/update.md").unlink()
+    commit(world.project)
+    git(world.project, "push", "--quiet", "origin", "HEAD:template/1.1.0")
+    git(world.project, "switch", "--quiet", "--detach", start)
+    git(world.project, "branch", "--force", "template/1.1.0", start)
+    told = run(cli.app, [str(world.project), "--propose"])
+    assert "left as it is" in told.output
