@@ -64,7 +64,7 @@ def read_lock(path: Path) -> dict[str, str]:
 
 
 def find_differences(versions: Mapping[str, str]) -> list[str]:
-    """Return in words where this process' environment is not what the record says; what is not installed is no matter."""
+    """Return in words where what is installed here is not what the record says; what is not installed is no matter."""
     installed = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in metadata.distributions()}
     return [
         f"{name} is {installed[name]}, and the record says {version}"
