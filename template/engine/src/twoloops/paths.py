@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from twoloops import config
 
@@ -189,6 +190,10 @@ class Paths:
     def plans(self) -> Path:
         """A folder for each environment: its plan, and what belongs to it."""
         return self.reports / "infrastructure"
+
+
+# Names of a project's files within its folder, such as in a folder that is sent elsewhere.
+RELATIVE: Final = Paths(Path(), Path())
 
 
 def paths() -> Paths:

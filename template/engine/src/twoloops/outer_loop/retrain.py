@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from twoloops import registry
+from twoloops.contracts.graph import Step
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.staleness import staleness
 from twoloops.outer_loop.monitoring import history
 from twoloops.params import Params
-from twoloops.paths import paths
+from twoloops.paths import RELATIVE, paths
 from twoloops.problem import data as problem
 from twoloops.storage import read_json
 
@@ -24,6 +25,20 @@ def study_ageing(params: Params, tell: Callable[[str], None]) -> None:
         tell("staleness:")
         staleness(params)
         tell("How fast models age is in reports/staleness.png.")
+
+
+def study_step(package: str) -> list[Step]:
+    """Return the same study as a step of a run elsewhere, the last one; none where rows have no time.
+
+    Args:
+        package: the project's.
+    """
+    if problem.EVENT_TIME is None:
+        return []
+    # The registration is read so that a red verdict spares the study.
+    reads = (RELATIVE.train, RELATIVE.holdout, RELATIVE.registration)
+    writes = tuple((RELATIVE.reports / f"staleness.{kind}").as_posix() for kind in ("json", "png"))
+    return [Step("staleness", (f"{package} staleness",), tuple(each.as_posix() for each in reads), writes, writes)]
 
 
 def retrain(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ import typer
 
 from twoloops import config
 from twoloops.contracts.platform import Platform
-from twoloops.errors import ProjectError
+from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.platforms import platform
 
 app = typer.Typer(
@@ -82,3 +82,27 @@ def working(what: str) -> Iterator[None]:
 def verb(name: str) -> str:
     """Return the command line of a verb, to tell it."""
     return f"uv run {config.current().package} {name}"
+
+
+def run_verb(words: Sequence[str]) -> None:
+    """Run one of the verbs in this process, as the command would.
+
+    Args:
+        words: the verb, its arguments and options.
+
+    Raises:
+        ProjectError: there is no such verb or option; and whatever the verb raises.
+        RedVerdictError: the verdict is red.
+    """
+    from click import ClickException
+
+    try:
+        code = typer.main.get_command(app).main(list(words), standalone_mode=False)
+    except ClickException as error:
+        raise ProjectError(
+            f"{config.current().package} {' '.join(words)}: {error.format_message()}", hint="Correct it in dvc.yaml."
+        ) from error
+    if code == RedVerdictError.code:
+        raise RedVerdictError("The verdict is red.", hint="reports/model_card.md has every demand of the gate.")
+    if code:
+        raise ProjectError(f"{' '.join(words)} ended with {code}.", hint="What it printed stands above.")

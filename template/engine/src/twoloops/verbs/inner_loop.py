@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twoloops.contracts.platform import PIPELINES
 from twoloops.errors import ProjectError
-from twoloops.paths import paths
-from twoloops.verbs import INNER_LOOP, Json, Submit, app, bring_into_use, platform_that, tell, verb, working
+from twoloops.paths import RELATIVE, paths
+from twoloops.verbs import INNER_LOOP, Json, Submit, app, bring_into_use, platform_that, run_verb, tell, verb, working
 
-
-class Stage(StrEnum):
-    """The steps of the inner loop, in their order."""
-
-    prepare = "prepare"
-    train = "train"
-    evaluate = "evaluate"
-    register = "register"
+if TYPE_CHECKING:
+    from twoloops.contracts.graph import Graph
 
 
 @app.command(rich_help_panel=INNER_LOOP)
@@ -164,34 +157,32 @@ def register(as_json: Json = False) -> None:
 def run(
     force: Annotated[bool, typer.Option("--force", help="Run every step, changed or not.")] = False,
     until: Annotated[
-        Stage | None, typer.Option(help="The last step to run: evaluate judges and does not register.")
+        str | None,
+        typer.Option(metavar="STEP", help="The last step to run, with all that it needs: evaluate does not register."),
     ] = None,
     submit: Submit = False,
 ) -> None:
-    """Run the whole inner loop, prepare to register: only what changed runs again."""
-    from twoloops.inner_loop import run as step
+    """Run the inner loop, every step of dvc.yaml: only what changed runs again."""
+    from twoloops.pipelines import graph, local
 
-    require_data_and_git()
-    names = list(STAGES)
-    wanted = names[: names.index(until) + 1] if until else names
-    stages = {name: STAGES[name] for name in wanted}
+    steps = graph.load(paths().root)
+    if until:
+        steps = steps.until(until)
+    require_sources_and_git(steps)
     if submit:
         platform_that(PIPELINES).submit(until, new_holdout=False, tell=typer.echo)
-        _after(wanted == names)
-        return
-    count = step(stages, force=force, tell=lambda line: typer.secho(line, bold=True))
-    if not count:
+    elif not local.run(steps, run_verb, force=force, tell=lambda line: typer.secho(line, bold=True)):
         typer.echo("Nothing has changed since the last run; --force runs all the same.")
-    _after(wanted == names)
+    _after(steps.maker(RELATIVE.registration.as_posix()) is not None)
 
 
-def _after(whole: bool) -> None:
-    """Hand the version over when the whole loop has run, and tell what comes next."""
+def _after(registered: bool) -> None:
+    """Hand the version over when one was registered, and tell what comes next."""
     from twoloops.storage import read_json
 
-    if whole:
+    if registered:
         hand_over(read_json(paths().registration, "register")["version"])
-    next_step = f"then {verb(bring_into_use())}" if whole else f"then {verb('run')}"
+    next_step = f"then {verb(bring_into_use())}" if registered else f"then {verb('run')}"
     typer.secho(f"Next: look at reports/model_card.md, {next_step}", fg="cyan")
 
 
@@ -210,24 +201,29 @@ def hand_over(version: str) -> None:
         )
 
 
-# The stages of dvc.yaml, in its order.
-STAGES: dict[str, Callable[[], None]] = {
-    "prepare": prepare,
-    "train": train,
-    "evaluate": evaluate,
-    "register": register,
-}
+def require_sources_and_git(steps: Graph) -> None:
+    """Raise a ProjectError when the steps lack what they begin with, or a history to be traced in.
 
-
-def require_data_and_git() -> None:
-    """Raise a ProjectError when the inner loop has nothing to learn from, or no history to be traced in."""
+    Args:
+        steps: those that are to run.
+    """
     from twoloops import params
 
-    source = params.load().data.source
-    if "://" not in source and not Path(source).exists():
+    source = Path(params.load().data.source).as_posix()
+    for path in steps.sources:
+        if "://" in path or (paths().root / path).exists():
+            continue
+        if path == source:
+            raise ProjectError(
+                f"There is no data at {source}.",
+                hint=f"Simulate some with {verb('simulate')!r}, or let data.source in params.yaml name yours.",
+            )
+        if path == "uv.lock":
+            raise ProjectError("There is no uv.lock.", hint="Make it with 'uv lock', and commit it.")
+        readers = ", ".join(step.name for step in steps.steps if path in (*step.reads, *step.params))
         raise ProjectError(
-            f"There is no data at {source}.",
-            hint=f"Simulate some with {verb('simulate')!r}, or let data.source in params.yaml name yours.",
+            f"There is no {path}, which dvc.yaml lets {readers} read.",
+            hint=f"Bring it: {verb('fetch')!r} does, where DVC keeps it. Or correct dvc.yaml.",
         )
     if not _inside_git():
         raise ProjectError(

@@ -13,7 +13,7 @@ from twoloops import config
 from twoloops.contracts.platform import PIPELINES
 from twoloops.paths import paths
 from twoloops.platforms import platform
-from twoloops.verbs import OUTER_LOOP, Json, Submit, app, bring_into_use, platform_that, tell, verb, working
+from twoloops.verbs import OUTER_LOOP, Json, Submit, app, bring_into_use, platform_that, run_verb, tell, verb, working
 
 
 @app.command(rich_help_panel=OUTER_LOOP)
@@ -199,15 +199,16 @@ def retrain(
 ) -> None:
     """Run the inner loop on the newest data, with a new holdout. A red verdict exits with 2."""
     from twoloops import params
-    from twoloops.inner_loop import run
     from twoloops.outer_loop.retrain import retrain as step
     from twoloops.outer_loop.retrain import study_ageing
-    from twoloops.verbs.inner_loop import STAGES, hand_over, prepare, require_data_and_git
+    from twoloops.pipelines import graph, local
+    from twoloops.verbs.inner_loop import hand_over, require_sources_and_git
 
-    require_data_and_git()
-    checked, say = params.load(), partial(typer.secho, bold=True)
-    stages = STAGES | {"prepare": partial(prepare, new_holdout=True)}
-    run_all: Callable[[], object] = partial(run, stages, force=True, tell=say)
+    package, say = config.current().package, partial(typer.secho, bold=True)
+    steps = graph.load(paths().root).with_option(package, "prepare", "--new-holdout")
+    require_sources_and_git(steps)
+    checked = params.load()
+    run_all: Callable[[], object] = partial(local.run, steps, run_verb, force=True, tell=say)
     study: Callable[[], object] = partial(study_ageing, checked, say)
     if submit:
         there = platform_that(PIPELINES)
