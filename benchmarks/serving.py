@@ -101,6 +101,7 @@ def ours(project: Project, model: Path, folder: Path, *, capture: bool) -> Serve
     if count != 1:
         raise CommandError("params.yaml has no serve.capture.")
     (place / "params.yaml").write_text(changed, encoding="utf-8")
+    shutil.copy(project.folder / "pyproject.toml", place)
 
     def look(port: int) -> dict[str, float]:
         _, metrics = ask(port, "GET", "/metrics")

@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 import scipy.spatial.distance
 import scipy.stats
-from churn import params
-from churn.artifact import Predictor, encode
-from twoloops import drift
+from twoloops import drift, params
+from twoloops.artifact import Predictor, encode
 
 LIBRARIES = (scipy.spatial.distance, scipy.stats)  # the comparison imports them when it is called first
 

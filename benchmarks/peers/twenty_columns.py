@@ -19,10 +19,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from churn import params as parameters
-from churn import task
-from churn.artifact import Feature, Predictor, Signature, encode, write
-from churn.inner_loop import reference
 from churn.problem import model as problem
 from pyarrow import parquet
 from skl2onnx import to_onnx
@@ -30,6 +26,10 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from twoloops import params as parameters
+from twoloops.artifact import Feature, Predictor, Signature, encode, write
+from twoloops.inner_loop import reference
+from twoloops.problems import task
 
 NUMBERS = [f"number_{place:02}" for place in range(15)]
 CATEGORIES = {f"category_{place}": [f"value_{value}" for value in range(3 + place)] for place in range(5)}

@@ -3,15 +3,15 @@
 from typing import Any
 
 import pytest
-from problem.example import example_rows
+from example import example_rows
+from twoloops import ProjectError, check_contract, project_signature
 
-from visits import ProjectError, contract, task
 from visits.problem import data
 
 
 def test_the_example_keeps_the_contract() -> None:
     rows = example_rows()
-    assert len(contract.check(rows, data.CONTRACT, "example")) == len(rows)
+    assert len(check_contract(rows, data.CONTRACT, "example")) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ def test_a_broken_value_is_named_with_its_column(column: str, value: Any, words:
     rows[column] = rows[column].astype(object)
     rows.loc[5, column] = value
     with pytest.raises(ProjectError, match=words):
-        contract.check(rows, data.CONTRACT, "example")
+        check_contract(rows, data.CONTRACT, "example")
 
 
 def test_text_in_a_number_is_named_with_its_row() -> None:
     rows = example_rows().astype({"disea": object})
     rows.loc[7, "disea"] = "many"
     with pytest.raises(ProjectError, match=r"disea: 1 row cannot be read as float64 \(first: row 7\): 'many'"):
-        contract.check(rows, data.CONTRACT, "example")
+        check_contract(rows, data.CONTRACT, "example")
 
 
 def test_the_signature_leaves_out_what_must_not_be_learned() -> None:
-    signature = contract.signature(data.CONTRACT, data, task.NAME)
+    signature = project_signature()
     assert not {data.ENTITY, data.TARGET} & set(signature.names)
     assert signature.classes == ()
     assert signature.categorical == ["idp", "hlthg", "hlthf", "hlthp"]
