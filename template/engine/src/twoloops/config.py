@@ -56,6 +56,13 @@ class Config:
         """The environment that serves users."""
         return self.environments[-1]
 
+    def check_environment(self, name: str) -> None:
+        """Raise a ProjectError when the project has no environment of this name."""
+        if name not in self.environments:
+            raise ProjectError(
+                f"There is no environment {name!r}.", hint=f"Environments: {', '.join(self.environments)}."
+            )
+
     @property
     def online(self) -> bool:
         """Whether there is a service."""

@@ -74,6 +74,11 @@ def server() -> str:
     return "" if uri == _local() else uri  # MLflow itself sets the variable to what it uses
 
 
+def is_shared() -> bool:
+    """Say whether models are registered with a server: a file of this machine is its owner's business alone."""
+    return not tracking_uri().startswith("sqlite:")
+
+
 def lasts() -> bool:
     """Say whether the registry is still there when a flow's job has ended."""
     return bool(server()) or paths().lasts

@@ -7,8 +7,10 @@ The verbs ask it what it offers; nothing else in the engine, and no file of a pr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,12 +120,30 @@ class Platform(Protocol):
         """Return what changes the infrastructure of environments (INFRASTRUCTURE)."""
 
 
-class Plan(Protocol):
-    """What would change in one environment."""
+@dataclass(frozen=True)
+class Change:
+    """What becomes of a part of the infrastructure. Values are left out: a reviewer reads the files for them."""
+
+    address: str
+    action: str  # create, change, destroy or replace
+    attributes: tuple[str, ...] = ()  # those that change
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done to the infrastructure of an environment."""
+
+    environment: str
+    changes: tuple[Change, ...]  # empty where there is nothing to do
+    drift: tuple[str, ...]  # what somebody has changed by hand, and the plan takes back
 
     @property
-    def changes(self) -> Any:
-        """The changes; empty where there is nothing to do."""
+    def heading(self) -> str:
+        """The plan in a line."""
+        if not self.changes:
+            return f"{self.environment}: nothing to change"
+        counts = Counter(each.action for each in self.changes)
+        return f"{self.environment}: " + ", ".join(f"{count} to {action}" for action, count in counts.items())
 
 
 class Infrastructure(Protocol):
@@ -152,7 +172,7 @@ class Infrastructure(Protocol):
     def describe(self, plan: Plan) -> list[str]:
         """Return a plan in lines."""
 
-    def page(self, plans: list[Any]) -> Path:
+    def page(self, plans: list[Plan]) -> Path:
         """Write plans for reviewers."""
 
     def deployed(self, environment: str) -> list[str]:

@@ -6,16 +6,16 @@ takes long to load and most verbs need none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from types import ModuleType
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from twoloops import config
+from twoloops import config, registry
 from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, Tell
 
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
+    from twoloops.contracts.platform import Infrastructure
     from twoloops.contracts.release import Deployment, Status, Traffic
     from twoloops.registry import Version
 
@@ -82,36 +82,43 @@ def remove(environment: str) -> None:
 def lock(what: str) -> AbstractContextManager[None]:
     """Let no other deployment, rollback or stop come between."""
     if not config.current().online:
-        return _nothing_to_lock()
+        return nullcontext()
     from twoloops.platforms.aws import endpoints
 
     return endpoints.lock(what)
 
 
-@contextmanager
-def _nothing_to_lock() -> Iterator[None]:
-    yield
-
-
 def follow_champion(version: Version) -> None:
     """Approve the version's model package, and let the schedule score with it."""
-    from twoloops.platforms.aws.champion import make_ready
+    if not registry.is_shared():  # a version of this machine alone is nothing to the account
+        return
+    from twoloops.platforms.aws import packages, scoring
 
-    make_ready(version)
+    packages.approve(version)
+    if config.current().batch:
+        scoring.schedule(version)
 
 
 def captures() -> AbstractContextManager[None]:
     """Bring captures and the monitor's memory from the bucket."""
-    from twoloops.platforms.aws.captures import at_hand
+    if not registry.is_shared():
+        return nullcontext()
+    from twoloops.platforms.aws import bucket
+    from twoloops.platforms.aws.account import settings
+    from twoloops.platforms.shared.captures import sync_monitoring
 
-    return at_hand()
+    return sync_monitoring(bucket, settings().home)
 
 
 def monitor_memory() -> AbstractContextManager[None]:
     """Bring the monitor's memory from the bucket."""
-    from twoloops.platforms.aws.captures import remembering
+    if not registry.is_shared():
+        return nullcontext()
+    from twoloops.platforms.aws import bucket
+    from twoloops.platforms.aws.account import settings
+    from twoloops.platforms.shared.captures import sync_memory
 
-    return remembering()
+    return sync_memory(bucket, settings().home)
 
 
 def submit(until: str | None, *, new_holdout: bool, tell: Tell) -> None:
@@ -135,8 +142,8 @@ def push_images(engine: str | None, tell: Tell) -> dict[str, str]:
     return images.push(engine, tell)
 
 
-def infrastructure() -> ModuleType:
+def infrastructure() -> Infrastructure:
     """Return what runs Terraform on infra/."""
-    from twoloops.platforms.aws import infrastructure as room
+    from twoloops.platforms.aws.infrastructure import AwsInfrastructure
 
-    return room
+    return AwsInfrastructure()

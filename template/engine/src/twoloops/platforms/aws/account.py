@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twoloops import config
 from twoloops.errors import ProjectError
+from twoloops.platforms.shared.infrastructure import MissingSettingsError
 
 # AWS asks to slow down under load: botocore waits, longer each time.
 TRIES = 8
@@ -24,10 +25,6 @@ UNKNOWN = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccess
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 BUSY = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 QUOTA = {"ResourceLimitExceeded", "LimitExceededException", "ServiceQuotaExceededException"}
-
-
-class MissingSettingsError(ProjectError):
-    """bootstrap/ has not been applied yet."""
 
 
 class Settings(BaseModel):
@@ -48,6 +45,11 @@ class Settings(BaseModel):
     environments: dict[str, str]  # by environment, the prefix of its names; its endpoint has this very name
     subnet_ids: list[str] | None = None
     security_group_id: str | None = None
+
+    @property
+    def home(self) -> str:
+        """The project's bucket, as a URL."""
+        return f"s3://{self.bucket}"
 
     @property
     def network(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def account() -> Account:
 
 
 def settings_name() -> str:
-    """Return the name of the parameter in which infra/bootstrap leaves what the flows need: infra/project/outputs.tf."""
+    """Return the name of the parameter in which infra/bootstrap leaves its settings: infra/project/outputs.tf."""
     return f"/ml/{config.current().package.replace('_', '-')}/settings"
 
 
@@ -112,7 +114,7 @@ def _client(service: str, region: str) -> Any:
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
+def explain_errors(what: str) -> Iterator[None]:
     """Turn what AWS refuses while it is asked for something into an error for people.
 
     Args:
@@ -129,14 +131,14 @@ def asking(what: str) -> Iterator[None]:
             hint="Log in, for example with 'aws sso login' and AWS_PROFILE; in a flow, 'bootstrap' sets the roles.",
         ) from error
     except ClientError as error:
-        raise _told(what, error.response) from error
+        raise _explain(what, error.response) from error
     except BotoCoreError as error:
         raise ProjectError(
             f"{what}: AWS does not answer: {error}", hint="Is this machine connected? Then run the same verb again."
         ) from error
 
 
-def _told(what: str, response: Mapping[str, Any]) -> ProjectError:
+def _explain(what: str, response: Mapping[str, Any]) -> ProjectError:
     code, message = response["Error"]["Code"], response["Error"].get("Message", "")
     if code in EXPIRED:
         return ProjectError(f"{what}: the login has expired.", hint="Log in again, and run the same verb again.")
@@ -171,7 +173,7 @@ def settings() -> Settings:
 
 @lru_cache
 def _settings(chosen: Account, name: str) -> Settings:
-    with asking("Looking who is logged in"):
+    with explain_errors("Looking who is logged in"):
         used = client("sts").get_caller_identity()["Account"]
     if used != chosen.account:
         raise ProjectError(
@@ -179,7 +181,7 @@ def _settings(chosen: Account, name: str) -> Settings:
             hint="Log in to that account; or change the answer: 'update-template --answer aws_account=...'.",
         )
     ssm = client("ssm")
-    with asking(f"Reading the parameter {name}"):
+    with explain_errors(f"Reading the parameter {name}"):
         try:
             value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
         except ssm.exceptions.ParameterNotFound as error:

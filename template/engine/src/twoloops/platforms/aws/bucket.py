@@ -1,4 +1,4 @@
-"""The project's bucket: files and folders on their way to S3 and back."""
+"""Files and folders on their way to S3 and back: `shared.objects.ObjectStore` for a bucket."""
 
 from __future__ import annotations
 
@@ -6,44 +6,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from twoloops import artifact
-from twoloops.platforms.aws.account import asking, client
+from twoloops.platforms.aws.account import client, explain_errors
 
 SCHEME = "s3://"
 
 
-def split(uri: str) -> tuple[str, str]:
+def split(url: str) -> tuple[str, str]:
     """Return the bucket and the key of a URL such as s3://BUCKET/KEY."""
-    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    bucket, _, key = url.removeprefix(SCHEME).partition("/")
     return bucket, key
 
 
-def upload(source: Path, uri: str) -> None:
+def upload(source: Path, url: str) -> None:
     """Copy a file to a URL; what is there is replaced as a whole."""
-    bucket, key = split(uri)
-    with asking(f"Uploading {source}"), source.open("rb") as file:
+    bucket, key = split(url)
+    with explain_errors(f"Uploading {source}"), source.open("rb") as file:
         client("s3").upload_fileobj(file, bucket, key)
 
 
-def upload_bytes(content: bytes, uri: str) -> None:
+def upload_bytes(content: bytes, url: str) -> None:
     """Write a small file at a URL."""
-    bucket, key = split(uri)
-    with asking(f"Writing {uri}"):
+    bucket, key = split(url)
+    with explain_errors(f"Writing {url}"):
         client("s3").put_object(Bucket=bucket, Key=key, Body=content)
 
 
-def read_bytes(uri: str) -> bytes:
+def read_bytes(url: str) -> bytes:
     """Return what a small file holds."""
-    bucket, key = split(uri)
-    with asking(f"Reading {uri}"):
+    bucket, key = split(url)
+    with explain_errors(f"Reading {url}"):
         content: bytes = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     return content
 
 
-def exists(uri: str) -> bool:
+def exists(url: str) -> bool:
     """Say whether a file is there."""
-    bucket, key = split(uri)
-    with asking(f"Looking for {uri}"):
+    bucket, key = split(url)
+    with explain_errors(f"Looking for {url}"):
         # Listed, and not asked for: who may not list gets the same answer for "no such file" and for "forbidden".
         found = client("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     return any(each["Key"] == key for each in found.get("Contents", []))
@@ -52,7 +51,7 @@ def exists(uri: str) -> bool:
 def sizes(folder: str) -> dict[str, int]:
     """Return what lies below a URL: names from there on, and sizes in bytes."""
     bucket, prefix = split(folder.rstrip("/") + "/")
-    with asking(f"Listing {folder}"):
+    with explain_errors(f"Listing {folder}"):
         return {each["Key"].removeprefix(prefix): each["Size"] for each in _objects(bucket, prefix)}
 
 
@@ -68,26 +67,5 @@ def download(folder: str, target: Path, names: list[str]) -> None:
         # boto3 writes beside and renames.
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with asking(f"Downloading {folder}/{name}"):
+        with explain_errors(f"Downloading {folder}/{name}"):
             client("s3").download_file(bucket, prefix + name, str(path))
-
-
-def model_uri(bucket: str, identity: str) -> str:
-    """Return where a model's artifact lies for everything that runs it."""
-    return f"{SCHEME}{bucket}/models/{identity}"
-
-
-def put_model(folder: Path, bucket: str) -> str:
-    """Upload an artifact, once, and return where it lies.
-
-    Args:
-        folder: the artifact.
-        bucket: the project's.
-    """
-    uri = model_uri(bucket, artifact.identity(folder))
-    # The manifest comes last: where it is, the others are.
-    names = [*artifact.read_manifest(folder)["files"], artifact.MANIFEST]
-    if not exists(f"{uri}/{artifact.MANIFEST}"):
-        for name in names:
-            upload(folder / name, f"{uri}/{name}")
-    return uri

@@ -13,7 +13,7 @@ from botocore import exceptions
 from botocore.config import Config
 
 from twoloops.contracts.client import JSON, Answer, SilentError
-from twoloops.platforms.aws.account import BUSY, account, asking
+from twoloops.platforms.aws.account import BUSY, account, explain_errors
 
 # SageMaker calls the service at /invocations, which understands what /predict does.
 REACHED = ("/predict", "/invocations")
@@ -95,7 +95,7 @@ class Client:
             return _refusal(TOO_LARGE, f"The body is larger than the {LARGEST_BODY:,} bytes that SageMaker takes.")
         # SageMaker hands on this header alone: the service takes the request's identifier from it.
         along = {"CustomAttributes": headers[REQUEST_ID]} if REQUEST_ID in headers else {}
-        with asking(f"Asking the endpoint {self.name}"):
+        with explain_errors(f"Asking the endpoint {self.name}"):
             try:
                 said = self.runtime.invoke_endpoint(EndpointName=self.name, Body=body, ContentType=kind, **along)
                 return Answer(said["ResponseMetadata"]["HTTPStatusCode"], _headers(said), said["Body"].read())

@@ -6,7 +6,7 @@ from twoloops import config
 from twoloops.platforms.aws import endpoints, scoring
 
 
-def deployed(environment: str) -> list[str]:
+def list_deployed(environment: str) -> list[str]:
     """Return in words what is there.
 
     Args:
@@ -26,7 +26,7 @@ def stop(environment: str) -> bool:
     Args:
         environment: one of the project's.
     """
-    there = bool(deployed(environment))
+    there = bool(list_deployed(environment))
     if config.current().online:
         endpoints.remove(environment)
     if config.current().batch:

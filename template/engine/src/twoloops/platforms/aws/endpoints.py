@@ -27,12 +27,13 @@ from botocore.exceptions import ClientError
 from twoloops import config
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
-from twoloops.platforms.aws import images, machines
-from twoloops.platforms.aws.account import account, asking, client, settings, tags
-from twoloops.platforms.aws.artifacts import stored
+from twoloops.platforms.aws import bucket, images, machines
+from twoloops.platforms.aws.account import account, client, explain_errors, settings, tags
 from twoloops.platforms.aws.connection import Endpoint
 from twoloops.platforms.aws.machines import Service
 from twoloops.platforms.aws.metrics import traffic_of
+from twoloops.platforms.shared.images import SERVE
+from twoloops.platforms.shared.objects import store_release
 
 STABLE, CANARY = "stable", "canary"  # as infra/modules/monitoring names them
 MODEL_FIELDS = {"version": "MODEL_VERSION", "identity": "MODEL_IDENTITY", "registered_at": "MODEL_REGISTERED_AT"}
@@ -49,8 +50,8 @@ LOG_LINES = 5
 
 def deployment(environment: str) -> Deployment | None:
     """Return what the environment was last told to run, or None."""
-    found = _endpoint(_known(environment))
-    return _deployment(_told(found)) if found else None
+    found = _endpoint(_endpoint_name(environment))
+    return _deployment(_target_configuration(found)) if found else None
 
 
 def deploy(environment: str, wanted: Deployment) -> None:
@@ -62,9 +63,9 @@ def deploy(environment: str, wanted: Deployment) -> None:
         UnfitError: a model does not come up; what ran before goes on.
         ProjectError: an artifact, the image or machines cannot be had, or AWS refuses.
     """
-    name = _known(environment)
+    name = _endpoint_name(environment)
     size = machines.load().serving[environment]
-    before = _settled(name)
+    before = _wait_until_settled(name)
     if before and before["EndpointStatus"] in BROKEN:
         _delete(name)  # SageMaker allows nothing else
         before = None
@@ -73,22 +74,22 @@ def deploy(environment: str, wanted: Deployment) -> None:
         with _changing(name, "Making"):
             client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=configuration, Tags=tags())
     elif before["EndpointConfigName"] != configuration:
-        _relieve(name, before, wanted)
+        _drain_canary(name, before, wanted)
         _update(name, configuration, size)
-    after = _settled(name)
+    after = _wait_until_settled(name)
     if after is None or after["EndpointStatus"] != "InService" or after["EndpointConfigName"] != configuration:
-        raise _failed(name, before, after, configuration)
+        raise _clean_up_failure(name, before, after, configuration)
     _scale(name, size)
     _clear(name, configuration)
 
 
 def status(environment: str) -> Status | None:
     """Return how the environment's service is, or None when there is none."""
-    name = _known(environment)
+    name = _endpoint_name(environment)
     found = _endpoint(name)
     if found is None:
         return None
-    runs, variants = _deployment(_runs(found)), found.get("ProductionVariants", [])
+    runs, variants = _deployment(_serving_configuration(found)), found.get("ProductionVariants", [])
     return Status(
         ready=found["EndpointStatus"] in ANSWERING,
         stable=runs.stable.version,
@@ -114,22 +115,22 @@ def traffic(environment: str) -> dict[str, Traffic]:
         ProjectError: there is no service, or its figures cannot be had.
     """
     found = _running(environment)
-    runs, since = _deployment(_runs(found)), found["LastModifiedTime"]
+    runs, since = _deployment(_serving_configuration(found)), found["LastModifiedTime"]
     variants = {STABLE: runs.stable} | ({CANARY: runs.canary} if runs.canary else {})
     return {each.version: traffic_of(found["EndpointName"], name, since) for name, each in variants.items()}
 
 
 def exists(environment: str) -> bool:
     """Say whether the environment has an endpoint, well or not."""
-    return _endpoint(_known(environment)) is not None
+    return _endpoint(_endpoint_name(environment)) is not None
 
 
 def remove(environment: str) -> None:
     """Delete the environment's endpoint, and all that this module made for it."""
-    name = _known(environment)
-    if _settled(name):
+    name = _endpoint_name(environment)
+    if _wait_until_settled(name):
         _delete(name)
-    _forget_scaling(name)
+    _stop_scaling(name)
     _clear(name, None)
 
 
@@ -140,28 +141,24 @@ def lock(what: str) -> Iterator[None]:
     Raises:
         ProjectError: somebody else's change is under way.
     """
-    with asking("Looking who is logged in"):
+    with explain_errors("Looking who is logged in"):
         me = client("sts").get_caller_identity()["Arn"]
     for name in settings().environments.values():
         found = _endpoint(name)
         if found and "PendingDeploymentSummary" in found:
-            who = _deployer(_told(found))
+            who = _find_deployer(_target_configuration(found))
             if who != me:
                 since = found["PendingDeploymentSummary"].get("StartTime", found["LastModifiedTime"])
-                raise _in_the_way(name, f" by {who} since {since:%Y-%m-%d %H:%M} UTC")
+                raise _busy(name, f" by {who} since {since:%Y-%m-%d %H:%M} UTC")
     yield
 
 
 # ------------------------------------------------------------------ what is there
 
 
-def _known(environment: str) -> str:
+def _endpoint_name(environment: str) -> str:
     """Return the name of an environment's endpoint."""
-    if environment not in config.current().environments:
-        raise ProjectError(
-            f"There is no environment {environment!r}.",
-            hint=f"Environments: {', '.join(config.current().environments)}.",
-        )
+    config.current().check_environment(environment)
     names = settings().environments
     if environment not in names:
         raise ProjectError(
@@ -172,7 +169,7 @@ def _known(environment: str) -> str:
 
 
 def _endpoint(name: str) -> dict[str, Any] | None:
-    with asking(f"Looking at the endpoint {name}"):
+    with explain_errors(f"Looking at the endpoint {name}"):
         try:
             found: dict[str, Any] = client("sagemaker").describe_endpoint(EndpointName=name)
         except ClientError as error:
@@ -183,7 +180,7 @@ def _endpoint(name: str) -> dict[str, Any] | None:
 
 
 def _running(environment: str) -> dict[str, Any]:
-    found = _endpoint(_known(environment))
+    found = _endpoint(_endpoint_name(environment))
     if found is None:
         raise ProjectError(
             f"No service runs in {environment}.", hint=f"Start it with the verb 'deploy --to {environment}'."
@@ -196,27 +193,27 @@ def _is_missing(error: ClientError) -> bool:
     return "Could not find" in error.response["Error"].get("Message", "")
 
 
-def _told(found: Mapping[str, Any]) -> str:
+def _target_configuration(found: Mapping[str, Any]) -> str:
     """Return the configuration that an endpoint is to have: while it changes, the next one."""
     return str(found.get("PendingDeploymentSummary", found)["EndpointConfigName"])
 
 
-def _runs(found: Mapping[str, Any]) -> str:
+def _serving_configuration(found: Mapping[str, Any]) -> str:
     """Return the configuration that answers: while the endpoint is made, the one that will."""
-    return str(found.get("EndpointConfigName") or _told(found))
+    return str(found.get("EndpointConfigName") or _target_configuration(found))
 
 
 @lru_cache
 def _deployment(configuration: str) -> Deployment:
     """Return what a configuration means; it never changes."""
-    with asking(f"Looking at the configuration {configuration}"):
+    with explain_errors(f"Looking at the configuration {configuration}"):
         found = client("sagemaker").describe_endpoint_config(EndpointConfigName=configuration)["ProductionVariants"]
         releases = {each["VariantName"]: _release(each["ModelName"]) for each in found}
     share = _share({each["VariantName"]: each["InitialVariantWeight"] for each in found})
     try:
         return Deployment(releases[STABLE], releases.get(CANARY), share)
     except KeyError as error:
-        raise _foreign(configuration) from error
+        raise _unknown_maker(configuration) from error
 
 
 def _release(model: str) -> Release:
@@ -224,10 +221,10 @@ def _release(model: str) -> Release:
     try:
         return Release(**{field: said[variable] for field, variable in MODEL_FIELDS.items()})
     except KeyError as error:
-        raise _foreign(model) from error
+        raise _unknown_maker(model) from error
 
 
-def _foreign(name: str) -> ProjectError:
+def _unknown_maker(name: str) -> ProjectError:
     return ProjectError(
         f"{name} is not as the verb 'deploy' makes it: somebody else has made it.",
         hint="Delete the endpoint in the console of SageMaker, and deploy again.",
@@ -246,12 +243,12 @@ def _problem(name: str, found: Mapping[str, Any], runs: Deployment) -> str | Non
         return f"{now}: {found.get('FailureReason', 'SageMaker does not say why')}"
     if now == "RollingBack":
         return "SageMaker takes the last change back"
-    return _ringing(name, found["LastModifiedTime"]) if runs.canary else None
+    return _find_alarm(name, found["LastModifiedTime"]) if runs.canary else None
 
 
-def _ringing(name: str, since: Any) -> str | None:
+def _find_alarm(name: str, since: Any) -> str | None:
     """Return which alarm of the canary has begun to ring since it takes requests."""
-    with asking("Looking at the canary's alarms"):
+    with explain_errors("Looking at the canary's alarms"):
         alarms = client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{name}--{CANARY}-", StateValue="ALARM")
     for alarm in alarms["MetricAlarms"]:
         if alarm["StateUpdatedTimestamp"] >= since:
@@ -259,9 +256,9 @@ def _ringing(name: str, since: Any) -> str | None:
     return None
 
 
-def _deployer(configuration: str) -> str:
+def _find_deployer(configuration: str) -> str:
     arn = f"arn:aws:sagemaker:{account().region}:{account().account}:endpoint-config/{configuration}"
-    with asking(f"Looking who made {configuration}"):
+    with explain_errors(f"Looking who made {configuration}"):
         tags = client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
     return next((tag["Value"] for tag in tags if tag["Key"] == DEPLOYER), "somebody else")
 
@@ -276,8 +273,8 @@ def _configuration(environment: str, name: str, wanted: Deployment, size: Servic
     if wanted.canary:
         variants.append(_variant(CANARY, _model(environment, name, wanted.canary), size, share, 1))
     content = {"ProductionVariants": variants, "KmsKeyId": settings().key_arn}
-    called = _named(name, content)
-    with asking("Looking who is logged in"):
+    called = _name_by_content(name, content)
+    with explain_errors("Looking who is logged in"):
         me = client("sts").get_caller_identity()["Arn"]
     own = [*tags(), {"Key": DEPLOYER, "Value": me}]
     _make(called, lambda: client("sagemaker").create_endpoint_config(EndpointConfigName=called, Tags=own, **content))
@@ -297,29 +294,30 @@ def _variant(name: str, model: str, size: Service, weight: float, count: int) ->
 
 def _model(environment: str, name: str, release: Release) -> str:
     known = settings()
-    artifact = {"S3Uri": stored(release), "S3DataType": "S3Prefix", "CompressionType": "None"}
+    folder = f"{store_release(bucket, known.home, release)}/"
+    artifact = {"S3Uri": folder, "S3DataType": "S3Prefix", "CompressionType": "None"}
     content = {
         "PrimaryContainer": {
-            "Image": images.reference("serve"),
+            "Image": images.reference(SERVE),
             "ModelDataSource": {"S3DataSource": artifact},
             "Environment": {variable: getattr(release, field) for field, variable in MODEL_FIELDS.items()}
-            | {"AWS_REGION": account().region, "SERVE_CAPTURES": f"s3://{known.bucket}/captures/{environment}"},
+            | {"AWS_REGION": account().region, "SERVE_CAPTURES": f"{known.home}/captures/{environment}"},
         },
         "ExecutionRoleArn": known.serving_role_arns[environment],
         **known.network,
     }
-    called = _named(name, content)
+    called = _name_by_content(name, content)
     _make(called, lambda: client("sagemaker").create_model(ModelName=called, Tags=tags(), **content))
     return called
 
 
-def _named(name: str, content: Mapping[str, Any]) -> str:
+def _name_by_content(name: str, content: Mapping[str, Any]) -> str:
     """Return a name that only this very content has."""
     return f"{name}--{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def _make(name: str, make: Callable[[], Any]) -> None:
-    with asking(f"Making {name}"):
+    with explain_errors(f"Making {name}"):
         try:
             make()
         except ClientError as error:
@@ -330,7 +328,7 @@ def _make(name: str, make: Callable[[], Any]) -> None:
 def _clear(name: str, used: str | None) -> None:
     """Delete the environment's configurations and models that the endpoint does not use any more."""
     service = client("sagemaker")
-    with asking("Deleting what is used no more"):
+    with explain_errors("Deleting what is used no more"):
         models = set()
         if used:
             variants = service.describe_endpoint_config(EndpointConfigName=used)["ProductionVariants"]
@@ -352,23 +350,23 @@ def _clear(name: str, used: str | None) -> None:
 @contextmanager
 def _changing(name: str, what: str) -> Iterator[None]:
     """Tell in words when SageMaker refuses a change because another one is under way."""
-    with asking(f"{what} the endpoint {name}"):
+    with explain_errors(f"{what} the endpoint {name}"):
         try:
             yield
         except ClientError as error:
             if "in-progress" in error.response["Error"].get("Message", ""):
-                raise _in_the_way(name, "") from error
+                raise _busy(name, "") from error
             raise
 
 
-def _in_the_way(name: str, by: str) -> ProjectError:
+def _busy(name: str, by: str) -> ProjectError:
     return ProjectError(
         f"The endpoint {name} is being changed{by}.",
         hint="Wait for the end of that, some minutes, and run the same verb again. 'status' tells what runs.",
     )
 
 
-def _relieve(name: str, before: Mapping[str, Any], wanted: Deployment) -> None:
+def _drain_canary(name: str, before: Mapping[str, Any], wanted: Deployment) -> None:
     """Send no more requests to a canary that is to go: that takes seconds, and the change itself minutes."""
     runs = _deployment(before["EndpointConfigName"])
     if runs.canary is None or wanted != Deployment(runs.stable):
@@ -378,7 +376,7 @@ def _relieve(name: str, before: Mapping[str, Any], wanted: Deployment) -> None:
         client("sagemaker").update_endpoint_weights_and_capacities(
             EndpointName=name, DesiredWeightsAndCapacities=weights
         )
-    _settled(name)
+    _wait_until_settled(name)
 
 
 def _update(name: str, configuration: str, size: Service) -> None:
@@ -393,7 +391,7 @@ def _update(name: str, configuration: str, size: Service) -> None:
         )
 
 
-def _settled(name: str) -> dict[str, Any] | None:
+def _wait_until_settled(name: str) -> dict[str, Any] | None:
     """Return the endpoint when no change of it is under way any more."""
     begin, wait = time.monotonic(), FIRST_LOOK
     while (found := _endpoint(name)) and found["EndpointStatus"] in MOVING:
@@ -410,17 +408,17 @@ def _settled(name: str) -> dict[str, Any] | None:
 def _delete(name: str) -> None:
     with _changing(name, "Deleting"):
         client("sagemaker").delete_endpoint(EndpointName=name)
-    _settled(name)
+    _wait_until_settled(name)
 
 
-def _failed(
+def _clean_up_failure(
     name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, configuration: str
 ) -> ProjectError:
     """Take away what did not come up, and return what to tell."""
     if after is None or (before and after["EndpointConfigName"] not in (before["EndpointConfigName"], configuration)):
-        return _in_the_way(name, " by somebody else")
+        return _busy(name, " by somebody else")
     reason = after.get("FailureReason", "SageMaker does not say why")
-    lines = _last_words(name)
+    lines = _read_log(name)
     if before is None:
         _delete(name)
     _clear(name, before["EndpointConfigName"] if before else None)
@@ -436,10 +434,10 @@ def _failed(
     )
 
 
-def _last_words(name: str) -> list[str]:
+def _read_log(name: str) -> list[str]:
     """Return the last lines of the service's log, if there are any and they may be read."""
     since = int((time.time() - START_SECONDS) * 1000)
-    with suppress(ProjectError), asking("Reading the log"):
+    with suppress(ProjectError), explain_errors("Reading the log"):
         pages = client("logs").get_paginator("filter_log_events")
         found = pages.paginate(logGroupName=f"/aws/sagemaker/Endpoints/{name}", startTime=since)
         return [event["message"].rstrip() for page in found for event in page["events"]][-LOG_LINES:]
@@ -452,10 +450,10 @@ def _last_words(name: str) -> list[str]:
 def _scale(name: str, size: Service) -> None:
     """Let the number of the stable version's machines follow the requests, or not any more."""
     if not size.scales:
-        _forget_scaling(name)
+        _stop_scaling(name)
         return
-    target = _scaled(name)
-    with asking(f"Setting how {name} scales"):
+    target = _scaling_target(name)
+    with explain_errors(f"Setting how {name} scales"):
         service = client("application-autoscaling")
         service.register_scalable_target(**target, MinCapacity=size.least, MaxCapacity=size.most)
         service.put_scaling_policy(
@@ -469,9 +467,9 @@ def _scale(name: str, size: Service) -> None:
         )
 
 
-def _forget_scaling(name: str) -> None:
-    service, target = client("application-autoscaling"), _scaled(name)
-    with asking(f"Ending how {name} scales"):
+def _stop_scaling(name: str) -> None:
+    service, target = client("application-autoscaling"), _scaling_target(name)
+    with explain_errors(f"Ending how {name} scales"):
         found = service.describe_scalable_targets(
             ServiceNamespace=target["ServiceNamespace"], ResourceIds=[target["ResourceId"]]
         )
@@ -479,7 +477,7 @@ def _forget_scaling(name: str) -> None:
             service.deregister_scalable_target(**target)
 
 
-def _scaled(name: str) -> dict[str, str]:
+def _scaling_target(name: str) -> dict[str, str]:
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{name}/variant/{STABLE}",

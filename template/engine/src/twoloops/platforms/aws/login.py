@@ -6,7 +6,7 @@ import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from twoloops.platforms.aws.account import account, asking
+from twoloops.platforms.aws.account import account, explain_errors
 
 
 def log_in(token: str, role: str, session: str, seconds: int) -> dict[str, str]:
@@ -22,7 +22,7 @@ def log_in(token: str, role: str, session: str, seconds: int) -> dict[str, str]:
         ProjectError: AWS does not give the role.
     """
     client = boto3.client("sts", config=Config(region_name=account().region, signature_version=UNSIGNED))
-    with asking(f"Taking the role {role}"):
+    with explain_errors(f"Taking the role {role}"):
         found = client.assume_role_with_web_identity(
             RoleArn=role, RoleSessionName=session, WebIdentityToken=token, DurationSeconds=seconds
         )["Credentials"]

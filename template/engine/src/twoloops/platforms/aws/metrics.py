@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from twoloops.contracts.release import Traffic
-from twoloops.platforms.aws.account import asking, client
+from twoloops.platforms.aws.account import client, explain_errors
 
 NAMESPACE = "AWS/SageMaker"
 PERIOD = 60
@@ -34,7 +34,7 @@ def traffic_of(endpoint: str, variant: str, since: datetime) -> Traffic:
         "seconds": ("ModelLatency", "Sum"),
         "counted": ("ModelLatency", "SampleCount"),
     } | {f"below{place}": ("ModelLatency", f"PR(:{bound * MICROSECONDS:.0f})") for place, bound in enumerate(BOUNDS)}
-    with asking("Reading the endpoint's figures"):
+    with explain_errors("Reading the endpoint's figures"):
         found = client("cloudwatch").get_metric_data(
             StartTime=since,
             EndTime=datetime.now(UTC) + timedelta(seconds=PERIOD),

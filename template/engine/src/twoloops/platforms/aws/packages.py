@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from twoloops import config, registry, storage
-from twoloops.paths import paths
+from twoloops.paths import RELATIVE, Paths
 from twoloops.platforms.aws import bucket
-from twoloops.platforms.aws.account import asking, client
+from twoloops.platforms.aws.account import client, explain_errors
+from twoloops.platforms.shared.objects import upload_model
 from twoloops.registry import Version
 
 # What a step of the pipeline is told by its environment.
@@ -27,11 +28,6 @@ CONTENT = "application/json"
 LONGEST_TEXT, LONGEST_NOTE, LONGEST_PROPERTY = 2096, 1024, 256
 
 
-def is_shared() -> bool:
-    """Say whether models are registered with a server: a file of this machine is its owner's business alone."""
-    return not registry.tracking_uri().startswith("sqlite:")
-
-
 def record(folder: Path, run: str) -> str:
     """Record what was registered as a model package, once, and return its ARN.
 
@@ -39,23 +35,23 @@ def record(folder: Path, run: str) -> str:
         folder: where the steps' files lie.
         run: where they lie in the bucket.
     """
-    registration = storage.read_json(folder / paths().registration, "register")
+    made, names = Paths(folder, folder), RELATIVE
+    registration = storage.read_json(made.registration, "register")
     version = registry.get(registration["version"])
     if TAG in version.tags:
         return version.tags[TAG]
-    model = folder / paths().model
-    data = bucket.put_model(model, bucket.split(run)[0])
-    verdict = storage.read_json(folder / paths().verdict, "evaluate")
-    with asking("Recording the model package"):
-        made = client("sagemaker").create_model_package(
+    data = upload_model(bucket, f"s3://{bucket.split(run)[0]}", made.model)
+    verdict = storage.read_json(made.verdict, "evaluate")
+    with explain_errors("Recording the model package"):
+        answer = client("sagemaker").create_model_package(
             ModelPackageGroupName=os.environ[GROUP],
             ModelPackageDescription=f"{config.current().package} version {version.number}",
             ModelApprovalStatus=PENDING,
             InferenceSpecification=_inference(data, version.number),
             ModelMetrics={
                 "ModelQuality": {
-                    "Statistics": {"ContentType": CONTENT, "S3Uri": f"{run}/{paths().metrics.as_posix()}"},
-                    "Constraints": {"ContentType": CONTENT, "S3Uri": f"{run}/{paths().verdict.as_posix()}"},
+                    "Statistics": {"ContentType": CONTENT, "S3Uri": f"{run}/{names.metrics.as_posix()}"},
+                    "Constraints": {"ContentType": CONTENT, "S3Uri": f"{run}/{names.verdict.as_posix()}"},
                 }
             },
             ModelCard={"ModelCardContent": json.dumps(card(verdict)), "ModelCardStatus": "PendingReview"},
@@ -67,15 +63,15 @@ def record(folder: Path, run: str) -> str:
                     "mlflow_run": version.run_id,
                     "verdict": verdict["verdict"],
                     "model_identity": registration["identity"],
-                    "model_card": f"{run}/{paths().model_card.as_posix()}",
+                    "model_card": f"{run}/{names.model_card.as_posix()}",
                     "code_version": version.tags["code_version"],
                 }.items()
             },
             # The same version asked for twice, as after an answer that was lost, is one package.
             ClientToken=f"{config.current().package.replace('_', '-')[:15]}-{registration['identity'][:20]}",
         )
-    registry.set_tag(version, TAG, made["ModelPackageArn"])
-    return str(made["ModelPackageArn"])
+    registry.set_tag(version, TAG, answer["ModelPackageArn"])
+    return str(answer["ModelPackageArn"])
 
 
 def _inference(data: str, number: str) -> dict[str, Any]:
@@ -128,6 +124,6 @@ def approve(version: Version) -> None:
     if address is None:
         return
     sagemaker = client("sagemaker")
-    with asking(f"Approving version {version.number}"):
+    with explain_errors(f"Approving version {version.number}"):
         if sagemaker.describe_model_package(ModelPackageName=address)["ModelApprovalStatus"] != APPROVED:
             sagemaker.update_model_package(ModelPackageArn=address, ModelApprovalStatus=APPROVED)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from twoloops.errors import ProjectError
-from twoloops.platforms.aws.account import account, asking, client, settings, tags
+from twoloops.platforms.aws.account import account, client, explain_errors, settings, tags
 from twoloops.platforms.aws.machines import Job
+from twoloops.platforms.shared.loop import Attempt
 
 VERSION = "2020-12-01"
 ENTRYPOINT = ["python", "-m", "twoloops.platforms.aws.steps"]
@@ -23,7 +24,7 @@ LOGS = "/aws/sagemaker/ProcessingJobs"
 LOG_LINES = 30
 LOG_TRIES = 5  # logs arrive some seconds after a step has ended
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two looks at an execution
-SECOND_THOUGHTS = 5.0  # seconds in which a second Ctrl-C leaves an execution alone
+STOP_GRACE_SECONDS = 5.0  # in which a second Ctrl-C leaves an execution alone
 
 SUCCEEDED, STOPPED, FAILED = "Succeeded", "Stopped", "Failed"
 EXECUTING = "Executing"
@@ -98,7 +99,7 @@ def put(name: str, role: str, content: Mapping[str, Any]) -> None:
     """Make a pipeline, or give it a new definition. An execution that is under way keeps the one it has."""
     sagemaker = client("sagemaker")
     text = json.dumps(content, sort_keys=True)
-    with asking(f"Making the pipeline {name}"):
+    with explain_errors(f"Making the pipeline {name}"):
         try:
             sagemaker.update_pipeline(PipelineName=name, PipelineDefinition=text, RoleArn=role)
         except sagemaker.exceptions.ResourceNotFound:
@@ -108,7 +109,7 @@ def put(name: str, role: str, content: Mapping[str, Any]) -> None:
 def exists(name: str) -> bool:
     """Say whether there is a pipeline of this name."""
     sagemaker = client("sagemaker")
-    with asking(f"Looking for the pipeline {name}"):
+    with explain_errors(f"Looking for the pipeline {name}"):
         try:
             sagemaker.describe_pipeline(PipelineName=name)
         except sagemaker.exceptions.ResourceNotFound:
@@ -125,19 +126,11 @@ def remove(name: str) -> None:
             if each["PipelineExecutionStatus"] == EXECUTING:
                 _stop(each["PipelineExecutionArn"])
         time.sleep(FIRST_PAUSE)
-    with asking(f"Deleting the pipeline {name}"):
+    with explain_errors(f"Deleting the pipeline {name}"):
         client("sagemaker").delete_pipeline(PipelineName=name)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """An execution of certain inputs, by its name; without an address it has not been started yet."""
-
-    name: str
-    address: str | None
-
-
-def attempt(pipeline: str, inputs: str) -> Attempt:
+def find_attempt(pipeline: str, inputs: str) -> Attempt:
     """Return the execution of these inputs that is under way, or the name of the next one.
 
     Args:
@@ -158,7 +151,7 @@ def attempt(pipeline: str, inputs: str) -> Attempt:
 def _executions(pipeline: str) -> list[dict[str, Any]]:
     """Return a pipeline's executions; one that has never been made has none."""
     sagemaker = client("sagemaker")
-    with asking(f"Looking at the executions of {pipeline}"):
+    with explain_errors(f"Looking at the executions of {pipeline}"):
         try:
             pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
             return [each for page in pages for each in page["PipelineExecutionSummaries"]]
@@ -169,7 +162,7 @@ def _executions(pipeline: str) -> list[dict[str, Any]]:
 def start(pipeline: str, name: str, parameters: Mapping[str, str]) -> str:
     """Start an execution, and return its address. Starting the same name twice starts it once."""
     sagemaker = client("sagemaker")
-    with asking(f"Starting the pipeline {pipeline}"):
+    with explain_errors(f"Starting the pipeline {pipeline}"):
         # Of a pipeline that was deleted and made again, names begin anew; SageMaker remembers tokens.
         made_at = sagemaker.describe_pipeline(PipelineName=pipeline)["CreationTime"]
         started = sagemaker.start_pipeline_execution(
@@ -215,17 +208,17 @@ def wait(address: str, tell: Tell) -> Outcome:
         return _watch(address, tell)
     except KeyboardInterrupt:
         tell(
-            f"Stopping the execution in {SECOND_THOUGHTS:.0f} seconds. Ctrl-C once more leaves it alone; the same "
+            f"Stopping the execution in {STOP_GRACE_SECONDS:.0f} seconds. Ctrl-C once more leaves it alone; the same "
             "verb then takes it up again."
         )
-        time.sleep(SECOND_THOUGHTS)
+        time.sleep(STOP_GRACE_SECONDS)
         _stop(address)
         tell("It is being stopped.")
         raise
 
 
 def _stop(address: str) -> None:
-    with asking("Stopping the execution"):
+    with explain_errors("Stopping the execution"):
         client("sagemaker").stop_pipeline_execution(
             PipelineExecutionArn=address, ClientRequestToken=_token("stop", address)
         )
@@ -236,7 +229,7 @@ def _watch(address: str, tell: Tell) -> Outcome:
     pause = FIRST_PAUSE
     while True:
         # First the whole, then its steps: so that nothing of an ended execution is missed.
-        with asking("Looking at the execution"):
+        with explain_errors("Looking at the execution"):
             found = client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=address)
             steps = _steps(address)
         for each in steps:
@@ -295,7 +288,7 @@ def failure(outcome: Outcome) -> ProjectError:
 def log(job: str) -> list[str]:
     """Return the last lines that a job has printed."""
     logs = client("logs")
-    with asking(f"Reading the log of {job}"):
+    with explain_errors(f"Reading the log of {job}"):
         for _ in range(LOG_TRIES):
             try:
                 found = logs.describe_log_streams(logGroupName=LOGS, logStreamNamePrefix=f"{job}/")["logStreams"]

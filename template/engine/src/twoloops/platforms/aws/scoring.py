@@ -10,7 +10,9 @@ from typing import Any
 from twoloops import config, params, registry
 from twoloops.errors import ProjectError
 from twoloops.platforms.aws import bucket, images, machines, pipelines
-from twoloops.platforms.aws.account import asking, client, settings
+from twoloops.platforms.aws.account import client, explain_errors, settings
+from twoloops.platforms.shared.images import SERVE
+from twoloops.platforms.shared.objects import upload_model
 from twoloops.registry import Version
 
 ENTRYPOINT = ["python", "-m", "twoloops.platforms.aws.scoring_step"]
@@ -41,15 +43,15 @@ def schedule(version: Version) -> None:
         ProjectError: the tables are nowhere that the platform reads, the image is not in the registry, or
             the infrastructure of the environment is not there.
     """
-    made = settings()
+    made, chosen = settings(), config.current()
     with registry.downloaded(version.uri) as folder:
         source = _source(folder)
-        model = bucket.put_model(folder, made.bucket)
-    role = made.serving_role_arns[config.current().last]
-    places = [f"s3://{made.bucket}/{folder}/{config.current().last}" for folder in ("predictions", "captures")]
+        model = upload_model(bucket, made.home, folder)
+    role = made.serving_role_arns[chosen.last]
+    places = [f"{made.home}/{folder}/{chosen.last}" for folder in ("predictions", "captures")]
     step = pipelines.step(
         "score",
-        image=images.reference(images.SERVE),
+        image=images.reference(SERVE),
         entrypoint=ENTRYPOINT,
         arguments=[source, *places, model],
         environment={"MODEL_VERSION": version.number},
@@ -59,8 +61,8 @@ def schedule(version: Version) -> None:
     pipelines.put(_pipeline(), role, pipelines.definition([step]))
     if not _switch(ON):
         raise ProjectError(
-            f"{config.current().last} has no schedule yet.",
-            hint=f"Apply its infrastructure first: 'uv run {config.current().package} infrastructure {config.current().last} --apply'.",
+            f"{chosen.last} has no schedule yet.",
+            hint=f"Apply its infrastructure first: 'uv run {chosen.package} infrastructure {chosen.last} --apply'.",
         )
 
 
@@ -87,7 +89,7 @@ def _switch(state: str) -> bool:
     """Switch the schedule on or off, and say whether there is one."""
     group = settings().environments[config.current().last]
     scheduler = client("scheduler")
-    with asking("Switching the schedule"):
+    with explain_errors("Switching the schedule"):
         try:
             found = scheduler.get_schedule(GroupName=group, Name=SCHEDULE)
         except scheduler.exceptions.ResourceNotFoundException:
@@ -126,12 +128,13 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
     if not exists(config.current().last):
         raise ProjectError(
             "No version scores on the platform.",
-            hint=f"Make one champion: 'uv run {config.current().package} promote'. After a stop, name the champion: 'promote VERSION'.",
+            hint=f"Make one champion: 'uv run {config.current().package} promote'. "
+            "After a stop, name the champion: 'promote VERSION'.",
         )
-    attempt = pipelines.attempt(_pipeline(), BY_HAND)
+    attempt = pipelines.find_attempt(_pipeline(), BY_HAND)
     address = attempt.address or pipelines.start(_pipeline(), attempt.name, {})
     outcome = pipelines.wait(address, tell)
     if outcome.status != pipelines.SUCCEEDED:
         raise pipelines.failure(outcome)
-    target = f"s3://{made.bucket}/predictions/{config.current().last}"
+    target = f"{made.home}/predictions/{config.current().last}"
     return {"target": target, "summary": json.loads(bucket.read_bytes(f"{target}/summary.json"))}

@@ -1,24 +1,15 @@
-"""Scoring in its container: fetch the model and the earlier results, run the verb, keep what it made.
+"""The program of the step that scores, in its container.
 
-    python -m PACKAGE.platform.scoring_step SOURCE RESULTS CAPTURES MODEL
+    python -m twoloops.platforms.aws.scoring_step SOURCE RESULTS CAPTURES MODEL
 
-The results are written here and uploaded, because whoever runs this may delete nothing in the bucket: not
-even the lock and the unfinished files of a run that works there directly. The manifest comes last.
+SOURCE is the table's URL; the others are folders in the bucket.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-
-from twoloops import config
-from twoloops.paths import paths
 from twoloops.platforms.aws import bucket
-from twoloops.platforms.aws.steps import as_program, changes, run_verb
-
-RESULTS, CAPTURES, MODEL = "results", "data/captures", "model"
-MANIFEST = "manifest.json"
+from twoloops.platforms.shared.scoring_step import score
+from twoloops.platforms.shared.steps import run_program
 
 
 def main(source: str, results: str, captures: str, model: str) -> int:
@@ -30,21 +21,8 @@ def main(source: str, results: str, captures: str, model: str) -> int:
         captures: the folder in the bucket for the sample that the monitor looks at.
         model: the folder in the bucket that holds the artifact.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for path in (paths().params, paths().root / config.FILE):
-            shutil.copy(path, folder)
-        for uri, place in ((model, MODEL), (results, RESULTS)):
-            bucket.download(uri, folder / place, list(bucket.sizes(uri)))
-        made = changes(folder)
-        code = run_verb(["score", source, RESULTS, "--model", MODEL], folder)
-        new = made()
-        for kept, uri in ((CAPTURES, captures), (RESULTS, results)):
-            names = [path.removeprefix(f"{kept}/") for path in new if path.startswith(f"{kept}/")]
-            for path in sorted(names, key=lambda path: (path == MANIFEST, path)):
-                bucket.upload(folder / kept / path, f"{uri}/{path}")
-    return code
+    return score(bucket, source, results, captures, model)
 
 
 if __name__ == "__main__":
-    as_program(main)
+    run_program(main)

@@ -1,23 +1,15 @@
-"""A step of the pipeline, in its container: fetch what earlier steps left, run the verb, keep what it made.
+"""The program of a step of the pipeline, in its container.
 
     python -m twoloops.platforms.aws.steps RUN VERB [OPTION ...]
 
-RUN is a folder in the bucket, with what the steps of one run hand on to each other. The container has
-nobody's rights but its role's, and writes into a temporary folder alone.
+RUN is a folder in the bucket, with what the steps of one run hand on to each other. What was registered is recorded
+as a model package too.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
-
-from twoloops.errors import ProjectError
 from twoloops.platforms.aws import bucket, packages
+from twoloops.platforms.shared.steps import run_program, run_step
 
 REGISTER = "register"
 
@@ -29,51 +21,9 @@ def main(run: str, *words: str) -> int:
         run: the folder in the bucket.
         words: the verb and its options.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bucket.download(run, folder, list(bucket.sizes(run)))
-        made = changes(folder)
-        code = run_verb(list(words), folder)
-        # Also after a failure: a red verdict is what people want to read.
-        for path in made():
-            bucket.upload(folder / path, f"{run}/{path}")
-        if words[0] == REGISTER and code == 0:
-            packages.record(folder, run)
-    return code
-
-
-def run_verb(words: list[str], folder: Path) -> int:
-    """Run one of the project's verbs in a folder, and return its exit code."""
-    # The image's user has no home, and the image no git: libraries look for both.
-    own = {"HOME": str(folder / ".home"), "MPLCONFIGDIR": str(folder / ".home"), "GIT_PYTHON_REFRESH": "quiet"}
-    command = [sys.executable, "-m", "twoloops", *words]
-    return subprocess.run(command, cwd=folder, env=os.environ | own, check=False).returncode
-
-
-def changes(folder: Path) -> Callable[[], list[str]]:
-    """Return a function that names the files which are new or other than now."""
-    before = _state(folder)
-    return lambda: [name for name, state in _state(folder).items() if before.get(name) != state]
-
-
-def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the files that a step may hand on, each with what tells whether it has changed."""
-    found = {}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            about = path.stat()
-            found[name.as_posix()] = (about.st_mtime_ns, about.st_size)
-    return found
-
-
-def as_program(main: Callable[..., int]) -> NoReturn:
-    """Run a step with the words of the command line; an error that people can put right goes to the log in words."""
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except ProjectError as error:
-        sys.exit(f"Error: {error}\nWhat to do: {error.hint}")
+    finish = (lambda folder: packages.record(folder, run)) if words[0] == REGISTER else None
+    return run_step(bucket, run, list(words), finish)
 
 
 if __name__ == "__main__":
-    as_program(main)
+    run_program(main)

@@ -188,11 +188,7 @@ def lock(what: str) -> Iterator[None]:
 
 
 def _known(environment: str) -> Path:
-    if environment not in config.current().environments:
-        raise ProjectError(
-            f"There is no environment {environment!r}.",
-            hint=f"Environments: {', '.join(config.current().environments)}.",
-        )
+    config.current().check_environment(environment)
     return paths().deployments / environment
 
 
