@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 import yaml
-
-from commands.answer_space import template
 from twoloops import config, params, problem
 from twoloops.inner_loop.evaluate import primary
+
+from commands.answer_space import template
 
 RAW = Path("data/raw/rows.parquet")
 # By problem type, the package of the project that is laid out for it.

@@ -19,5 +19,8 @@ def stop(
     """Stop what serves and what scores on schedule; requests that have begun are answered."""
     with platform.lock("A stop"), working("stopping"):
         stopped = {name: platform.stop(name) for name in environments or config.current().environments}
-    lines = [f"{name}: {platform.STOPPED if ran else 'nothing ran'}." for name, ran in stopped.items()]
+    done, nothing = (
+        (platform.STOPPED, "nothing ran") if config.current().online else ("scores no more", "nothing scored")
+    )
+    lines = [f"{name}: {done if ran else nothing}." for name, ran in stopped.items()]
     tell(stopped, as_json, lines, verb(bring_into_use() + ("" if config.current().online else " VERSION")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from twoloops.hosts.azure_devops.host import (
     NAME,
@@ -22,6 +22,9 @@ from twoloops.hosts.azure_devops.host import (
     update_issue,
 )
 from twoloops.hosts.azure_devops.identity import identifiers, token
+
+if TYPE_CHECKING:
+    from twoloops.contracts.host import Setup
 
 __all__ = [
     "NAME",
@@ -45,8 +48,8 @@ __all__ = [
 ]
 
 
-def setup() -> ModuleType:
+def setup() -> Setup:
     """Return what changes the settings of Azure DevOps."""
-    from twoloops.hosts.azure_devops import setup as room
+    from twoloops.hosts.azure_devops import settings
 
-    return room
+    return settings

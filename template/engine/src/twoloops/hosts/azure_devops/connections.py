@@ -84,8 +84,8 @@ def _connection(place: Place, role: str) -> Step:
     def do() -> None:
         project = {"id": place.project, "name": place.where.project}
         content = {
-            "name": name, "type": "generic", "url": "https://sts.amazonaws.com", "isShared": False, "isReady": True,
-            # It holds no login: what counts is the token that Azure makes for it.
+            "name": name, "type": "generic", "url": place.where.collection, "isShared": False, "isReady": True,
+            # It holds no login and leads nowhere: what counts is the token that Azure makes for it.
             "authorization": {"scheme": "UsernamePassword", "parameters": {"username": "", "password": ""}},
             "serviceEndpointProjectReferences": [{"name": name, "projectReference": project}],
         }  # fmt: skip

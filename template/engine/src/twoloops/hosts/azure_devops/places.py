@@ -1,4 +1,4 @@
-"""Where things are on Azure DevOps: what setup.py and guards.py look up there."""
+"""Where things are on Azure DevOps: what settings.py and guards.py look up there."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from twoloops.hosts.github.host import (
     NAME,
@@ -22,6 +22,9 @@ from twoloops.hosts.github.host import (
     update_issue,
 )
 from twoloops.hosts.github.identity import identifiers, token
+
+if TYPE_CHECKING:
+    from twoloops.contracts.host import Setup
 
 __all__ = [
     "NAME",
@@ -45,8 +48,8 @@ __all__ = [
 ]
 
 
-def setup() -> ModuleType:
+def setup() -> Setup:
     """Return what changes the settings of GitHub."""
-    from twoloops.hosts.github import setup as room
+    from twoloops.hosts.github import settings
 
-    return room
+    return settings

@@ -1,4 +1,4 @@
-"""The code host is GitHub: what flows show there, ask of people, and start. Nothing else knows it but setup.py.
+"""The code host is GitHub: what flows show there, ask of people, and start. Nothing else knows it but settings.py.
 
 The paths, and what they take and give, are those of https://docs.github.com/rest.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from twoloops.hosts.gitlab.host import (
     NAME,
@@ -22,6 +22,9 @@ from twoloops.hosts.gitlab.host import (
     update_issue,
 )
 from twoloops.hosts.gitlab.identity import identifiers, token
+
+if TYPE_CHECKING:
+    from twoloops.contracts.host import Setup
 
 __all__ = [
     "NAME",
@@ -45,8 +48,8 @@ __all__ = [
 ]
 
 
-def setup() -> ModuleType:
+def setup() -> Setup:
     """Return what changes the settings of GitLab."""
-    from twoloops.hosts.gitlab import setup as room
+    from twoloops.hosts.gitlab import settings
 
-    return room
+    return settings

@@ -144,6 +144,6 @@ def push_images(engine: str | None, tell: Tell) -> dict[str, str]:
 
 def infrastructure() -> Infrastructure:
     """Return what runs Terraform on infra/."""
-    from twoloops.platforms.aws.infrastructure import AwsInfrastructure
+    from twoloops.platforms.aws.terraform import AwsInfrastructure
 
     return AwsInfrastructure()

@@ -13,28 +13,23 @@ import yaml
 from botocore import exceptions
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
-from small_project import Project
-
-from twoloops import artifact
-from twoloops.platforms import aws as platform
-from twoloops import registry
-from twoloops.errors import ProjectError
+from twoloops import artifact, registry
 from twoloops.contracts.client import SilentError
 from twoloops.contracts.release import Deployment, Release, UnfitError
-from twoloops.platforms.aws import account
-from twoloops.platforms.aws import artifacts
-from twoloops.platforms.aws import bucket
-from twoloops.platforms.aws import connection
-from twoloops.platforms.aws import endpoints
-from twoloops.platforms.aws import machines
-from twoloops.platforms.aws import metrics
+from twoloops.errors import ProjectError
+from twoloops.paths import paths
+from twoloops.platforms import aws as platform
+from twoloops.platforms.aws import account, bucket, connection, endpoints, machines, metrics
+from twoloops.platforms.shared.objects import store_release
 
-*_, LAST = platform.ENVIRONMENTS
-FIRST = platform.ENVIRONMENTS[0]
-NAMES = {name: f"project--{name}" for name in platform.ENVIRONMENTS}
+from tests.engine.support.aws_stubs import ACCOUNT, REGION, machines_file
+from tests.engine.support.project import Project
+
+FIRST, LAST = ENVIRONMENTS = ("staging", "production")
+NAMES = {name: f"project--{name}" for name in ENVIRONMENTS}
 NAME = NAMES[LAST]
 ARN = "arn:aws:sagemaker:eu-west-1:1:any/thing"
-ME = f"arn:aws:sts::{account.ACCOUNT}:assumed-role/deploy/me"
+ME = f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy/me"
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 ONE, TWO = Release("1", "a" * 64, "2026-01-01"), Release("2", "b" * 64, "2026-01-02")
 STUBBED = ("sagemaker", "cloudwatch", "logs", "sts", "application-autoscaling", "s3")
@@ -43,44 +38,42 @@ Stubs = dict[str, Stubber]
 
 
 @pytest.fixture
-def aws(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubs]:
+def aws(configured: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubs]:
     """Give a stub of each service; every answer that a test adds must be asked for."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     given = account.Settings(
         bucket="data",
-        key_arn=f"arn:aws:kms:{account.REGION}:{account.ACCOUNT}:key/1",
+        key_arn=f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
         image_repository="registry/image",
         model_package_group="project",
         tracking_uri=None,
         training_role_arn="arn:aws:iam::1:role/training-of-project",
         training_pipeline="project--train",
-        serving_role_arns={name: f"arn:aws:iam::{account.ACCOUNT}:role/serving-{name}" for name in NAMES},
+        serving_role_arns={name: f"arn:aws:iam::{ACCOUNT}:role/serving-{name}" for name in NAMES},
         schedule_role_arns={},
         flow_role_arns={},
         environments=NAMES,
         subnet_ids=["subnet-1"],
         security_group_id="sg-1",
     )
-    for module in (endpoints, artifacts):
-        monkeypatch.setattr(module, "settings", lambda: given)
+    monkeypatch.setattr(endpoints, "settings", lambda: given)
     monkeypatch.setattr(endpoints.images, "reference", lambda kind: f"registry/image@sha256:{kind}")
-    monkeypatch.setattr(endpoints, "stored", lambda release: f"s3://data/models/{release.identity}/")
+    monkeypatch.setattr(endpoints, "store_release", lambda _, home, release: f"{home}/models/{release.identity}")
     monkeypatch.setattr(endpoints, "FIRST_LOOK", 0.0)
-    account.client.cache_clear()
+    account._client.cache_clear()
     endpoints._deployment.cache_clear()
-    write(example())
     with ExitStack() as stack:
         stubs = {service: stack.enter_context(Stubber(account.client(service))) for service in STUBBED}
         yield stubs
         for stub in stubs.values():
             stub.assert_no_pending_responses()
-    account.client.cache_clear()
+    account._client.cache_clear()
 
 
 def told(status: str, configuration: str | None = "old", **more: Any) -> dict[str, Any]:
     """Return what DescribeEndpoint answers."""
-    arn = f"arn:aws:sagemaker:{account.REGION}:{account.ACCOUNT}:endpoint/{NAME}"
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/{NAME}"
     found = {"EndpointName": NAME, "EndpointArn": arn, "EndpointStatus": status, "CreationTime": NOW}
     return found | {"LastModifiedTime": NOW} | ({"EndpointConfigName": configuration} if configuration else {}) | more
 
@@ -120,7 +113,7 @@ def model(aws: Stubs, number: str, said: dict[str, str]) -> None:
 
 
 def logged_in(aws: Stubs) -> None:
-    aws["sts"].add_response("get_caller_identity", {"Account": account.ACCOUNT, "Arn": ME})
+    aws["sts"].add_response("get_caller_identity", {"Account": ACCOUNT, "Arn": ME})
 
 
 def made(aws: Stubs, models: int) -> list[dict[str, Any]]:
@@ -202,7 +195,7 @@ def test_an_endpoint_is_made(aws: Stubs) -> None:
     assert container["ModelDataSource"]["S3DataSource"]["S3Uri"] == f"s3://data/models/{ONE.identity}/"
     assert calls[0]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
     assert {"Key": "Deployer", "Value": ME} in calls[1]["Tags"]
-    assert calls[2] == {"EndpointName": NAME, "EndpointConfigName": configuration, "Tags": account.TAGS}
+    assert calls[2] == {"EndpointName": NAME, "EndpointConfigName": configuration, "Tags": account.tags()}
 
 
 def test_a_canary_goes_in_two_steps(aws: Stubs) -> None:
@@ -359,11 +352,11 @@ def test_nothing_is_left(aws: Stubs) -> None:
 
 @pytest.fixture
 def runtime(aws: Stubs) -> Iterator[Stubber]:
-    connection._runtime.cache_clear()
+    connection._runtime_in.cache_clear()
     with Stubber(connection._runtime()) as stub:
         yield stub
         stub.assert_no_pending_responses()
-    connection._runtime.cache_clear()
+    connection._runtime_in.cache_clear()
 
 
 def test_a_request_is_handed_on(runtime: Stubber) -> None:
@@ -410,18 +403,18 @@ def test_an_endpoint_that_is_silent(aws: Stubs, monkeypatch: pytest.MonkeyPatch)
 # ------------------------------------------------------------------ artifacts and machines
 
 
-def test_an_artifact_is_stored_once(aws: Stubs, promoted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artifact_is_stored_once(promoted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     release = Release.of(registry.get("1"))
     there: set[str] = set()
     monkeypatch.setattr(bucket, "exists", lambda uri: uri in there)
     monkeypatch.setattr(bucket, "upload", lambda path, uri: there.add(uri))
     place = f"s3://data/models/{release.identity}"
-    assert artifacts.stored(release) == f"{place}/"
+    assert store_release(bucket, "s3://data", release) == place
     assert f"{place}/{artifact.MANIFEST}" in there
     monkeypatch.setattr(bucket, "upload", lambda *_: pytest.fail("it is there"))
-    assert artifacts.stored(release) == f"{place}/"
+    assert store_release(bucket, "s3://data", release) == place
     with pytest.raises(ProjectError, match="the registry holds another one"):
-        artifacts.stored(Release("1", "c" * 64, ""))
+        store_release(bucket, "s3://data", Release("1", "c" * 64, ""))
 
 
 @pytest.mark.parametrize(
@@ -435,7 +428,7 @@ def test_an_artifact_is_stored_once(aws: Stubs, promoted: Project, monkeypatch: 
         (lambda found: found["serving"].pop(FIRST), "must name these environments"),
     ],
 )
-def test_bad_machines_are_refused(project: Project, change: Callable[[Any], Any], words: str) -> None:
+def test_bad_machines_are_refused(change: Callable[[Any], Any], words: str) -> None:
     found = example()
     write(found)
     assert machines.load().training.seconds == 4 * 3600
@@ -446,16 +439,16 @@ def test_bad_machines_are_refused(project: Project, change: Callable[[Any], Any]
 
 
 def example() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "infra/machines.yaml").read_text())
+    found: dict[str, Any] = yaml.safe_load(machines_file())
     return found
 
 
 def write(content: Any) -> None:
-    Path("infra").mkdir(exist_ok=True)
-    machines.FILE.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    paths().machines.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
-def test_machines_that_cannot_be_read(project: Project) -> None:
+def test_machines_that_cannot_be_read() -> None:
+    paths().machines.unlink()
     with pytest.raises(ProjectError, match="does not exist"):
         machines.load()
     write("training: [")

@@ -1,25 +1,30 @@
-"""What the tests of the platform share: the clients' answers, written down by hand, and an account's settings."""
+"""What the tests of AWS share: a project's configuration, the clients' answers, written down by hand, and settings."""
 
 import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
-
+from twoloops import config
 from twoloops.platforms.aws import account
 
-BUCKET, ROLE = "bucket-of-tests", "arn:aws:iam::{{ aws_account }}:role/training"
-KEY = "arn:aws:kms:{{ aws_region }}:{{ aws_account }}:key/0123"
+from commands.answer_space import template
+
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+AWS = {"platform": "aws", "aws": {"account": ACCOUNT, "region": REGION}}  # of [tool.twoloops]
+BUCKET, ROLE = "bucket-of-tests", f"arn:aws:iam::{ACCOUNT}:role/training"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0123"
 NETWORK = {"subnet_ids": ["subnet-0123"], "security_group_id": "sg-0123"}
 
 
 def answers(**changes: Any) -> dict[str, Any]:
     """Return what bootstrap/ leaves, with changes."""
-    last = "{{ (environments if 'online' in serving_mode else 'production').split(', ') | last }}"
+    last = config.current().last
     return {
         "bucket": BUCKET,
         "key_arn": KEY,
@@ -57,9 +62,9 @@ class Cloud:
 
     def settle(self, **changes: Any) -> None:
         """Answer who is logged in, and what bootstrap/ has made."""
-        self["sts"].add_response("get_caller_identity", {"Account": account.ACCOUNT})
+        self["sts"].add_response("get_caller_identity", {"Account": ACCOUNT})
         value = {"Parameter": {"Value": json.dumps(answers(**changes))}}
-        self["ssm"].add_response("get_parameter", value, {"Name": account.SETTINGS})
+        self["ssm"].add_response("get_parameter", value, {"Name": account.settings_name()})
 
     def finish(self) -> None:
         """Demand that everything was asked."""
@@ -74,9 +79,22 @@ def clouded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         monkeypatch.setenv(name, "testing")
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    account.client.cache_clear()
-    account.settings.cache_clear()
+    account._client.cache_clear()
+    account._settings.cache_clear()
     with ExitStack() as stack:
         yield Cloud(stack)
-    account.client.cache_clear()
-    account.settings.cache_clear()
+    account._client.cache_clear()
+    account._settings.cache_clear()
+
+
+def write_machines(folder: Path, **answers: Any) -> None:
+    """Write the machines of a project."""
+    (folder / "infra").mkdir(exist_ok=True)
+    (folder / "infra/machines.yaml").write_text(machines_file(**answers), encoding="utf-8")
+
+
+def machines_file(**answers: Any) -> str:
+    """Return infra/machines.yaml as a project with these answers has it; by default it serves and scores."""
+    complete = template().all_answers({"infrastructure": "aws", "serving_mode": "online_and_batch", **answers})
+    file = next(each for each in template().files() if each.path_for(complete) == "infra/machines.yaml")
+    return file.content_for(complete).decode()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,24 +12,23 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-
-from twoloops.errors import ProjectError
-from twoloops.delivery import bootstrap
-from twoloops.hosts.azure_devops import host
-from twoloops.hosts.azure_devops import setup
 from twoloops.contracts.host import State, Wanted
+from twoloops.delivery import bootstrap
+from twoloops.errors import ProjectError
+from twoloops.hosts import azure_devops
+from twoloops.hosts.azure_devops import host, settings
 from twoloops.hosts.web import HostError
+
+from tests.engine.support.configuration import configure
 
 IDENTITY = "Microsoft.TeamFoundation.ServiceIdentity;org:Build:project"
 # Two names of one list: what is made by the one is read by the other.
 SAME = {"pipelines": "build/definitions", "git/policy/configurations": "policy/configurations"}
-{% if cloud %}
 ROLES = ("PLAN", "TRAIN", "APPLY_LIVE", "DEPLOY_LIVE")
 CLOUD = {"CLOUD_REGION": "here", **{f"CLOUD_ROLE_{role}": f"role {role}" for role in ROLES}}
-WANTED = Wanted(("staging", "live"), ("ada",), {"MLFLOW_TRACKING_URI": "mlflow", "RUNNER": "mine", **CLOUD})
-{% else %}
-WANTED = Wanted(("staging", "live"), ("ada",), {"PROJECT_STATE": "/srv/state", "RUNNER": "mine"})
-{% endif %}
+ENVIRONMENTS, REVIEWERS = ("staging", "live"), ("ada",)
+WANTED = Wanted(ENVIRONMENTS, REVIEWERS, {"PROJECT_STATE": "/srv/state", "RUNNER": "mine"})
+WANTED_ON_CLOUD = Wanted(ENVIRONMENTS, REVIEWERS, {"MLFLOW_TRACKING_URI": "mlflow", "RUNNER": "mine", **CLOUD})
 
 
 class Azure:
@@ -103,6 +103,14 @@ class Azure:
         return {"value": [each for each in found if not resource or each["resource"]["id"] == resource]}
 
 
+def has_flows(folder: Path, *names: str) -> None:
+    """Let a project have these flows and no others: each is a file."""
+    shutil.rmtree(folder / "azure-pipelines", ignore_errors=True)
+    (folder / "azure-pipelines").mkdir()
+    for name in names:
+        (folder / f"azure-pipelines/{name}.yml").touch()
+
+
 def quiet(line: str) -> None:
     """Take a line that else were printed."""
 
@@ -147,6 +155,8 @@ def azure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Azure]:
         "SYSTEM_TEAMPROJECT": "Our project",
     }.items():
         monkeypatch.setenv(name, value)
+    configure(tmp_path, host="azure_devops")
+    has_flows(tmp_path, *settings.FLOWS)
     monkeypatch.chdir(tmp_path)
     yield known
     server.shutdown()
@@ -212,6 +222,28 @@ def test_logins(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_DEVOPS_EXT_PAT", "old")
     with pytest.raises(HostError, match="wrong or expired"):
         host.find_issue("drift")
+
+
+def test_a_job_gets_the_token_of_its_connection(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SYSTEM_OIDCREQUESTURI", "CLOUD_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ProjectError, match="gives this process no token"):
+        azure_devops.token("anything")
+    path = "distributedtask/hubs/build/plans/1/jobs/2/oidctoken"
+    monkeypatch.setenv("SYSTEM_OIDCREQUESTURI", f"{host.place().collection}project/_apis/{path}")
+    monkeypatch.setenv("CLOUD_CONNECTION", "a-connection")
+    asked: list[str] = []
+
+    def kept(method: str, path: str, query: dict[str, str], content: Any) -> Any:
+        asked.append(query["serviceConnectionId"])
+        return {"oidcToken": "an identity"}
+
+    monkeypatch.setattr(azure, "kept", kept)
+    assert azure_devops.token("anything") == "an identity"
+    assert asked == ["a-connection"]
+    azure.refused = {path: 403}
+    with pytest.raises(HostError, match="Azure DevOps answers 403"):
+        azure_devops.token("anything")
 
 
 def test_there_is_one_comment(azure: Azure) -> None:
@@ -307,9 +339,16 @@ def test_flows_are_started_and_changes_proposed(azure: Azure) -> None:
     assert azure.lists[pulls][0]["title"] == "Another"
 
 
-def test_what_is_set_up_can_be_repeated_and_taken_back(azure: Azure) -> None:
-    assert setup.preflight() == []
-    steps = bootstrap.prepare(WANTED)
+@pytest.mark.parametrize(
+    ("wanted", "groups"), [(WANTED, []), (WANTED_ON_CLOUD, ["churn-cloud"])], ids=["here", "cloud"]
+)
+def test_what_is_set_up_can_be_repeated_and_taken_back(
+    azure: Azure, tmp_path: Path, wanted: Wanted, groups: list[str]
+) -> None:
+    if not groups:
+        has_flows(tmp_path, *(name for name in settings.FLOWS if name != settings.INFRASTRUCTURE))
+    assert settings.preflight() == []
+    steps = bootstrap.prepare(wanted)
     by_hand = [step.name for step in steps if step.state == State.by_hand]
     assert by_hand == ["agent pool"], "Azure reads a pool's name from the file alone"
     count = bootstrap.apply(steps, quiet)
@@ -317,32 +356,30 @@ def test_what_is_set_up_can_be_repeated_and_taken_back(azure: Azure) -> None:
     assert sorted(each["name"] for each in azure.lists["distributedtask/variablegroups"]) == [
         "churn",
         "churn-bootstrap",
-{% if cloud %}
-        "churn-cloud",
-{% endif %}
+        *groups,
     ]
     kinds = {each["type"]["name"] for each in azure.lists["pipelines/checks/configurations"]}
     assert kinds == {"Approval", "Task Check", "ExclusiveLock"}
     before = len(azure.changes())
-    assert bootstrap.apply(bootstrap.prepare(WANTED), quiet) == 0
+    assert bootstrap.apply(bootstrap.prepare(wanted), quiet) == 0
     assert len(azure.changes()) == before
     # What people loosen is brought back.
     azure.lists["policy/configurations"][0]["isBlocking"] = False
     azure.lists["pipelines/checks/configurations"][0]["settings"] = {}
-    assert bootstrap.apply(bootstrap.prepare(WANTED), quiet) == 2
-    setup.SETTINGS.parent.mkdir(parents=True)
-    setup.SETTINGS.write_text('    value: "mine"\n')
-    assert State.by_hand not in {step.state for step in bootstrap.prepare(WANTED)}
-    bootstrap.undo(bootstrap.prepare(WANTED), quiet)
+    assert bootstrap.apply(bootstrap.prepare(wanted), quiet) == 2
+    path = tmp_path / settings.SETTINGS
+    path.parent.mkdir()
+    path.write_text('    value: "mine"\n', encoding="utf-8")
+    assert State.by_hand not in {step.state for step in bootstrap.prepare(wanted)}
+    bootstrap.undo(bootstrap.prepare(wanted), quiet)
     assert [name for name, entries in azure.lists.items() if entries] == ["distributedtask/queues"]
     assert (azure.permitted, azure.rights) == (set(), {})
 
 
-{% if cloud %}
 def test_each_role_has_a_connection_that_few_may_use(azure: Azure) -> None:
-    bootstrap.apply(bootstrap.prepare(WANTED), quiet)
+    bootstrap.apply(bootstrap.prepare(WANTED_ON_CLOUD), quiet)
     connections = {each["name"]: each["id"] for each in azure.lists["serviceendpoint/endpoints"]}
-    names = [f"{{ package_name | replace('_', '-') }}-{name}" for name in ("plan", "train", "apply-live", "deploy-live")]
+    names = [f"churn-{name}" for name in ("plan", "train", "apply-live", "deploy-live")]
     assert list(connections) == names
     group = next(each for each in azure.lists["distributedtask/variablegroups"] if "CLOUD_REGION" in each["variables"])
     known = {f"CLOUD_CONNECTION_{role}": {"value": connections[name]} for role, name in zip(ROLES, names, strict=True)}
@@ -368,20 +405,19 @@ def test_each_role_has_a_connection_that_few_may_use(azure: Azure) -> None:
     assert list(guarded.values()) == [[], ["Task Check"], ["Task Check", "Approval"], ["Task Check", "Approval"]]
 
 
-{% endif %}
 def test_what_stands_in_the_way_is_said(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
     azure.refused = {"build/definitions": 403}
-    assert [line.partition(":")[0] for line in setup.preflight()] == ["The login lacks Build"]
+    assert [line.partition(":")[0] for line in settings.preflight()] == ["The login lacks Build"]
     azure.refused = {"git/repositories/model": 404}
-    assert "no repository model in Our project" in setup.preflight()[0]
+    assert "no repository model in Our project" in settings.preflight()[0]
     azure.refused = {"connectionData": 401}
-    assert "expired" in setup.preflight()[0]
+    assert "expired" in settings.preflight()[0]
     azure.refused = {}
     with pytest.raises(ProjectError, match="'nobody' is not one person or team"):
-        setup.plan(Wanted(("live",), ("nobody",)))
+        settings.plan(Wanted(("live",), ("nobody",)))
     azure.known = False
     azure.lists["distributedtask/queues"].clear()
-    states = {step.name: step.state for step in setup.plan(WANTED)}
+    states = {step.name: step.state for step in settings.plan(WANTED)}
     assert states["right to start pipelines"] == states["use of agent pool"] == State.by_hand
     wanted = Wanted(("live",), (), {"RUNNER": ""})
-    assert {step.name: step.do for step in setup.plan(wanted)}["use of agent pool"] is None
+    assert {step.name: step.do for step in settings.plan(wanted)}["use of agent pool"] is None

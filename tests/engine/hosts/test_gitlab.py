@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
+from twoloops.contracts.host import Issue, State, Step, Wanted
 from twoloops.errors import ProjectError
-from twoloops.hosts.gitlab import host
-from twoloops.hosts.gitlab import setup
-from twoloops.hosts.azure_devops import Issue
-from twoloops.contracts.host import State, Step, Wanted
+from twoloops.hosts.gitlab import host, settings
 from twoloops.hosts.web import HostError
+
+from tests.engine.support.configuration import configure
 
 PROJECT = "projects/7"
 NOTES = f"{PROJECT}/merge_requests/3/notes"
@@ -86,6 +85,7 @@ def gitlab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GitLab]:
         "CI_PROJECT_URL": "https://gitlab.example/team/model",
     }.items():
         monkeypatch.setenv(name, value)
+    configure(tmp_path, host="gitlab")
     monkeypatch.chdir(tmp_path)
     yield known
     server.shutdown()
@@ -219,16 +219,16 @@ def test_a_login_that_does_not_suffice(gitlab: GitLab, monkeypatch: pytest.Monke
     login, all_well = "GET personal_access_tokens/self", {"project_access": {"access_level": 40}, "group_access": None}
     for status, scopes, word in ((401, [], "expired"), (403, [], "may not do this"), (200, ["read_api"], "lacks api")):
         gitlab.say(login, {"scopes": scopes}, status=status)
-        (line,) = setup.preflight()
+        (line,) = settings.preflight()
         assert word in line
     gitlab.say(login, {"scopes": ["api"]})
-    assert "no such project" in setup.preflight()[0]
+    assert "no such project" in settings.preflight()[0]
     gitlab.say(f"GET {PROJECT}", {"permissions": {"project_access": None}, "default_branch": None})
-    assert [line.split()[-1] for line in setup.preflight()] == ["role.", "first."]
+    assert [line.split()[-1] for line in settings.preflight()] == ["role.", "first."]
     gitlab.say(f"GET {PROJECT}", {"permissions": all_well, "default_branch": "main"})
-    assert setup.preflight() == []
+    assert settings.preflight() == []
     monkeypatch.delenv("GITLAB_TOKEN")
-    assert "GITLAB_TOKEN is not set" in setup.preflight()[0]
+    assert "GITLAB_TOKEN is not set" in settings.preflight()[0]
 
 
 def empty(gitlab: GitLab) -> None:
@@ -249,7 +249,7 @@ def everything(gitlab: GitLab) -> None:
     gitlab.say(f"GET {PROJECT}", {"only_allow_merge_if_pipeline_succeeds": True})
     branch = {"push_access_levels": [{"access_level": 40}], "allow_force_push": False}
     gitlab.say(f"GET {PROJECT}/protected_branches/main", branch)
-    gitlab.say(f"GET {PROJECT}/approval_rules", [{"id": 1, "name": setup.REVIEW, "approvals_required": 1}])
+    gitlab.say(f"GET {PROJECT}/approval_rules", [{"id": 1, "name": settings.REVIEW, "approvals_required": 1}])
     gitlab.say(f"GET {PROJECT}/environments", [{"id": 1}])
     rules = [{"id": 8, "user_id": 6, "group_id": None}]
     gitlab.say(f"GET {PROJECT}/protected_environments", [{"name": "production", "approval_rules": rules}])
@@ -257,7 +257,7 @@ def everything(gitlab: GitLab) -> None:
         gitlab.say(f"GET {PROJECT}/variables/{name}", {"value": "else"})
         gitlab.say(f"PUT {PROJECT}/variables/{name}", {})
     gitlab.say(f"GET {PROJECT}/labels/drift", {})
-    flows = [{"description": f"{setup.PROGRAM}: {flow}", "id": 1} for flow in setup.SCHEDULES]
+    flows = [{"description": f"churn: {flow}", "id": 1} for flow in settings.SCHEDULES]
     gitlab.say(f"GET {PROJECT}/pipeline_schedules", flows)
     gitlab.say(f"GET {PROJECT}/pipeline_schedules/1", {"inputs": [{"name": "flow", "value": "train"}]})
     for name in ("protected_environments/production", "pipeline_schedules/1"):
@@ -273,7 +273,7 @@ def work(steps: list[Step]) -> dict[str, State]:
 def test_a_project_is_set_up_and_taken_back(gitlab: GitLab) -> None:
     wanted = Wanted(("staging", "production"), ("ana",), {"RUNNER": "gpu", "MLFLOW_TRACKING_URI": "https://x"})
     empty(gitlab)
-    steps = setup.plan(wanted)
+    steps = settings.plan(wanted)
     states = work(steps)
     by_hand = {"secret GITLAB_TOKEN", "secret MLFLOW_TRACKING_TOKEN"}
     assert {name for name, state in states.items() if state == State.by_hand} == by_hand
@@ -288,7 +288,7 @@ def test_a_project_is_set_up_and_taken_back(gitlab: GitLab) -> None:
     assert made[f"{PROJECT}/pipeline_schedules"]["inputs"] == [{"name": "flow", "value": "update-template"}]
 
     everything(gitlab)
-    steps = setup.plan(wanted)
+    steps = settings.plan(wanted)
     otherwise = {name for name, state in work(steps).items() if state == State.differs}
     assert otherwise == {
         "protection of main",
@@ -323,20 +323,20 @@ def test_what_only_premium_has_is_left_to_people(gitlab: GitLab) -> None:
     empty(gitlab)
     for name in ("approval_rules", "protected_environments"):
         gitlab.say(f"GET {PROJECT}/{name}", {"message": "404 Not found"}, status=404)
-    states = work(setup.plan(Wanted(("production",), ("ana",))))
+    states = work(settings.plan(Wanted(("production",), ("ana",))))
     assert states["approving review"] == states["approval of production"] == State.by_hand
     gitlab.say(f"GET {PROJECT}/approval_rules", {"message": "sorry"}, status=400)
     with pytest.raises(HostError, match="400"):
-        setup.plan(Wanted(("production",), ("ana",)))
+        settings.plan(Wanted(("production",), ("ana",)))
 
 
 def test_reviewers_are_people_or_groups(gitlab: GitLab) -> None:
     empty(gitlab)
     gitlab.say("GET users", [])
     with pytest.raises(ProjectError, match="no person and no group called 'nobody'"):
-        setup.plan(Wanted(("production",), ("nobody",)))
+        settings.plan(Wanted(("production",), ("nobody",)))
     gitlab.say("GET groups/ml%2Fteam", {"id": 9})
-    steps = {step.name: step for step in setup.plan(Wanted(("production",), ("ml/team",)))}
+    steps = {step.name: step for step in settings.plan(Wanted(("production",), ("ml/team",)))}
     approval = steps["approval of production"].do
     assert approval is not None
     approval()
@@ -344,13 +344,13 @@ def test_reviewers_are_people_or_groups(gitlab: GitLab) -> None:
 
 
 def test_what_was_made_is_noted(gitlab: GitLab) -> None:
-    variables, note = f"{PROJECT}/variables", f"{PROJECT}/variables/{setup.NOTE}"
+    variables, note = f"{PROJECT}/variables", f"{PROJECT}/variables/{settings.NOTE}"
     gitlab.say(f"POST {variables}", {}, status=201)
     gitlab.say(f"DELETE {note}", None, status=204)
-    assert setup.remembered() == []
-    setup.remember([])
-    setup.remember(["a", "b"])
+    assert settings.remembered() == []
+    settings.remember([])
+    settings.remember(["a", "b"])
     gitlab.say(f"GET {note}", {"value": '["a", "b"]'})
-    assert setup.remembered() == ["a", "b"]
-    setup.remember([])
+    assert settings.remembered() == ["a", "b"]
+    settings.remember([])
     assert [each[:2] for each in gitlab.changes()] == [("POST", variables), ("DELETE", note)]

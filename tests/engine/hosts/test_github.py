@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
+from twoloops.contracts.host import Issue, State, Wanted
 from twoloops.errors import ProjectError
-from twoloops.hosts.github import host
-from twoloops.hosts.github import setup
-from twoloops.hosts.azure_devops import Issue
-from twoloops.contracts.host import State, Wanted
+from twoloops.hosts.github import host, settings
 from twoloops.hosts.web import HostError
+
+from tests.engine.support.configuration import configure
 
 REPOSITORY = "repos/team/model"
 BOT = {"login": "github-actions[bot]", "type": "Bot"}
@@ -76,6 +75,7 @@ def github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GitHub]:
         "GITHUB_TOKEN": "token",
     }.items():
         monkeypatch.setenv(name, value)
+    configure(tmp_path, host="github")
     monkeypatch.chdir(tmp_path)
     yield known
     server.shutdown()
@@ -188,7 +188,7 @@ def test_a_missing_login_is_told(github: GitHub, monkeypatch: pytest.MonkeyPatch
         host.find_issue("drift")
     monkeypatch.delenv("GITHUB_ACTIONS")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (line,) = setup.preflight()
+    (line,) = settings.preflight()
     assert "gh auth login" in line
     (tmp_path / "gh").write_text("#!/bin/sh\necho theirs\n")
     (tmp_path / "gh").chmod(0o700)
@@ -226,16 +226,16 @@ def found(**changes: Any) -> dict[str, Any]:
 
 
 def test_what_stands_in_the_way(github: GitHub) -> None:
-    assert "no repository" in setup.preflight()[0]
+    assert "no repository" in settings.preflight()[0]
     github.say(f"GET {REPOSITORY}", {"message": "Bad credentials"}, status=401)
-    assert "Bad credentials" in setup.preflight()[0]
+    assert "Bad credentials" in settings.preflight()[0]
     github.say(f"GET {REPOSITORY}", found(default_branch="trunk", has_issues=False, permissions={"admin": False}))
-    assert len(setup.preflight()) == 3
+    assert len(settings.preflight()) == 3
     github.say(f"GET {REPOSITORY}", found())
-    assert len(setup.preflight()) == 2
+    assert len(settings.preflight()) == 2
     for path in ("permissions/workflow", "variables"):
         github.say(f"GET {REPOSITORY}/actions/{path}", {})
-    assert setup.preflight() == []
+    assert settings.preflight() == []
 
 
 def test_everything_is_made_and_taken_back(github: GitHub) -> None:
@@ -246,7 +246,7 @@ def test_everything_is_made_and_taken_back(github: GitHub) -> None:
     github.say(f"GET orgs/team/teams/owners/{REPOSITORY}", None, status=204)
     github.say(f"GET {right}", {"can_approve_pull_request_reviews": False})
     github.say(f"GET {REPOSITORY}/rulesets", [], [], [{"id": 3, "name": "main"}])
-    github.say(f"GET {REPOSITORY}/rulesets/3", {"id": 3} | setup.RULESET)
+    github.say(f"GET {REPOSITORY}/rulesets/3", {"id": 3} | settings.RULESET)
     github.say(f"GET {policies}", {"branch_policies": []}, {"branch_policies": [{"id": 1, "name": "dev"}]})
     for request in (
         f"POST {REPOSITORY}/labels", f"POST {REPOSITORY}/actions/variables", f"PUT {right}",
@@ -254,7 +254,7 @@ def test_everything_is_made_and_taken_back(github: GitHub) -> None:
         f"DELETE {policies}/1", f"DELETE {REPOSITORY}/rulesets/3",
     ):  # fmt: skip
         github.say(request, None, status=204)
-    steps = setup.plan(Wanted(("production",), ("owners",), {"RUNNER": "ours"}))
+    steps = settings.plan(Wanted(("production",), ("owners",), {"RUNNER": "ours"}))
     assert [step.state for step in steps] == [State.missing] * 6
     for step in steps:
         assert step.do
@@ -275,18 +275,18 @@ def test_what_a_plan_does_not_have_is_by_hand(github: GitHub) -> None:
     github.say("GET orgs/team", {"login": "team", "plan": {"name": "free"}})
     github.say(f"GET {REPOSITORY}/rulesets", {"message": "Upgrade to GitHub Pro"}, status=403)
     github.say(f"GET {REPOSITORY}/actions/permissions/workflow", {"can_approve_pull_request_reviews": True})
-    states = [step.state for step in setup.plan(Wanted(("production",)))]
+    states = [step.state for step in settings.plan(Wanted(("production",)))]
     assert states == [State.missing, State.there, State.by_hand, State.by_hand, State.by_hand]
     with pytest.raises(ProjectError, match="called nobody"):
-        setup.plan(Wanted(("production",), ("nobody",)))
+        settings.plan(Wanted(("production",), ("nobody",)))
 
 
 def test_the_note_of_what_was_made(github: GitHub) -> None:
-    note = f"{REPOSITORY}/actions/variables/{setup.NOTE}"
-    assert setup.remembered() == []
+    note = f"{REPOSITORY}/actions/variables/{settings.NOTE}"
+    assert settings.remembered() == []
     github.say(f"GET {note}", {"value": '["label drift"]'})
     github.say(f"PATCH {note}", None, status=204)
-    assert setup.remembered() == ["label drift"]
-    setup.remember(["label drift", "more"])
-    setup.remember([])
+    assert settings.remembered() == ["label drift"]
+    settings.remember(["label drift", "more"])
+    settings.remember([])
     assert [method for method, *_ in github.changes()] == ["PATCH", "DELETE"]

@@ -6,21 +6,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from twoloops import cli
 from twoloops.errors import ProjectError
-from twoloops.hosts import host
-from twoloops.hosts import identity
-from twoloops.platforms.aws import account
-from twoloops.platforms.aws import deployed
-from twoloops.platforms.aws import flows
-from twoloops.platforms.aws import terraform
-from twoloops.platforms.aws import ENVIRONMENTS
+from twoloops.hosts import github
+from twoloops.paths import paths
+from twoloops.platforms import aws
+from twoloops.platforms.aws import deployed, terraform
+from twoloops.platforms.shared.infrastructure import SCRIPT as BOOTSTRAP
+from twoloops.platforms.shared.infrastructure import MissingSettingsError, role_names
 from twoloops.verbs import infrastructure
 
-run = CliRunner().invoke
-FIRST, LAST = ENVIRONMENTS[0], ENVIRONMENTS[-1]
+from tests.engine.support.aws_stubs import REGION
+from tests.engine.support.verbs import call
+
+FIRST, LAST = "staging", "production"
 # Terraform as a script: it writes down what it is asked, makes the plan's file, and says what a file holds.
 SCRIPT = """#!/bin/sh
 echo "$TF_WORKSPACE $*" >> "$PLAYED/asked"
@@ -76,22 +74,21 @@ class Played:
 
 
 @pytest.fixture
-def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+def played(configured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin/terraform"
     script.write_text(SCRIPT, encoding="utf-8")
     script.chmod(0o755)
-    (tmp_path / "project/infra/environment").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "project")
+    (configured / "infra/environment").mkdir()
     monkeypatch.setenv("PLAYED", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(terraform, "settings", lambda: None)
-    monkeypatch.setattr(deployed, "deployed", lambda _: [])
+    monkeypatch.setattr(terraform, "settings", Known)
+    monkeypatch.setattr(deployed, "list_deployed", lambda _: [])
     return Played(tmp_path)
 
 
 def test_a_plan_is_told_without_values_and_saved(played: Played) -> None:
-    told = run(cli.app, ["infrastructure", FIRST, "--json"])
+    told = call("infrastructure", FIRST, "--json")
     assert told.exit_code == 0, told.output
     (plan,) = json.loads(told.stdout)["plans"]
     assert [(each["address"], each["action"], each["attributes"]) for each in plan["changes"]] == [
@@ -100,22 +97,22 @@ def test_a_plan_is_told_without_values_and_saved(played: Played) -> None:
         ("e", "change", ["y"]),
     ]
     assert plan["drift"] == ["a", "b"]
-    page = terraform.PAGE.read_text(encoding="utf-8")
+    page = (paths().plans / "plan.md").read_text(encoding="utf-8")
     assert "| change | `b` | y |" in page
     assert "value" not in page
     assert played.asked() == [f"{FIRST} init", f"{FIRST} plan", f"{FIRST} show"]
-    assert terraform.saved(FIRST).heading == f"{FIRST}: 1 to create, 2 to change"
+    assert aws.infrastructure().saved(FIRST).heading == f"{FIRST}: 1 to create, 2 to change"
 
 
 def test_exactly_the_saved_plan_is_applied_once(played: Played) -> None:
-    nothing = run(cli.app, ["infrastructure", FIRST, "--apply", "--yes"])
+    nothing = call("infrastructure", FIRST, "--apply", "--yes")
     assert "There is no plan" in str(nothing.exception)
-    told = run(cli.app, ["infrastructure", FIRST, "--plan", "--apply", "--yes", "--json"])
+    told = call("infrastructure", FIRST, "--plan", "--apply", "--yes", "--json")
     assert json.loads(told.stdout)["applied"] == [FIRST]
     assert f"{FIRST} apply" in played.asked()
-    assert "There is no plan" in str(run(cli.app, ["infrastructure", FIRST, "--apply", "--yes"]).exception)
+    assert "There is no plan" in str(call("infrastructure", FIRST, "--apply", "--yes").exception)
     played.say({})
-    told = run(cli.app, ["infrastructure", FIRST, "--plan", "--apply", "--yes"])
+    told = call("infrastructure", FIRST, "--plan", "--apply", "--yes")
     assert "Applied: nothing." in told.output
     assert f"{FIRST} apply" not in played.asked()
 
@@ -133,38 +130,38 @@ def test_exactly_the_saved_plan_is_applied_once(played: Played) -> None:
     ],
 )
 def test_refusals_are_told_in_words(played: Played, said: str, told: str) -> None:
-    terraform.plan(FIRST)
+    aws.infrastructure().plan(FIRST)
     played.fail("apply", said)
     with pytest.raises(ProjectError, match=told) as refused:
-        terraform.apply(FIRST, print)
+        aws.infrastructure().apply(FIRST, print)
     assert refused.value.hint
-    assert terraform.saved(FIRST), "the plan is kept"
+    assert aws.infrastructure().saved(FIRST), "the plan is kept"
 
 
 def test_a_terraform_that_is_missing_or_too_old_is_told(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     (played.folder / "version").write_text("1.9.8", encoding="utf-8")
     with pytest.raises(ProjectError, match=r"is 1\.9\.8, and has to be 1\.11"):
-        terraform.plan(FIRST)
+        aws.infrastructure().plan(FIRST)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ProjectError, match="not installed"):
-        terraform.plan(FIRST)
+        aws.infrastructure().plan(FIRST)
     with pytest.raises(ProjectError, match="no environment"):
-        terraform.plan("elsewhere")
+        aws.infrastructure().plan("elsewhere")
 
 
 def test_the_last_environment_is_not_destroyed_by_the_way(played: Played) -> None:
-    assert "wants to know what" in str(run(cli.app, ["infrastructure", "--destroy"]).exception)
-    assert "alone" in str(run(cli.app, ["infrastructure", FIRST, "--destroy", "--apply"]).exception)
-    assert "serves users" in str(run(cli.app, ["infrastructure", LAST, "--destroy", "--yes"]).exception)
-    assert "not its name" in str(run(cli.app, ["infrastructure", LAST, "--destroy"], input="no\n").exception)
+    assert "wants to know what" in str(call("infrastructure", "--destroy").exception)
+    assert "alone" in str(call("infrastructure", FIRST, "--destroy", "--apply").exception)
+    assert "serves users" in str(call("infrastructure", LAST, "--destroy", "--yes").exception)
+    assert "not its name" in str(call("infrastructure", LAST, "--destroy", input="no\n").exception)
     assert played.asked() == []
-    assert run(cli.app, ["infrastructure", LAST, "--destroy"], input=f"{LAST}\n").exit_code == 0
+    assert call("infrastructure", LAST, "--destroy", input=f"{LAST}\n").exit_code == 0
     assert played.asked() == [f"{LAST} init", f"{LAST} destroy"]
 
 
 def test_nothing_is_destroyed_below_what_is_deployed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployed, "deployed", lambda name: [f"what runs in {name}"])
-    refused = run(cli.app, ["infrastructure", LAST, "--destroy"], input=f"{LAST}\n").exception
+    monkeypatch.setattr(deployed, "list_deployed", lambda name: [f"what runs in {name}"])
+    refused = call("infrastructure", LAST, "--destroy", input=f"{LAST}\n").exception
     assert isinstance(refused, ProjectError)
     assert f"{LAST} still has what runs in {LAST}" in str(refused)
     assert f"stop {LAST}" in refused.hint
@@ -173,13 +170,13 @@ def test_nothing_is_destroyed_below_what_is_deployed(played: Played, monkeypatch
 
 def test_what_is_deployed_is_seen_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
     gone: list[str] = []
-    for part in (getattr(deployed, name) for name in ("endpoints", "scoring") if hasattr(deployed, name)):
+    for part in (deployed.endpoints, deployed.scoring):
         monkeypatch.setattr(part, "exists", lambda _: not gone)
         monkeypatch.setattr(part, "remove", gone.append)
-    assert deployed.deployed(LAST)
+    assert deployed.list_deployed(LAST)
     assert deployed.stop(LAST)
     assert set(gone) == {LAST}
-    assert deployed.deployed(LAST) == []
+    assert deployed.list_deployed(LAST) == []
     assert not deployed.stop(LAST)
 
 
@@ -187,18 +184,18 @@ class Known:
     """What bootstrap/ has made."""
 
     def __init__(self) -> None:
-        self.flow_role_arns = {name: f"arn:{name}" for name in flows.ROLES}
+        self.flow_role_arns = {name: f"arn:{name}" for name in role_names()}
         self.tracking_uri = "arn:mlflow"
 
 
 def test_the_flows_get_what_they_need_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "settings", Known)
-    found = infrastructure.prepared(dry_run=False, undo=False, yes=True)
-    assert found["CLOUD_REGION"] == account.REGION
+    monkeypatch.setattr(terraform, "settings", Known)
+    found = infrastructure.prepare(dry_run=False, undo=False, yes=True)
+    assert found["CLOUD_REGION"] == REGION
     assert found["CLOUD_ROLE_TRAIN"] == "arn:train"
     assert found[f"CLOUD_ROLE_APPLY_{LAST.upper().replace('-', '_')}"] == f"arn:apply/{LAST}"
     assert found["MLFLOW_TRACKING_URI"] == "arn:mlflow"
-    taken_back = infrastructure.prepared(dry_run=False, undo=True, yes=True)
+    taken_back = infrastructure.prepare(dry_run=False, undo=True, yes=True)
     assert set(taken_back) == set(found)
     assert set(taken_back.values()) == {""}
 
@@ -206,18 +203,18 @@ def test_the_flows_get_what_they_need_to_know(monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_missing_on_the_cloud_is_made_first(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     def settings() -> Known:
         if not Path("made").exists():
-            raise account.MissingSettingsError("nothing there")
+            raise MissingSettingsError("nothing there")
         return Known()
 
-    monkeypatch.setattr(flows, "settings", settings)
-    monkeypatch.setattr(identity, "identifiers", lambda: {"owner_id": "1"})
-    assert infrastructure.prepared(dry_run=True, undo=False, yes=True) == {}
-    script = Path(flows.SCRIPT)
+    monkeypatch.setattr(terraform, "settings", settings)
+    monkeypatch.setattr(github, "identifiers", lambda: {"owner_id": "1"})
+    assert infrastructure.prepare(dry_run=True, undo=False, yes=True) == {}
+    script = Path(BOOTSTRAP)
     script.write_text("exit 1\n", encoding="utf-8")
     with pytest.raises(ProjectError, match="ended before all was made"):
-        infrastructure.prepared(dry_run=False, undo=False, yes=True)
+        infrastructure.prepare(dry_run=False, undo=False, yes=True)
     script.write_text('echo "$TF_VAR_owner_id $*" > made\n', encoding="utf-8")
-    assert infrastructure.prepared(dry_run=False, undo=False, yes=True)["CLOUD_ROLE_PLAN"] == "arn:plan"
+    assert infrastructure.prepare(dry_run=False, undo=False, yes=True)["CLOUD_ROLE_PLAN"] == "arn:plan"
     assert Path("made").read_text(encoding="utf-8") == "1 -auto-approve\n"
 
 
@@ -227,7 +224,7 @@ def test_the_first_flows_are_started(monkeypatch: pytest.MonkeyPatch, capsys: py
             raise ProjectError("No.")
         return "https://host.invalid/run"
 
-    monkeypatch.setattr(host, "start", start)
+    monkeypatch.setattr(github, "start", start)
     infrastructure.begin()
     told = capsys.readouterr().out
     assert "started: infrastructure, https://host.invalid/run" in told

@@ -1,55 +1,41 @@
 """The inner loop on the platform: what is asked of it, and what people are told when it says no."""
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from botocore.stub import ANY
-from cloud import BUCKET, KEY, NETWORK, ROLE, Cloud, clouded, stored
-from small_project import Project
+from twoloops import artifact, config, lineage, registry, storage
+from twoloops.errors import ProjectError, RedVerdictError
+from twoloops.paths import paths
+from twoloops.platforms.aws import bucket, packages, pipelines, steps
+from twoloops.platforms.aws import images as ecr
+from twoloops.platforms.aws import loop as sagemaker
+from twoloops.platforms.shared import images, loop
+from twoloops.platforms.shared.objects import upload_model
+from twoloops.platforms.shared.steps import watch
 
-from twoloops import artifact
-from twoloops import lineage
-from twoloops import registry
-from twoloops import storage
-from twoloops.errors import ProjectError
-from twoloops.platforms.aws import bucket
-from twoloops.platforms.aws import images
-from twoloops.platforms.aws import loop
-from twoloops.platforms.aws import machines
-from twoloops.platforms.aws import packages
-from twoloops.platforms.aws import pipelines
-from twoloops.platforms.aws import steps
+from tests.engine.support.aws_stubs import ACCOUNT, BUCKET, KEY, NETWORK, REGION, ROLE, Cloud, stored
+from tests.engine.support.project import Project
 
 DIGEST = "sha256:" + "0" * 64
-ARN = "arn:aws:sagemaker:{{ aws_region }}:{{ aws_account }}:pipeline/tests--train/execution/abc"
-JOB = "arn:aws:sagemaker:{{ aws_region }}:{{ aws_account }}:processing-job/pipelines-abc-train-1"
-PACKAGE = "arn:aws:sagemaker:{{ aws_region }}:{{ aws_account }}:model-package/models-of-tests/1"
+ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:pipeline/tests--train/execution/abc"
+JOB = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:processing-job/pipelines-abc-train-1"
+PACKAGE = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package/models-of-tests/1"
 RUN = f"s3://{BUCKET}/models/runs/abc-1"
-MACHINES = Path(__file__).parents[1] / machines.FILE
+HOME = f"s3://{BUCKET}"
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Return clients that reach nobody; everything that they were told to answer is asked."""
-    with clouded(monkeypatch) as found:
-        yield found
-        found.finish()
-
-
-@pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def code(configured: Path) -> Path:
     """Return a folder with what an image is made of, which is the working folder."""
-    for name in images.FILES:
-        (tmp_path / name).write_text(name, encoding="utf-8")
-    (tmp_path / "src/__pycache__").mkdir(parents=True)
-    (tmp_path / "src/module.py").write_text("1", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    for name in set(images.FILES) - {config.FILE}:
+        (configured / name).write_text(name, encoding="utf-8")
+    (configured / "src/__pycache__").mkdir(parents=True)
+    (configured / "src/module.py").write_text("1", encoding="utf-8")
+    return configured
 
 
 # ------------------------------------------------------------------ images
@@ -76,14 +62,14 @@ def test_an_image_is_named_by_its_digest(code: Path, cloud: Cloud) -> None:
     cloud.settle()
     asked = {"repositoryName": "image-of-tests", "imageIds": [{"imageTag": images.tag(images.SERVE)}]}
     cloud["ecr"].add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]}, asked)
-    assert images.reference(images.SERVE) == f"registry.example/image-of-tests@{DIGEST}"
+    assert ecr.reference(images.SERVE) == f"registry.example/image-of-tests@{DIGEST}"
 
 
 def test_an_image_that_nobody_has_pushed_is_asked_for(code: Path, cloud: Cloud) -> None:
     cloud.settle()
     cloud["ecr"].add_client_error("describe_images", "ImageNotFoundException")
     with pytest.raises(ProjectError, match="no image train-") as raised:
-        images.reference(images.TRAIN)
+        ecr.reference(images.TRAIN)
     assert "churn image" in raised.value.hint
 
 
@@ -91,7 +77,7 @@ def test_images_that_the_registry_has_are_not_built_again(code: Path, cloud: Clo
     cloud.settle()
     for _ in range(4):
         cloud["ecr"].add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]})
-    assert set(images.push("no-such-engine", print)) == {"serve", "train"}
+    assert set(ecr.push("no-such-engine", print)) == {"serve", "train"}
 
 
 def test_a_missing_engine_is_told(code: Path, cloud: Cloud) -> None:
@@ -99,24 +85,23 @@ def test_a_missing_engine_is_told(code: Path, cloud: Cloud) -> None:
     for _ in range(2):
         cloud["ecr"].add_client_error("describe_images", "ImageNotFoundException")
     with pytest.raises(ProjectError, match="no-such-engine is not installed"):
-        images.push("no-such-engine", print)
+        ecr.push("no-such-engine", print)
 
 
 # --------------------------------------------------------------- pipelines
 
 
-def steps_of(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, words: list[list[str]], **settings: Any) -> list[Any]:
-    monkeypatch.chdir(MACHINES.parents[1])
+def steps_of(cloud: Cloud, words: list[list[str]], **settings: Any) -> list[Any]:
     cloud.settle(**settings)
-    definition = loop._definition(words)
+    definition = sagemaker.define(words)
     assert definition["Version"] == "2020-12-01"
     assert {each["Name"] for each in definition["Parameters"]} == set(loop.PARAMETERS)
     found: list[Any] = definition["Steps"]
     return found
 
 
-def test_each_step_is_a_verb_in_the_projects_image(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = steps_of(cloud, monkeypatch, [["prepare", "--new-holdout"], ["train"]])
+def test_each_step_is_a_verb_in_the_projects_image(cloud: Cloud) -> None:
+    first, second = steps_of(cloud, [["prepare", "--new-holdout"], ["train"]])
     asked = first["Arguments"]
     assert asked["AppSpecification"]["ContainerArguments"] == [{"Get": "Parameters.Run"}, "prepare", "--new-holdout"]
     assert asked["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == KEY
@@ -125,8 +110,8 @@ def test_each_step_is_a_verb_in_the_projects_image(cloud: Cloud, monkeypatch: py
     assert (first.get("DependsOn"), second["DependsOn"]) == (None, ["prepare"])
 
 
-def test_in_a_network_of_its_own_each_step_is_in_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    (step,) = steps_of(cloud, monkeypatch, [["prepare"]], **NETWORK)
+def test_in_a_network_of_its_own_each_step_is_in_it(cloud: Cloud) -> None:
+    (step,) = steps_of(cloud, [["prepare"]], **NETWORK)
     assert step["Arguments"]["NetworkConfig"]["VpcConfig"]["Subnets"] == NETWORK["subnet_ids"]
 
 
@@ -148,20 +133,20 @@ def summaries(*found: tuple[str, str]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("found", "attempt"),
     [
-        ([], pipelines.Attempt("inputs-1", None)),
-        ([("inputs-1", "Failed"), ("other-7", "Executing")], pipelines.Attempt("inputs-2", None)),
-        ([("inputs-3", "Executing"), ("inputs-2", "Failed")], pipelines.Attempt("inputs-3", ARN)),
-        ([("inputs-1", "Stopping")], pipelines.Attempt("inputs-2", None)),
+        ([], loop.Attempt("inputs-1", None)),
+        ([("inputs-1", "Failed"), ("other-7", "Executing")], loop.Attempt("inputs-2", None)),
+        ([("inputs-3", "Executing"), ("inputs-2", "Failed")], loop.Attempt("inputs-3", ARN)),
+        ([("inputs-1", "Stopping")], loop.Attempt("inputs-2", None)),
     ],
 )
-def test_what_is_under_way_is_taken_up(cloud: Cloud, found: list[tuple[str, str]], attempt: pipelines.Attempt) -> None:
+def test_what_is_under_way_is_taken_up(cloud: Cloud, found: list[tuple[str, str]], attempt: loop.Attempt) -> None:
     cloud["sagemaker"].add_response("list_pipeline_executions", summaries(*found))
-    assert pipelines.attempt("tests--train", "inputs") == attempt
+    assert pipelines.find_attempt("tests--train", "inputs") == attempt
 
 
 def test_a_pipeline_that_was_never_made_has_no_executions(cloud: Cloud) -> None:
     cloud["sagemaker"].add_client_error("list_pipeline_executions", "ResourceNotFound")
-    assert pipelines.attempt("tests--train", "inputs").name == "inputs-1"
+    assert pipelines.find_attempt("tests--train", "inputs").name == "inputs-1"
 
 
 def test_the_same_start_has_the_same_token(cloud: Cloud) -> None:
@@ -228,7 +213,7 @@ def test_other_ends_are_told(cloud: Cloud) -> None:
 
 
 def test_ctrl_c_stops_the_execution(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines, "SECOND_THOUGHTS", 0.0)
+    monkeypatch.setattr(pipelines, "STOP_GRACE_SECONDS", 0.0)
     cloud["sagemaker"].add_response("stop_pipeline_execution", {"PipelineExecutionArn": ARN})
 
     def interrupt(*_: Any) -> None:
@@ -245,11 +230,11 @@ def test_ctrl_c_stops_the_execution(cloud: Cloud, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_steps_follow_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loop._steps("train", False) == [["prepare"], ["train"]]
+    assert loop.list_steps("train", False) == [["prepare"], ["train"]]
     monkeypatch.setattr(loop.problem, "EVENT_TIME", None)
-    assert loop._steps(None, True) == [["prepare", "--new-holdout"], ["train"], ["evaluate"], ["register"]]
+    assert loop.list_steps(None, True) == [["prepare", "--new-holdout"], ["train"], ["evaluate"], ["register"]]
     monkeypatch.setattr(loop.problem, "EVENT_TIME", "time")
-    assert loop._steps(None, True)[-1] == ["staleness"]
+    assert loop.list_steps(None, True)[-1] == ["staleness"]
 
 
 @pytest.mark.parametrize(
@@ -261,13 +246,13 @@ def test_a_tracking_server_that_steps_cannot_use_is_refused(
 ) -> None:
     monkeypatch.setenv(loop.TRACKING_URI, uri)
     with pytest.raises(ProjectError, match=words):
-        loop._tracking_uri()
+        loop.choose_tracking_uri(None)
 
 
 def test_the_accounts_own_tracking_server_is_the_default(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(loop.TRACKING_URI, raising=False)  # MLflow sets it to what an earlier test used
     cloud.settle()
-    assert loop._tracking_uri() == "https://mlflow.example"
+    assert loop.choose_tracking_uri(sagemaker.SageMaker().default_tracking_uri()) == "https://mlflow.example"
 
 
 def test_a_file_is_uploaded_once_and_named_by_its_content(project: Project, cloud: Cloud) -> None:
@@ -275,37 +260,39 @@ def test_a_file_is_uploaded_once_and_named_by_its_content(project: Project, clou
     checked = project.set()
     cloud["s3"].add_response("list_objects_v2", {})
     cloud["s3"].add_response("put_object", {}, {"Bucket": BUCKET, "Key": ANY, "Body": ANY, "ChecksumAlgorithm": ANY})
-    first = loop._source(checked.data.source, print)
+    first = loop.locate_source(sagemaker.SageMaker(), checked.data.source, print)
     assert first.startswith(f"s3://{BUCKET}/data/")
     assert first.endswith(".parquet")
     cloud["s3"].add_response("list_objects_v2", {"Contents": [{"Key": bucket.split(first)[1], "Size": 1}]})
-    assert loop._source(checked.data.source, print) == first
+    assert loop.locate_source(sagemaker.SageMaker(), checked.data.source, print) == first
 
 
 def test_a_url_is_read_where_it_is(cloud: Cloud) -> None:
     cloud.settle()
     told: list[str] = []
     for source in ("https://example.com/rows.parquet", f"s3://{BUCKET}/data/rows.parquet"):
-        assert loop._source(source, told.append) == source
+        assert loop.locate_source(sagemaker.SageMaker(), source, told.append) == source
     assert told == []
-    assert loop._source("s3://other/rows.parquet", told.append) == "s3://other/rows.parquet"
+    assert (
+        loop.locate_source(sagemaker.SageMaker(), "s3://other/rows.parquet", told.append) == "s3://other/rows.parquet"
+    )
     assert "must have been given the right" in told[0]
 
 
 def test_a_folder_is_not_uploaded(cloud: Cloud, tmp_path: Path) -> None:
     cloud.settle()
     with pytest.raises(ProjectError, match="is not a file"):
-        loop._source(str(tmp_path), print)
+        loop.locate_source(sagemaker.SageMaker(), str(tmp_path), print)
 
 
 def test_a_red_verdict_ends_as_it_does_locally(project: Project) -> None:
-    verdict = storage.read_json(storage.VERDICT, "evaluate")
+    verdict = storage.read_json(paths().verdict, "evaluate")
     told: list[str] = []
-    loop._judge(verdict, told.append)
+    loop.report_verdict(verdict, told.append)
     assert told[-1] == "Verdict: green"
-    with pytest.raises(typer.Exit) as raised:
-        loop._judge({**verdict, "verdict": "red"}, told.append)
-    assert raised.value.exit_code == 2
+    with pytest.raises(RedVerdictError) as raised:
+        loop.report_verdict({**verdict, "verdict": "red"}, told.append)
+    assert raised.value.code == 2
 
 
 def test_who_starts_a_container_names_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +304,7 @@ def test_who_starts_a_container_names_its_commit(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_card_keeps_the_services_schema(project: Project) -> None:
-    verdict = storage.read_json(storage.VERDICT, "evaluate")
+    verdict = storage.read_json(paths().verdict, "evaluate")
     (details,) = packages.card(verdict)["evaluation_details"]
     assert details["name"] == "verdict: green"
     (group,) = details["metric_groups"]
@@ -332,7 +319,7 @@ def recorded(project: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) ->
     register()
     monkeypatch.setenv(packages.GROUP, "models-of-tests")
     monkeypatch.setenv(packages.SERVE_IMAGE, f"registry.example/image@{DIGEST}")
-    manifest = f"models/{artifact.identity(storage.MODEL)}/{artifact.MANIFEST}"
+    manifest = f"models/{artifact.identity(paths().model)}/{artifact.MANIFEST}"
     cloud["s3"].add_response("list_objects_v2", {"Contents": [{"Key": manifest, "Size": 1}]})
     cloud["sagemaker"].add_response("create_model_package", {"ModelPackageArn": PACKAGE})
     return packages.record(project.folder, RUN)
@@ -362,7 +349,7 @@ def test_a_version_is_recorded_once_and_approved(
 
 def test_a_version_of_this_machine_needs_no_approval(promoted: Project) -> None:
     packages.approve(registry.in_use())
-    assert not packages.is_shared()
+    assert not registry.is_shared()
 
 
 # ------------------------------------------------------- bucket and steps
@@ -370,16 +357,16 @@ def test_a_version_of_this_machine_needs_no_approval(promoted: Project) -> None:
 
 def test_an_artifact_is_uploaded_with_its_manifest_last(project: Project, cloud: Cloud) -> None:
     cloud["s3"].add_response("list_objects_v2", {})
-    names = [*artifact.read_manifest(storage.MODEL)["files"], artifact.MANIFEST]
-    home = f"models/{artifact.identity(storage.MODEL)}"
+    names = [*artifact.read_manifest(paths().model)["files"], artifact.MANIFEST]
+    home = f"models/{artifact.identity(paths().model)}"
     for name in names:
         asked = {"Bucket": BUCKET, "Key": f"{home}/{name}", "Body": ANY, "ChecksumAlgorithm": ANY}
         cloud["s3"].add_response("put_object", {}, asked)
-    assert bucket.put_model(storage.MODEL, BUCKET) == f"s3://{BUCKET}/{home}"
+    assert upload_model(bucket, HOME, paths().model) == f"s3://{BUCKET}/{home}"
 
 
 def test_a_step_hands_on_what_it_has_changed_also_after_a_failure(cloud: Cloud, project: Project) -> None:
-    parameters = storage.PARAMS.read_bytes()
+    parameters = paths().params.read_bytes()
     listed = {"Contents": [{"Key": "models/runs/abc-1/params.yaml", "Size": len(parameters)}]}
     cloud["s3"].add_response("list_objects_v2", listed)
     cloud["s3"].add_response("head_object", {"ContentLength": len(parameters), "ETag": '"1"'})
@@ -390,7 +377,7 @@ def test_a_step_hands_on_what_it_has_changed_also_after_a_failure(cloud: Cloud, 
 
 def test_only_files_that_changed_are_named(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("1", encoding="utf-8")
-    made = steps.changes(tmp_path)
+    made = watch(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/new").write_text("1", encoding="utf-8")
     (tmp_path / ".hidden").write_text("1", encoding="utf-8")
