@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from twoloops import config
-from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, SCORING
+from twoloops.contracts.host import JOB_VARIABLES
+from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING
 from twoloops.errors import ProjectError
 from twoloops.platforms import platform
 
@@ -28,6 +30,7 @@ def rooms() -> list[str]:
         *(["stopping"] if chosen.online or SCORING in offers else []),
         *(["images"] if IMAGES in offers else []),
         "delivery",
+        *(["login"] if offers & {INFRASTRUCTURE, PIPELINES} else []),
         *(["infrastructure"] if INFRASTRUCTURE in offers else []),
         "development",
     ]
@@ -36,6 +39,7 @@ def rooms() -> list[str]:
 def main() -> None:
     """Run the command; an error that people can put right is told in words, any other as a traceback."""
     try:
+        _take_variables()
         os.chdir(config.current().root)
         for room in rooms():
             import_module(f"twoloops.verbs.{room}")
@@ -44,6 +48,15 @@ def main() -> None:
         app(prog_name=config.current().package)
     except ProjectError as error:
         _fail(error)
+
+
+def _take_variables() -> None:
+    """Take over what an earlier verb of this job has set, where the code host itself brings no variable along."""
+    file = Path(os.environ.get(JOB_VARIABLES, ""))
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition("=")
+            os.environ[name] = value
 
 
 def _fail(error: ProjectError) -> NoReturn:

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+# Names the file by which the variables of one step reach the next, where the host brings none: NAME=VALUE, one a line.
+JOB_VARIABLES = "JOB_VARIABLES"
+
+
 @dataclass(frozen=True)
 class Issue:
     """An open issue on the code host."""
@@ -91,6 +95,26 @@ class CodeHost(Protocol):
 
     def set_output(self, name: str, value: str) -> None:
         """Hand a value to later jobs of the flow."""
+
+    def set_variable(self, name: str, value: str, *, secret: bool = False) -> None:
+        """Set a variable of the environment for the later steps of this job.
+
+        A secret is masked in the log where the host can do that. What is worth more goes to a file in
+        `temporary_folder`, and only its path is set.
+
+        Raises:
+            ProjectError: this is no job of a flow, or the host cannot hand the value on.
+        """
+
+    def variables(self) -> Mapping[str, str]:
+        """Return the variables that `bootstrap` has set on the host, as far as this job is given them."""
+
+    def temporary_folder(self) -> Path:
+        """Return the folder for this job's own files: outside the checkout, and emptied by the runner.
+
+        Raises:
+            ProjectError: this is no job of a flow.
+        """
 
     def add_summary(self, markdown: Path) -> None:
         """Show a page with the run."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,23 @@ PIPELINES = "pipelines"  # `run --submit`, `retrain --submit`: the graph runs th
 SCORING = "scoring"  # `score --submit`, and scoring on a schedule
 IMAGES = "images"  # `image`: containers are built and pushed
 INFRASTRUCTURE = "infrastructure"  # `infrastructure`, and what `bootstrap` makes on the platform
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a job of a flow asks of its platform: to act in a role, until the job ends."""
+
+    role: str  # plan, train, deploy-ENVIRONMENT or apply-ENVIRONMENT
+    token: str = field(repr=False)  # of the code host: says which repository, and which job of it, asks
+    variables: Mapping[str, str]  # that `bootstrap` has set on the code host; none is secret
+    run: str  # names the job in the platform's records: letters, digits and hyphens
+    seconds: int  # for how long
+    folder: Path  # for files that hold the login: outside the checkout, and gone with the job
+
+
+def role_variable(role: str) -> str:
+    """Return the variable on the code host that says what the platform calls a role of the flows."""
+    return f"CLOUD_ROLE_{role.replace('/', '_').replace('-', '_').upper()}"
 
 
 class Platform(Protocol):
@@ -115,6 +132,16 @@ class Platform(Protocol):
 
     def push_images(self, engine: str | None, tell: Tell) -> dict[str, str]:
         """Build the images that the project needs there, push them, and return their references (IMAGES)."""
+
+    def audience(self, role: str) -> str:
+        """Return for whom a token has to be by which a flow takes a role (INFRASTRUCTURE or PIPELINES)."""
+
+    def log_in(self, login: Login) -> dict[str, str]:
+        """Take a role by a token, and return the variables by which any program finds the login; none is secret.
+
+        Raises:
+            ProjectError: the platform does not give the role.
+        """
 
     def infrastructure(self) -> Infrastructure:
         """Return what changes the infrastructure of environments (INFRASTRUCTURE)."""

@@ -18,8 +18,11 @@ from twoloops.hosts.azure_devops.host import (
     propose,
     run_url,
     set_output,
+    set_variable,
     start,
+    temporary_folder,
     update_issue,
+    variables,
 )
 from twoloops.hosts.azure_devops.identity import identifiers, token
 
@@ -41,10 +44,13 @@ __all__ = [
     "propose",
     "run_url",
     "set_output",
+    "set_variable",
     "setup",
     "start",
+    "temporary_folder",
     "token",
     "update_issue",
+    "variables",
 ]
 
 

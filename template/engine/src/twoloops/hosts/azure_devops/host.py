@@ -94,6 +94,36 @@ def set_output(name: str, value: str) -> None:
         _command(f"task.setvariable variable={name};isOutput=true", value)
 
 
+def set_variable(name: str, value: str, *, secret: bool = False) -> None:
+    """Set a variable for the later steps of this job; a secret one reaches only the steps whose `env` names it.
+
+    Raises:
+        ProjectError: this is no job of a flow.
+    """
+    _demand_flow()
+    _command(f"task.setvariable variable={name}{';issecret=true' if secret else ''}", value)
+
+
+def variables() -> Mapping[str, str]:
+    """Return the variables of the pipeline's groups: those that are not secret are the environment's."""
+    return os.environ if in_flow() else {}
+
+
+def temporary_folder() -> Path:
+    """Return the folder that the agent empties after the job.
+
+    Raises:
+        ProjectError: this is no job of a flow.
+    """
+    _demand_flow()
+    return Path(os.environ["AGENT_TEMPDIRECTORY"])
+
+
+def _demand_flow() -> None:
+    if not in_flow():
+        raise ProjectError(f"This is no job on {NAME}.", hint="Flows run it; log in here by your own means.")
+
+
 def add_summary(markdown: Path) -> None:
     """Show a page with the run; does nothing outside a flow."""
     if in_flow():

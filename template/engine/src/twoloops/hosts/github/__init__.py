@@ -18,8 +18,11 @@ from twoloops.hosts.github.host import (
     propose,
     run_url,
     set_output,
+    set_variable,
     start,
+    temporary_folder,
     update_issue,
+    variables,
 )
 from twoloops.hosts.github.identity import identifiers, token
 
@@ -41,10 +44,13 @@ __all__ = [
     "propose",
     "run_url",
     "set_output",
+    "set_variable",
     "setup",
     "start",
+    "temporary_folder",
     "token",
     "update_issue",
+    "variables",
 ]
 
 

@@ -68,9 +68,47 @@ def from_fork() -> bool:
 def set_output(name: str, value: str) -> None:
     """Hand a value to later jobs; does nothing outside a flow."""
     if in_flow():
-        end = secrets.token_hex(16)  # a value may hold any line but this one
-        with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
-            file.write(f"{name}<<{end}\n{value}\n{end}\n")
+        _hand_on("GITHUB_OUTPUT", name, value)
+
+
+def set_variable(name: str, value: str, *, secret: bool = False) -> None:
+    """Set a variable of the environment for the later steps of this job.
+
+    Raises:
+        ProjectError: this is no job of a flow.
+    """
+    _demand_flow()
+    if secret:
+        for line in value.splitlines():
+            print("::add-mask::" + line.replace("%", "%25"), flush=True)
+    _hand_on("GITHUB_ENV", name, value)
+
+
+def variables() -> dict[str, str]:
+    """Return the repository's variables, which the flow's file gives to the step as FLOW_VARIABLES."""
+    found: dict[str, str] = json.loads(os.environ.get("FLOW_VARIABLES") or "{}")
+    return found
+
+
+def temporary_folder() -> Path:
+    """Return the folder that the runner empties after the job.
+
+    Raises:
+        ProjectError: this is no job of a flow.
+    """
+    _demand_flow()
+    return Path(os.environ["RUNNER_TEMP"])
+
+
+def _demand_flow() -> None:
+    if not in_flow():
+        raise ProjectError("This is no job of a flow on GitHub.", hint="Flows run it; log in here by your own means.")
+
+
+def _hand_on(file: str, name: str, value: str) -> None:
+    end = secrets.token_hex(16)  # a value may hold any line but this one
+    with Path(os.environ[file]).open("a", encoding="utf-8") as opened:
+        opened.write(f"{name}<<{end}\n{value}\n{end}\n")
 
 
 def add_summary(markdown: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from twoloops.contracts.host import Issue
+from twoloops.contracts.host import JOB_VARIABLES, Issue
 from twoloops.errors import ProjectError
 from twoloops.hosts.web import Client, HostError
 from twoloops.paths import paths
@@ -82,6 +82,47 @@ def set_output(name: str, value: str) -> None:
     lines = [line for line in lines if not line.startswith(f"{key}=")]
     with replacing(paths().outputs) as new:
         new.write_text("".join(f"{line}\n" for line in [*lines, f"{key}={value}"]), encoding="utf-8")
+
+
+def set_variable(name: str, value: str, *, secret: bool = False) -> None:
+    """Set a variable for the later verbs of this job: by a file, since the lines of a script share none.
+
+    GitLab masks nothing that it has not been told before the job, so a secret is refused.
+
+    Raises:
+        ProjectError: this is no job of a flow that says where the file is, or the value does not fit into a line.
+    """
+    path = os.environ.get(JOB_VARIABLES) if in_flow() else None
+    if not path:
+        raise ProjectError(
+            "This is no job of a pipeline that can hand variables on.",
+            hint=f"Its file sets {JOB_VARIABLES}, as .gitlab/ci/cloud.yml does.",
+        )
+    if secret or "\n" in value or "\r" in value:
+        raise ProjectError(f"GitLab cannot hand {name} on: it is secret, or has more than one line.")
+    file = Path(path)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines = [line for line in lines if not line.startswith(f"{name}=")]
+    with replacing(file) as new:
+        new.write_text("".join(f"{line}\n" for line in [*lines, f"{name}={value}"]), encoding="utf-8")
+
+
+def variables() -> Mapping[str, str]:
+    """Return the project's variables: in a job they are the environment's."""
+    return os.environ if in_flow() else {}
+
+
+def temporary_folder() -> Path:
+    """Return the runner's folder beside the checkout, which it empties for the next job.
+
+    Raises:
+        ProjectError: this is no job of a flow.
+    """
+    if not in_flow():
+        raise ProjectError("This is no job of a pipeline.", hint="Flows run it; log in here by your own means.")
+    folder = Path(f"{os.environ['CI_PROJECT_DIR']}.tmp")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def add_summary(markdown: Path) -> None:

@@ -197,7 +197,8 @@ def _variable(client: Client, path: str, name: str, value: str) -> Step:
     variables = f"{path}/variables"
     one = f"{variables}/{name}"
     found = client.find(one)
-    state = State.missing if not found else State.there if found["value"] == value else State.differs
+    right = found and (found["value"], found["protected"]) == (value, not name.startswith("CLOUD_"))
+    state = State.missing if not found else State.there if right else State.differs
 
     def do() -> None:
         _set_variable(client, variables, name, value, found)
@@ -206,8 +207,9 @@ def _variable(client: Client, path: str, name: str, value: str) -> Step:
 
 
 def _set_variable(client: Client, variables: str, name: str, value: str, there: Mapping[str, Any] | None) -> None:
-    # Protected: jobs of protected branches alone see it. Raw: a $ in it stays one.
-    content = {"value": value, "protected": True, "raw": True}
+    # Protected: jobs of protected branches alone see it. What the cloud is called, the check of a change has to know
+    # as well: it may read there, and of names nothing is secret. Raw: a $ in it stays one.
+    content = {"value": value, "protected": not name.startswith("CLOUD_"), "raw": True}
     if there:
         client.ask("PUT", f"{variables}/{name}", content)
     else:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from twoloops import config, registry
-from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, Tell
+from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, Login, Tell
 
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
@@ -140,6 +140,18 @@ def push_images(engine: str | None, tell: Tell) -> dict[str, str]:
     from twoloops.platforms.aws import images
 
     return images.push(engine, tell)
+
+
+def audience(role: str) -> str:
+    """Return for whom a token has to be: AWS's service of logins, whatever the role."""
+    return "sts.amazonaws.com"  # as infra/bootstrap/trust.tf has it
+
+
+def log_in(login: Login) -> dict[str, str]:
+    """Take a role by a code host's token."""
+    from twoloops.platforms.aws.login import log_in
+
+    return log_in(login)
 
 
 def infrastructure() -> Infrastructure:

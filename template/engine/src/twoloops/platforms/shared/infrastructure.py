@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from twoloops import config
-from twoloops.contracts.platform import Change, Plan
+from twoloops.contracts.platform import Change, Plan, role_variable
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 from twoloops.platforms.shared import terraform
@@ -46,11 +46,6 @@ def role_names() -> list[str]:
     """Return the names of the flows' roles: who plans, who trains, and for each environment who applies and deploys."""
     environments = config.current().environments
     return ["plan", "train", *(f"{purpose}/{name}" for name in environments for purpose in ("apply", "deploy"))]
-
-
-def variable_name(role: str) -> str:
-    """Return the name of the variable by which flows know a role."""
-    return f"CLOUD_ROLE_{role.replace('/', '_').replace('-', '_').upper()}"
 
 
 class TerraformInfrastructure(ABC):
@@ -216,9 +211,9 @@ class TerraformInfrastructure(ABC):
             ProjectError: the login is of another account, or bootstrap/ has not been applied.
         """
         known = self.read_flow_settings()
-        found = {REGION: known.region, **{variable_name(name): known.roles[name] for name in role_names()}}
+        found = {REGION: known.region, **{role_variable(name): known.roles[name] for name in role_names()}}
         return found | ({TRACKING_URI: known.tracking_uri} if known.tracking_uri else {})
 
-    def variable_names(self) -> list[str]:
+    def role_variables(self) -> list[str]:
         """Return the names of the variables, whether there is an account or not."""
-        return [REGION, *map(variable_name, role_names()), TRACKING_URI]
+        return [REGION, *map(role_variable, role_names()), TRACKING_URI]

@@ -22,8 +22,9 @@ variable "repository_id" {
 }
 
 locals {
-  issuer   = "token.actions.githubusercontent.com"
-  audience = "sts.amazonaws.com"
+  issuer             = "token.actions.githubusercontent.com"
+  fixed_audience     = null # a job says for whom its token is
+  one_audience_a_job = false
 
   # With the numbers, a repository that takes this one's name later is not trusted.
   path = split("/", module.project.repository)
@@ -31,16 +32,15 @@ locals {
     "repo:${local.path[0]}@${var.owner_id}/${local.path[1]}@${var.repository_id}",
   ])
 
-  trust = merge(
+  # How a token names the jobs that may take a role.
+  subjects = merge(
     {
-      plan  = { audience = local.audience, subjects = ["${local.subject}:pull_request", "${local.subject}:ref:refs/heads/main"] }
-      train = { audience = local.audience, subjects = ["${local.subject}:ref:refs/heads/main"] }
+      plan  = ["${local.subject}:pull_request", "${local.subject}:ref:refs/heads/main"]
+      train = ["${local.subject}:ref:refs/heads/main"]
     },
     merge([
-      for name in keys(module.project.environments) : {
-        for purpose in ["apply", "deploy"] :
-        "${purpose}/${name}" => { audience = local.audience, subjects = ["${local.subject}:environment:${name}"] }
-      }
+      for name in keys(module.project.environments) :
+      { for purpose in ["apply", "deploy"] : "${purpose}/${name}" => ["${local.subject}:environment:${name}"] }
     ]...),
   )
 }
