@@ -39,7 +39,7 @@ def rooms() -> list[str]:
 def main() -> None:
     """Run the command; an error that people can put right is told in words, any other as a traceback."""
     try:
-        _take_variables()
+        take_variables()
         os.chdir(config.current().root)
         for room in rooms():
             import_module(f"twoloops.verbs.{room}")
@@ -50,7 +50,7 @@ def main() -> None:
         _fail(error)
 
 
-def _take_variables() -> None:
+def take_variables() -> None:
     """Take over what an earlier verb of this job has set, where the code host itself brings no variable along."""
     file = Path(os.environ.get(JOB_VARIABLES, ""))
     if file.is_file():
