@@ -214,6 +214,6 @@ class TerraformInfrastructure(ABC):
         found = {REGION: known.region, **{role_variable(name): known.roles[name] for name in role_names()}}
         return found | ({TRACKING_URI: known.tracking_uri} if known.tracking_uri else {})
 
-    def role_variables(self) -> list[str]:
+    def variable_names(self) -> list[str]:
         """Return the names of the variables, whether there is an account or not."""
         return [REGION, *map(role_variable, role_names()), TRACKING_URI]
