@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,9 @@ from twoloops.platforms import platform
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
+DOCTOR = "doctor"
+
+
 def rooms() -> list[str]:
     """Return the rooms of verbs that the current project has, in the order in which the help lists them."""
     chosen, offers = config.current(), platform.OFFERS
@@ -33,6 +37,7 @@ def rooms() -> list[str]:
         *(["login"] if offers & {INFRASTRUCTURE, PIPELINES} else []),
         *(["infrastructure"] if INFRASTRUCTURE in offers else []),
         "development",
+        DOCTOR,
     ]
 
 
@@ -40,12 +45,10 @@ def main() -> None:
     """Run the command; an error that people can put right is told in words, any other as a traceback."""
     try:
         take_variables()
+        if next((word for word in sys.argv[1:] if not word.startswith("-")), None) == DOCTOR:
+            _run(["development", DOCTOR], "twoloops")  # asked when the project's configuration may be broken
         os.chdir(config.current().root)
-        for room in rooms():
-            import_module(f"twoloops.verbs.{room}")
-        from twoloops.verbs import app
-
-        app(prog_name=config.current().package)
+        _run(rooms(), config.current().package)
     except ProjectError as error:
         _fail(error)
 
@@ -57,6 +60,15 @@ def take_variables() -> None:
         for line in file.read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition("=")
             os.environ[name] = value
+
+
+def _run(rooms: list[str], name: str) -> NoReturn:
+    for room in rooms:
+        import_module(f"twoloops.verbs.{room}")
+    from twoloops.verbs import app
+
+    app(prog_name=name)
+    raise SystemExit
 
 
 def _fail(error: ProjectError) -> NoReturn:
