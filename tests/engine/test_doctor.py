@@ -11,11 +11,11 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from twoloops import doctor, integrity
+from twoloops.doctor import Finding
 
 from commands.rendering import TEMPLATE
 from tests.engine.support.project import Project
-from twoloops import doctor, integrity
-from twoloops.doctor import Finding
 
 VERSION = "0.9.0"
 FILES = {
@@ -98,7 +98,7 @@ def test_a_copy_elsewhere_is_named(engine: Path, tmp_path: Path) -> None:
 
 
 def test_only_a_release_of_the_template_has_a_manifest() -> None:
-    """Each edit of the engine would change it; `uv run release make` writes it, and tests/test_releases.py proves that."""
+    """Each edit of the engine would change it. `uv run release make` writes it: tests/test_releases.py."""
     folder = TEMPLATE / "template/engine"
     manifest = integrity.read(folder)
     if manifest is not None:  # this very tree is a release

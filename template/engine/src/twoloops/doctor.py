@@ -72,7 +72,7 @@ def _guarded(about: str, part: Callable[[], Iterable[Finding]]) -> list[Finding]
         return list(part())
     except ProjectError as error:
         return [Finding(about, "wrong", str(error), error.hint)]
-    except Exception as error:  # noqa: BLE001 - whatever is broken here: the other parts are still looked at
+    except Exception as error:
         log.debug("%s could not be looked at", about, exc_info=True)
         return [Finding(about, "wrong", f"cannot be looked at: {type(error).__name__}: {error}")]
 
@@ -166,7 +166,9 @@ def check_machine() -> Iterator[Finding]:
         page = "https://developer.hashicorp.com/terraform/install"
         yield _program(["terraform"], "the verb 'infrastructure' needs it", page)
     if "images" in offers:
-        yield _program(["docker", "podman"], "the verb 'image' needs one of them", "https://podman.io/docs/installation")
+        yield _program(
+            ["docker", "podman"], "the verb 'image' needs one of them", "https://podman.io/docs/installation"
+        )
 
 
 def _offers() -> frozenset[str]:
@@ -175,7 +177,7 @@ def _offers() -> frozenset[str]:
         from twoloops.platforms import platform
 
         return frozenset(platform.OFFERS)
-    except Exception:  # noqa: BLE001
+    except Exception:
         return frozenset()
 
 
@@ -215,13 +217,15 @@ def check_libraries() -> Iterator[Finding]:
     same = sum(installed.get(name) == version for name, version in record.items())
     if others:
         text = f"{same} packages as the release was proved with, {len(others)} others: {', '.join(others)}"
-        yield Finding("libraries", "note", text, "Your uv.lock rules. When something fails, try the proved version first.")
+        yield Finding(
+            "libraries", "note", text, "Your uv.lock rules. When something fails, try the proved version first."
+        )
     else:
         yield Finding("libraries", "ok", f"{same} packages, all as the release was proved with")
 
 
 def _requirements() -> tuple[list[Any], dict[str, list[Any]]]:
-    """Return what the engine needs on this machine: always, and by extra. Of the type packaging.requirements.Requirement."""
+    """Return what the engine needs on this machine: always, and by extra. Each is a packaging Requirement."""
     from packaging.requirements import Requirement
 
     distribution = metadata.distribution(PACKAGE)
@@ -277,8 +281,7 @@ def check_configuration() -> Iterator[Finding]:
     chosen = config.current()
     yield Finding("configuration", "ok", f"[{config.TABLE}] of {chosen.root / config.FILE} is valid")
     for kind, name in (("platforms", chosen.platform), ("hosts", chosen.host), ("problems", chosen.problem)):
-        for finding in _guarded("configuration", partial(_load, plugins.find, kind, name)):
-            yield finding
+        yield from _guarded("configuration", partial(_load, plugins.find, kind, name))
 
 
 def _load(find: Callable[[str, str], Any], kind: str, name: str) -> list[Finding]:
@@ -311,5 +314,5 @@ def _without_login(address: str) -> str:
 
 if __name__ == "__main__":
     everything = examine()
-    print("\n".join(describe(everything)))  # noqa: T201
+    print("\n".join(describe(everything)))
     sys.exit(any(each.state == "wrong" for each in everything))

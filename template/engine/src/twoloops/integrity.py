@@ -14,7 +14,9 @@ from typing import Final
 MANIFEST: Final = "MANIFEST"
 HEAD: Final = "# twoloops"
 # What tools leave in a folder of sources, and no release has.
-LEFT_BY_TOOLS: Final = frozenset({"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "build", "dist"})
+LEFT_BY_TOOLS: Final = frozenset(
+    {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "build", "dist"}
+)
 
 
 @dataclass(frozen=True)

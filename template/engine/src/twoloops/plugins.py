@@ -1,4 +1,4 @@
-"""Platforms, code hosts and problem types are found by entry points: whoever adds one registers it, nothing here changes."""
+"""Platforms, code hosts and problem types are found by entry points: whoever adds one registers it there."""
 
 from __future__ import annotations
 

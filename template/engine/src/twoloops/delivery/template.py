@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 

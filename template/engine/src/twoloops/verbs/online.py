@@ -97,7 +97,6 @@ def deploy(
 @app.command(rich_help_panel=OUTER_LOOP)
 def status(as_json: Json = False) -> None:
     """Tell what runs where: version, address, health. Exits with 1 when an environment is not well."""
-
     found = {name: _look(name) for name in config.current().environments}
     lines = [f"{name}: {each['summary']}" for name, each in found.items()]
     last = config.current().last

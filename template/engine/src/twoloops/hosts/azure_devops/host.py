@@ -1,4 +1,4 @@
-"""The code host is Azure DevOps: what flows show there, ask of people, and start. Nothing else knows it but settings.py.
+"""The code host is Azure DevOps: what flows show there, ask of people, and start. Only this knows it, and settings.py.
 
 The paths, and what they take and give, are those of https://learn.microsoft.com/rest/api/azure/devops.
 """

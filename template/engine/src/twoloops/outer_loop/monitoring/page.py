@@ -131,7 +131,8 @@ def _words(result: dict[str, Any]) -> tuple[str, list[str]]:
         ]
     if result["performance"] is None:
         return CALM, [
-            f"Nothing. To know how good the answers were, bring labels: <code>{_command()} monitor --labels FILE</code>."
+            "Nothing. To know how good the answers were, bring labels: "
+            f"<code>{_command()} monitor --labels FILE</code>."
         ]
     return CALM, ["Nothing."]
 
