@@ -91,7 +91,7 @@ def _propose(project: Path, update: Update) -> str:
     except Refused as error:
         raise Refused(
             f"The code host does not take the branch {update.branch}. {error.message}",
-            "A flow's own token often may not change the flows' files: docs/flows.md tells which one may.",
+            "A flow's own token often may not change the flows' files: engine/docs/flows.md tells which one may.",
         ) from error
     words = ("propose", update.branch, "--title", page.title(update), "--body-file", page.PAGE, "--json")
     page.write(project, update)

@@ -204,7 +204,7 @@ def check(content: object, origin: str) -> Params:
         lines = [_explain(detail["loc"], detail["msg"], detail["type"], detail["input"]) for detail in error.errors()]
         raise ProjectError(
             f"{origin} is not valid:\n" + "\n".join(f"  - {line}" for line in lines),
-            hint="docs/parameters.md explains every key.",
+            hint="engine/docs/parameters.md explains every key.",
         ) from error
 
 

@@ -195,7 +195,7 @@ def hand_over(version: str) -> None:
     if host.in_flow() and not registry.lasts():
         typer.secho(
             f"Version {version} is in a registry that ends with this job. Set MLFLOW_TRACKING_URI or PROJECT_STATE: "
-            "docs/flows.md.",
+            "engine/docs/flows.md.",
             fg="yellow",
             err=True,
         )

@@ -68,7 +68,7 @@ def deploy(
         raise ProjectError(
             "What is deployed here would end with this job: the machine is lent by the code host.",
             hint="Let a machine of yours run the flows, with a folder that stays: "
-            f"'{verb('bootstrap')} --runner NAME --state FOLDER'. docs/flows.md tells how.",
+            f"'{verb('bootstrap')} --runner NAME --state FOLDER'. engine/docs/flows.md tells how.",
         )
     with Talk(quiet=as_json) as talk:
 
