@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twoloops.problems.tabular.contract import check as check_contract
     from twoloops.problems.tabular.testing import encode_features, encode_target, estimator_scores, project_signature
     from twoloops.storage import read_table
+    from twoloops.testing import run_small_loop
 
 __all__ = [
     "Frozen",
@@ -43,6 +44,7 @@ __all__ = [
     "load_params",
     "project_signature",
     "read_table",
+    "run_small_loop",
 ]
 
 _HOMES = {
@@ -66,6 +68,7 @@ _HOMES = {
     "load_params": "params:load",
     "project_signature": "problems.tabular.testing",
     "read_table": "storage",
+    "run_small_loop": "testing",
 }
 
 
