@@ -2,11 +2,12 @@
 
 What a project's own code may import stands here, and nothing below this package: names listed in `__all__` keep
 their meaning for a major version, everything else may move with any release. A name is loaded when it is first
-asked for, so that `import twoloops` costs nothing.
+asked for, so that `import twoloops` costs nothing. docs/api.md describes each.
 """
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,16 @@ _HOMES = {
 }
 
 
+# Names that are to go: what to write instead, and the version without them. Until then they work, and warn.
+_DEPRECATED: dict[str, tuple[str, str]] = {}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _DEPRECATED:
+        replacement, version = _DEPRECATED[name]
+        message = f"{__name__}.{name} goes in {version}; use {__name__}.{replacement}."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return __getattr__(replacement)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home, _, original = _HOMES[name].partition(":")
