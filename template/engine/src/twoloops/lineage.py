@@ -59,3 +59,8 @@ def record(params: Params, train: pd.DataFrame, holdout: pd.DataFrame) -> dict[s
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def commits(path: str) -> int:
+    """Return how many commits have changed what a pattern of paths matches; 0 without a history."""
+    return len(_git("log", "--format=%h", "--", path).split())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
-from twoloops.verbs import DEVELOPMENT, app
+from twoloops.verbs import DEVELOPMENT, Json, app, tell
 
 
 @app.command(rich_help_panel=DEVELOPMENT)
@@ -57,3 +58,14 @@ def check(
             hint=" ".join(hints[name] for name in failed if name in hints) or "The output above says what and where.",
         )
     typer.secho("All checks passed.", fg="green")
+
+
+@app.command(rich_help_panel=DEVELOPMENT)
+def readiness(as_json: Json = False) -> None:
+    """Say how ready for production the project is, from its own evidence, and what is missing."""
+    from twoloops.delivery import readiness as score
+
+    points = score.judge(score.Evidence())
+    sections = score.scores(points)
+    result = {"score": min(sections.values()), "sections": sections, "points": [asdict(point) for point in points]}
+    tell(result, as_json, score.describe(points))
