@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import readiness
 from tests.support.answers import hostile
 from tests.support.projects import CopyOf, change, commit_all, install
 from tests.support.servers import s3
@@ -40,7 +39,6 @@ def test_a_fresh_project_passes_all_its_checks(answers: dict[str, str], tmp_path
     assert "All checks passed." in told
     assert " passed" in told
     assert "failed" not in told
-    readiness.demand(project)
     # Nothing that the checks make may lie about as a change.
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=project.folder, capture_output=True, text=True, check=True
