@@ -11,9 +11,9 @@ from typing import NoReturn
 import typer
 
 from twoloops import config
-from twoloops.contracts.host import JOB_VARIABLES
 from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING
 from twoloops.errors import ProjectError
+from twoloops.paths import JOB_VARIABLES
 from twoloops.platforms import platform
 
 # Threads that wait for one another must not keep busy the cores that other programs need.

@@ -22,7 +22,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -129,6 +128,8 @@ def check(table: Mapping[str, Any], root: Path) -> Config:
             if problem := _RULES[name](value):
                 problems.append(f"{name}: {value!r} is not allowed. {problem}")
         elif name != own or not isinstance(value, dict):
+            from difflib import get_close_matches
+
             near = get_close_matches(name, known, n=1)
             more = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
             problems.append(f"{name}: there is no such key ({more}).")

@@ -10,6 +10,8 @@ from typing import Final
 from twoloops import config
 
 STATE_VARIABLE = "PROJECT_STATE"
+# Names the file by which the variables of one step reach the next, where the host brings none: NAME=VALUE, one a line.
+JOB_VARIABLES = "JOB_VARIABLES"
 
 
 @dataclass(frozen=True)

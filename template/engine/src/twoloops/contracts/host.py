@@ -12,9 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-# Names the file by which the variables of one step reach the next, where the host brings none: NAME=VALUE, one a line.
-JOB_VARIABLES = "JOB_VARIABLES"
-
 
 @dataclass(frozen=True)
 class Issue:

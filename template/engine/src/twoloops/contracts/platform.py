@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from twoloops.contracts.client import Endpoint
-from twoloops.contracts.release import Deployment, Status, Traffic
+if TYPE_CHECKING:
+    from twoloops.contracts.client import Endpoint
+    from twoloops.contracts.release import Deployment, Status, Traffic
 
 Tell = Callable[[str], None]
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import typer
 
-from twoloops import doctor as examination
 from twoloops.verbs import DEVELOPMENT, Json, app
 
 COLOURS = {"note": "yellow", "wrong": "red"}
@@ -16,6 +15,8 @@ COLOURS = {"note": "yellow", "wrong": "red"}
 @app.command(rich_help_panel=DEVELOPMENT)
 def doctor(as_json: Json = False) -> None:
     """Say whether engine, machine, libraries, configuration and parameters are in order, and what to do where not."""
+    from twoloops import doctor as examination
+
     found = examination.examine()
     wrong = sum(each.state == "wrong" for each in found)
     if as_json:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from twoloops.contracts.host import JOB_VARIABLES, Issue
+from twoloops.contracts.host import Issue
 from twoloops.errors import ProjectError
 from twoloops.hosts.web import Client, HostError
-from twoloops.paths import paths
+from twoloops.paths import JOB_VARIABLES, paths
 from twoloops.storage import replacing
 
 NAME: Final = "GitLab"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
-from twoloops import config, registry
+from twoloops import config
 from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, Login, Tell
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def lock(what: str) -> AbstractContextManager[None]:
 
 def follow_champion(version: Version) -> None:
     """Approve the version's model package, and let the schedule score with it."""
+    from twoloops import registry
+
     if not registry.is_shared():  # a version of this machine alone is nothing to the account
         return
     from twoloops.platforms.aws import packages, scoring
@@ -101,6 +103,8 @@ def follow_champion(version: Version) -> None:
 
 def captures() -> AbstractContextManager[None]:
     """Bring captures and the monitor's memory from the bucket."""
+    from twoloops import registry
+
     if not registry.is_shared():
         return nullcontext()
     from twoloops.platforms.aws import bucket
@@ -112,6 +116,8 @@ def captures() -> AbstractContextManager[None]:
 
 def monitor_memory() -> AbstractContextManager[None]:
     """Bring the monitor's memory from the bucket."""
+    from twoloops import registry
+
     if not registry.is_shared():
         return nullcontext()
     from twoloops.platforms.aws import bucket

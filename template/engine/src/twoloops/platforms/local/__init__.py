@@ -1,15 +1,14 @@
 """This machine.
 
-An environment is a folder in deployments/ and a service process that follows it.
+An environment is a folder in deployments/ and a service process that follows it. Each command asks its platform what it
+offers: what takes long to load, HTTP and the registry, is imported where it is used.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,19 +16,20 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twoloops import config, registry
+from twoloops import config
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
-from twoloops.platforms.local.connection import Endpoint, traffic_of
 from twoloops.storage import replacing, write_json
 
 if TYPE_CHECKING:
     import psutil
+
+    from twoloops import registry
+    from twoloops.platforms.local.connection import Endpoint
 
 HOST = "127.0.0.1"
 FIRST_PORT = 8000  # of the last environment; the others come after it
@@ -116,6 +116,8 @@ def endpoint(environment: str) -> Endpoint:
     Raises:
         ProjectError: it does not run.
     """
+    from twoloops.platforms.local.connection import Endpoint
+
     port = _port(_process(_known(environment)))
     if port is None:
         raise ProjectError(
@@ -130,6 +132,8 @@ def traffic(environment: str) -> dict[str, Traffic]:
     Raises:
         ProjectError: it does not answer.
     """
+    from twoloops.platforms.local.connection import traffic_of
+
     port = _port(_process(_known(environment)))
     text = _get(port, "/metrics") if port else None
     if text is None:
@@ -194,6 +198,8 @@ def _known(environment: str) -> Path:
 
 def _place(release: Release) -> None:
     """Put the artifact where services find it; it stays there, so that going back needs no registry."""
+    from twoloops import registry
+
     target = paths().deployments / "models" / release.identity
     if target.exists():
         return
@@ -272,6 +278,8 @@ def _free_port(environment: str, folder: Path) -> int:
 
 
 def _is_free(port: int) -> bool:
+    import socket
+
     with socket.socket() as probe:
         if os.name == "posix":  # a port whose connections are only just closed is free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -300,6 +308,8 @@ def _run(environment: str, folder: Path, wanted: Deployment) -> None:
 
 def _wait(environment: str, folder: Path, port: int, wanted: Deployment) -> bool:
     """Wait until the service has taken up what deployment.json says; return False when it ended, or takes too long."""
+    import hashlib
+
     digest = hashlib.sha256((folder / "deployment.json").read_bytes()).hexdigest()
     models = [wanted.stable.identity, wanted.canary.identity if wanted.canary else None]
     deadline = time.monotonic() + START_SECONDS
@@ -350,6 +360,8 @@ def _status(said: dict[str, Any]) -> Status:
 
 
 def _get(port: int, path: str) -> tuple[int, bytes] | None:
+    from http.client import HTTPConnection, HTTPException
+
     connection = HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", path)
