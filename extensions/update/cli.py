@@ -13,6 +13,7 @@ import typer
 
 from ..refusal import Refused
 from . import page, updating
+from .update import update as run_update
 from .updating import Update
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -41,7 +42,7 @@ def update_template(
         raise Refused(f"There is no folder {folder}.", "Name the project's folder.")
     if not dry_run:
         updating.require_clean(folder)
-    update = updating.merge(folder, to=to, answers=updating.assignments(answer or [], "--answer"))
+    update = run_update(folder, to=to, answers=updating.assignments(answer or [], "--answer"))
     if update is None:
         tell({"update": None}, ["The project has the template's newest version."], as_json)
         return

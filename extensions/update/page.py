@@ -19,10 +19,18 @@ def title(update: Update) -> str:
 
 def summary(update: Update) -> list[str]:
     """Return in lines what the update does to the project."""
-    lines = [f"The template goes from {update.before} to {update.after}: {len(update.changed)} files change."]
+    lines = [
+        f"The template goes from {update.before} to {update.after}: {len(update.changed)} files change."
+        if update.before != update.after
+        else f"The project has the template's version {update.after}: {len(update.changed)} files change."
+    ]
     lines += [f"  answer {name}: {_answer(old)} → {_answer(new)}" for name, (old, new) in update.answers.items()]
     lines += [f"  left out, you have deleted it: {name}" for name in update.left_out]
     lines += [f"  the engine keeps an edit of yours: {name}" for name in update.engine_edits]
+    lines += [f"  rewritten for what has moved: {name}" for name in update.rewritten]
+    if update.to_rewrite:
+        lines.append(f"To rewrite by hand, {len(update.to_rewrite)} places:")
+        lines += [f"  {each}" for each in update.to_rewrite]
     if update.conflicts:
         lines.append(f"To settle, {len(update.conflicts)} files:")
         lines += [f"  {each.path}: {each.why}" for each in update.conflicts]
@@ -41,7 +49,7 @@ def text(update: Update) -> str:
     """Return what the update brings as Markdown."""
     settled = {each.path for each in update.conflicts}
     # A folder of the engine is one line: nobody reviews it file by file.
-    merged = [name for name in update.changed if name not in settled and not _in_engine(name)]
+    merged = [name for name in update.changed if not ({name} & {*settled, *update.rewritten} or _in_engine(name))]
     engine = sum(map(_in_engine, update.changed))
     answers = [f"`{name}`: {_answer(old)} → {_answer(new)}" for name, (old, new) in update.answers.items()]
     # Below the page's own headings.
@@ -49,8 +57,10 @@ def text(update: Update) -> str:
     parts = [
         f"The template that this project was made from goes from {update.before} to {update.after}.",
         _section("To settle", "files", [f"`{each.path}`: {each.why}." for each in update.conflicts]),
+        _section("To rewrite by hand", "places", list(update.to_rewrite)),
         _section("Answers", "differ", answers),
         _section("Merged", "files", [f"`{name}`" for name in merged]),
+        _section("Rewritten, in a commit of its own", "files", [f"`{name}`" for name in update.rewritten]),
         f"The engine: {engine} files of `engine/` change." if engine else "",
         _section("Edits in the engine, kept", "files", [f"`{name}`" for name in update.engine_edits]),
         _section("Left out", "files that you have deleted", [f"`{name}`" for name in update.left_out]),

@@ -72,6 +72,8 @@ class Update:
     answers: dict[str, tuple[Any, Any]]  # those that differ, by name; None: not there
     notes: str  # what the releases in between say, Markdown
     engine_edits: tuple[str, ...] = ()  # files of the engine that the project has changed: the changes are kept
+    rewritten: tuple[str, ...] = ()  # files of the owner in which imports of what has moved were rewritten
+    to_rewrite: tuple[str, ...] = ()  # places that only a person can rewrite, a line each
 
     @property
     def branch(self) -> str:
@@ -192,11 +194,11 @@ def switch(project: Path, update: Update) -> str:
 
 
 @contextmanager
-def checkout(project: Path) -> Iterator[Path]:
-    """Yield a temporary checkout of the project's last commit, beside its own."""
+def checkout(project: Path, revision: str = "HEAD") -> Iterator[Path]:
+    """Yield a temporary checkout of a commit of the project, beside its own."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
-        git(project, "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+        git(project, "worktree", "add", "--quiet", "--detach", str(tree), revision)
         try:
             yield tree
         finally:
