@@ -54,11 +54,18 @@ def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Re
     # As an update does it: the engine by itself, so that nothing of the project's own moves into it.
     between, *unmerged = scratch.merge("ours", "engine")
     tree, *others = scratch.merge(scratch.commit(between, "engine"), "theirs")
-    stages = updating.stages([*unmerged, *others])
+    unmerged += others
+    stages = updating.stages(unmerged)
+    blobs = {(path, about.split()[2]): about.split()[1] for about, _, path in (e.partition("\t") for e in unmerged)}
+
+    def settled(path: str) -> bool:
+        read = lambda side: scratch.git("cat-file", "blob", blobs[path, side])  # noqa: E731
+        return updating.settle(path, stages[path], read) is not None
+
     conflicts = [
         Conflict(path=shown(path), why=_why(scratch, tree, path, found))
         for path, found in sorted(stages.items())
-        if PurePosixPath(path).name != updating.ANSWERS and found not in ({"1"}, {"1", "3"})
+        if PurePosixPath(path).name != updating.ANSWERS and found not in ({"1"}, {"1", "3"}) and not settled(path)
     ]
     left_out = {path for path, found in stages.items() if found == {"1", "3"}}
     left_out |= scratch.paths(tree) & _in_emptied_folders(scratch, base, theirs, ignore)

@@ -16,7 +16,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -25,8 +25,9 @@ from typing import Any
 
 import yaml
 
-from ..git import git, items
+from ..git import git, items, run
 from ..refusal import Refused
+from . import dependencies
 
 ANSWERS = ".copier-answers.yml"
 IGNORE = ".updateignore"  # in a project: paths that updates leave alone, in the syntax of .gitignore
@@ -376,6 +377,9 @@ def _pick(tree: Path, theirs: str, base: str) -> tuple[list[Conflict], list[str]
             git(tree, "rm", "--quiet", "--force", "--", path)
         elif found == {"1"}:
             git(tree, "rm", "--quiet", "--cached", "--", path)
+        elif (settled := settle(path, found, lambda side, path=path: run(tree, "show", f":{side}:{path}"))) is not None:
+            (tree / path).write_bytes(settled)
+            git(tree, "add", "--force", "--", path)
         else:
             lost = found == {"1", "2"}
             diff = git(tree, "diff", "--no-color", "--no-ext-diff", base, "HEAD", "--", path) if lost else ""
@@ -416,6 +420,23 @@ def in_emptied_folders(added: Iterable[str], before: set[str], deleted: set[str]
         if nearest and not nearest & kept:
             unwanted.append(path)
     return unwanted
+
+
+def settle(path: str, sides: set[str], read: Callable[[str], bytes]) -> bytes | None:
+    """Merge by its meaning what git could not merge by its lines; None: a person has to.
+
+    Args:
+        path: the file.
+        sides: which sides of the merge have it (`stages`).
+        read: returns its content on a side.
+    """
+    if Path(path).name != dependencies.NAME or sides != {"1", "2", "3"}:
+        return None
+    try:
+        merged = dependencies.merge(*(read(side).decode() for side in "123"))
+    except UnicodeDecodeError:
+        return None
+    return None if merged is None else merged.encode()
 
 
 def stages(unmerged: Iterable[str]) -> dict[str, set[str]]:
