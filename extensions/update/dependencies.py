@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomlkit
 from packaging.requirements import InvalidRequirement, Requirement
@@ -31,7 +31,7 @@ def merge(base: str, ours: str, theirs: str) -> str | None:
     git, and then it is put back.
     """
     try:
-        before, mine = tomlkit.parse(base), tomlkit.parse(ours)
+        before, mine = tomlkit.parse(base), cast(Any, tomlkit.parse(ours))
         tomlkit.parse(theirs)
     except TOMLKitError:
         return None
@@ -41,9 +41,9 @@ def merge(base: str, ours: str, theirs: str) -> str | None:
         had = {str(each) for each in known or ()}
         added += [(place, str(each), _comment(ours, str(each))) for each in array if str(each) not in had]
         if known is not None:
-            mine[place[0]][place[1]] = known  # type: ignore[index]
+            mine[place[0]][place[1]] = known
         else:
-            del mine[place[0]][place[1]]  # type: ignore[union-attr]
+            del mine[place[0]][place[1]]
     merged = _merge_lines(base, tomlkit.dumps(mine), theirs)
     if merged is None:
         return None

@@ -111,16 +111,17 @@ def _rewrite_files(
         left += map(str, found.left)
         if found.text == text:
             continue
-        repairs = [words for words in (("check", "--select=I,F401"), ("format",)) if _ruff(file, *words, fix=False)]
+        was_formatted = _ruff(file, "format", "--check")
         file.write_bytes(found.text.encode())
-        for words in repairs:
-            _ruff(file, *words, fix=True)
+        # In the order that the project's own rules demand, if they do.
+        _ruff(file, "check", "--fix", "--fixable=I001")
+        if was_formatted:
+            _ruff(file, "format")
         rewritten.append(path)
     return rewritten, tuple(left)
 
 
-def _ruff(file: Path, command: str, *options: str, fix: bool) -> bool:
+def _ruff(file: Path, command: str, *options: str) -> bool:
     """Check or mend a file by the project's own rules; False: it breaks them, or they cannot be read."""
-    mode = {"check": ["--fix"] if fix else [], "format": [] if fix else ["--check"]}[command]
-    words = [sys.executable, "-m", "ruff", command, *options, *mode, "--quiet", "--no-cache", str(file)]
+    words = [sys.executable, "-m", "ruff", command, *options, "--quiet", "--no-cache", str(file)]
     return not subprocess.run(words, cwd=file.parent, capture_output=True, check=False).returncode

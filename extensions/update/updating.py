@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -377,7 +378,7 @@ def _pick(tree: Path, theirs: str, base: str) -> tuple[list[Conflict], list[str]
             git(tree, "rm", "--quiet", "--force", "--", path)
         elif found == {"1"}:
             git(tree, "rm", "--quiet", "--cached", "--", path)
-        elif (settled := settle(path, found, lambda side, path=path: run(tree, "show", f":{side}:{path}"))) is not None:
+        elif (settled := settle(path, found, partial(_side, tree, path))) is not None:
             (tree / path).write_bytes(settled)
             git(tree, "add", "--force", "--", path)
         else:
@@ -420,6 +421,10 @@ def in_emptied_folders(added: Iterable[str], before: set[str], deleted: set[str]
         if nearest and not nearest & kept:
             unwanted.append(path)
     return unwanted
+
+
+def _side(tree: Path, path: str, side: str) -> bytes:
+    return run(tree, "show", f":{side}:{path}")
 
 
 def settle(path: str, sides: set[str], read: Callable[[str], bytes]) -> bytes | None:
