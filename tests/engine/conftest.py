@@ -13,10 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from filelock import FileLock
-
-from tests.engine.support.project import PACKAGES, Project, begin_project, lay_out, open_gate, original
 from twoloops import config, paths
 from twoloops.platforms import platform
+
+from tests.engine.support.project import PACKAGES, Project, begin_project, lay_out, open_gate, original
 
 # A job of a flow has these, and a developer may; a test starts without them.
 FOREIGN = (config.VARIABLE, paths.STATE_VARIABLE, "MLFLOW_TRACKING_URI", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD")
@@ -32,12 +32,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = metafunc.definition.get_closest_marker("each_problem_type")
     if asked and "problem_type" in metafunc.fixturenames:
         metafunc.parametrize("problem_type", PACKAGES, indirect=True)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _originals(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the laid out projects where pytest cleans up."""
-    os.environ["PYTEST_ORIGINALS"] = str(tmp_path_factory.mktemp("originals"))
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from small_project import Project
-
-from twoloops import artifact
-from twoloops.problems.tabular import contract
-from twoloops import params
-from twoloops.problems import task
-from twoloops.errors import ProjectError
+from twoloops import artifact, params
 from twoloops.artifact import Feature, ModelFile, Predictor, encode
+from twoloops.errors import ProjectError
 from twoloops.inner_loop.train import check_parity, fit, inputs, read_parts
-from churn.problem import data as problem
+from twoloops.problem import data as problem
+from twoloops.problems import task
+from twoloops.problems.tabular import contract
 
+from tests.engine.support.project import Project
+
+each_problem_type = pytest.mark.each_problem_type
 FEATURES = (
     Feature(name="colour", kind="category", nullable=True, categories=("red", "blue")),
     Feature(name="size", kind="number", nullable=True),
@@ -37,6 +37,7 @@ def test_what_cannot_be_encoded_is_named() -> None:
         encode({"colour": ["red"], "size": ["large"]}, FEATURES)
 
 
+@each_problem_type
 def test_one_row_answers_as_in_a_crowd(finished: Project) -> None:
     predictor = Predictor.load(finished.folder / "artifacts/model")
     rows = pd.read_parquet(finished.folder / "data/prepared/holdout.parquet").head(20)
@@ -61,6 +62,7 @@ def test_a_damaged_artifact_is_refused(project: Project, damage: str) -> None:
     assert "rain" in raised.value.hint
 
 
+@each_problem_type
 def test_a_python_model_answers_like_the_graph(project: Project) -> None:
     checked = params.load()
     signature = contract.signature(problem.CONTRACT, problem, task.NAME)
@@ -76,7 +78,7 @@ def test_a_python_model_answers_like_the_graph(project: Project) -> None:
     np.testing.assert_allclose(loaded.scores(holdout), expected)
 
 
-def test_a_python_model_with_foreign_code_is_refused() -> None:
+def test_a_python_model_with_foreign_code_is_refused(bare_project: Project) -> None:
     import subprocess
 
     import skops.io
@@ -87,7 +89,7 @@ def test_a_python_model_with_foreign_code_is_refused() -> None:
         Predictor(ModelFile("model.skops", content), signature)
 
 
-def test_an_estimator_without_a_graph_form_tells_the_other_way() -> None:
+def test_an_estimator_without_a_graph_form_tells_the_other_way(bare_project: Project) -> None:
     from sklearn.base import BaseEstimator
 
     signature = contract.signature(problem.CONTRACT, problem, task.NAME)
@@ -104,7 +106,7 @@ def test_any_name_of_a_column_can_be_converted() -> None:
 
     names = ["mean radius", "features", "features.matrix", "größe", "a/b"]
     features = tuple(Feature(name=name, kind="number", nullable=False) for name in names)
-    signature = artifact.Signature(task="any", features=features, entity="id", event_time=None, target="y")
+    signature = artifact.Signature(task="regression", features=features, entity="id", event_time=None, target="y")
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, len(names))), columns=names).astype("float32")
     scaled = make_column_transformer((StandardScaler(), names))
     estimator = make_pipeline(scaled, LinearRegression()).fit(frame, frame.sum(axis=1))
@@ -113,7 +115,7 @@ def test_any_name_of_a_column_can_be_converted() -> None:
 
 
 @pytest.mark.parametrize("last", ["HistGradientBoostingClassifier", "RandomForestClassifier", "LogisticRegression"])
-def test_trees_read_codes_themselves_and_answer_the_same(last: str) -> None:
+def test_trees_read_codes_themselves_and_answer_the_same(bare_project: Project, last: str) -> None:
     import onnx
     from sklearn import ensemble, linear_model
     from sklearn.compose import make_column_transformer
@@ -144,7 +146,7 @@ def test_trees_read_codes_themselves_and_answer_the_same(last: str) -> None:
         )
 
 
-def test_a_graph_that_cannot_be_loaded_tells_the_other_way() -> None:
+def test_a_graph_that_cannot_be_loaded_tells_the_other_way(bare_project: Project) -> None:
     signature = contract.signature(problem.CONTRACT, problem, task.NAME)
     with pytest.raises(ProjectError, match="cannot load the graph") as raised:
         Predictor(ModelFile("model.onnx", b"no graph"), signature)

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_project import Project
-from typer.testing import CliRunner
-
-from twoloops import cli
-from twoloops import params
+from twoloops import cli, params
 from twoloops.errors import ProjectError
 from twoloops.verbs import inner_loop
 
-run = CliRunner().invoke
+from tests.engine.support.project import Project
+from tests.engine.support.verbs import call
+
 COMMAND = [sys.executable, "-m", cli.__name__]
 DVC = [sys.executable, "-m", "dvc"]
 STAGES = list(inner_loop.STAGES)
@@ -24,11 +22,11 @@ IGNORED = shutil.ignore_patterns("__pycache__", "cache", "tmp")
 
 
 def test_help_teaches_every_verb() -> None:
-    listed = run(cli.app, ["--help"]).output
+    listed = call("--help").output
     for verb in cli.app.registered_commands:
         name = verb.callback.__name__.replace("_", "-") if verb.callback else ""
         assert name in listed
-        assert run(cli.app, [name, "--help"]).exit_code == 0
+        assert call(name, "--help").exit_code == 0
 
 
 def test_help_loads_no_heavy_library() -> None:
@@ -40,16 +38,16 @@ def test_help_loads_no_heavy_library() -> None:
 
 def test_the_verbs_in_a_row(project: Project) -> None:
     for verb in ("prepare", "train", "evaluate", "register", "promote"):
-        told = run(cli.app, [verb])
+        told = call(verb)
         assert told.exit_code == 0, told.output
         assert "Next: uv run" in told.output
-    told = run(cli.app, ["predict", "data/raw/rows.parquet", "out.csv"])
+    told = call("predict", "data/raw/rows.parquet", "out.csv")
     assert "predictions by" in told.output
 
 
 @pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "register", "promote", "tune", "staleness"])
 def test_json_is_one_document(promoted: Project, verb: str) -> None:
-    answer = run(cli.app, [verb, "--json"])
+    answer = call(verb, "--json")
     if answer.exit_code == 0:
         assert isinstance(json.loads(answer.stdout), dict)
     else:
@@ -58,7 +56,7 @@ def test_json_is_one_document(promoted: Project, verb: str) -> None:
 
 def test_a_red_verdict_exits_with_2_and_says_why(project: Project) -> None:
     project.set(gate__minimum_gain_over_baseline=1e9)
-    told = run(cli.app, ["evaluate"])
+    told = call("evaluate")
     assert told.exit_code == 2
     assert "Verdict: red" in told.output
     assert "It is missed by" in told.output
@@ -75,17 +73,17 @@ def test_an_error_is_told_in_words(project: Project) -> None:
 def test_simulate_never_replaces_a_file_unasked(project: Project) -> None:
     pytest.importorskip(f"{params.__package__}.problem.sample", reason="problem/sample.py was deleted")
     with pytest.raises(ProjectError, match="exists"):
-        run(cli.app, ["simulate"], catch_exceptions=False)
-    assert run(cli.app, ["simulate", "--force", "--rows", "50"]).exit_code == 0
+        call("simulate", catch_exceptions=False)
+    assert call("simulate", "--force", "--rows", "50").exit_code == 0
     assert len(project.rows()) == 50
 
 
 def test_run_wants_data_and_a_repository(project: Project) -> None:
     with pytest.raises(ProjectError, match="git repository"):
-        run(cli.app, ["run"], catch_exceptions=False)
+        call("run", catch_exceptions=False)
     project.set(data__source="nothing.parquet")
     with pytest.raises(ProjectError, match="There is no data at nothing"):
-        run(cli.app, ["run"], catch_exceptions=False)
+        call("run", catch_exceptions=False)
 
 
 def test_the_graph_runs_what_changed_and_nothing_else(project: Project) -> None:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from small_project import Project
-
 from twoloops import params
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.evaluate import primary
+
+from tests.engine.support.project import Project
 
 
 def test_the_projects_own_parameters_are_valid(project: Project) -> None:
@@ -51,5 +51,5 @@ def test_an_unknown_primary_metric_names_the_known_ones(project: Project) -> Non
     checked = project.set(gate__primary_metric="beauty")
     with pytest.raises(ProjectError, match="beauty") as raised:
         primary(checked)
-    assert params.load(params.PARAMS).gate.primary_metric == "beauty"
+    assert params.load().gate.primary_metric == "beauty"
     assert "problem/metrics.py knows" in raised.value.hint

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from twoloops.errors import ProjectError
 from twoloops.storage import read_json, read_table, replacing, write_table
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,7 @@ from twoloops.inner_loop.evaluate import primary
 
 from commands.answer_space import template
 
+ORIGINALS = TemporaryDirectory(prefix="twoloops-tests-")  # gone with the process
 RAW = Path("data/raw/rows.parquet")
 # By problem type, the package of the project that is laid out for it.
 PACKAGES = {"classification": "churn", "regression": "spending"}
@@ -41,7 +42,7 @@ def lay_out(folder: Path, answers: Mapping[str, Any]) -> None:
 @cache
 def original(problem_type: str) -> Path:
     """Return a whole project of this problem type, whose package this process can import; tests only read it."""
-    folder = Path(mkdtemp(prefix=f"twoloops-{problem_type}-", dir=os.environ["PYTEST_ORIGINALS"]))
+    folder = Path(ORIGINALS.name) / problem_type
     lay_out(folder, {"problem_type": problem_type})
     sys.path.insert(0, str(folder / "src"))
     return folder

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from typing import Any
 
 from click.testing import Result
 from twoloops import cli
 from typer.testing import CliRunner
 
 
-def call(*words: str, **how: str) -> Result:
+def call(*words: str, **how: Any) -> Result:
     """Call a verb of the current project.
 
     Args:
         words: the verb and its options.
-        how: `input`: what the user types.
+        how: options of CliRunner.invoke, such as `input`: what the user types.
     """
-    for room in cli.rooms():
-        import_module(f"twoloops.verbs.{room}")
-    from twoloops.verbs import app
-
-    return CliRunner().invoke(app, list(words), **how)  # type: ignore[arg-type]
+    return CliRunner().invoke(cli.command(cli.rooms()), list(words), **how)  # type: ignore[return-value]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -70,8 +71,7 @@ def _local() -> str:
 
 def server() -> str:
     """Return the server's address, empty when there is none: so a flow passes a variable that nobody has set."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return "" if uri == _local() else uri  # MLflow itself sets the variable to what it uses
+    return os.environ.get("MLFLOW_TRACKING_URI", "")
 
 
 def is_shared() -> bool:
@@ -147,8 +147,8 @@ def _client(uri: str) -> MlflowClient:
     # Making the local database would print each of its hundred migrations.
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient()
+    # Not mlflow.set_tracking_uri: it sets the variable for the whole process, which may work for two projects.
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def log_run(
@@ -194,10 +194,16 @@ def find(alias: str) -> Version | None:
     if is_empty():
         return None
     with _connection() as client:
-        # Not get_model_version_by_alias: whether a missing one is an error or None depends on the store.
-        models = client.search_registered_models(filter_string=f"name = '{model_name()}'")
-        number = models[0].aliases.get(alias) if models else None
-        return _version(client.get_model_version(model_name(), str(number))) if number else None
+        number = _number(client, model_name(), alias)
+        return _version(client.get_model_version(model_name(), number)) if number else None
+
+
+def _number(client: MlflowClient, model: str, alias: str) -> str | None:
+    """Return the number of the version that has the alias, or None."""
+    # Not get_model_version_by_alias: whether a missing one is an error or None depends on the store.
+    models = client.search_registered_models(filter_string=f"name = '{model}'")
+    number = models[0].aliases.get(alias) if models else None
+    return str(number) if number else None
 
 
 def anything() -> bool:
@@ -284,8 +290,25 @@ def downloaded(uri: str) -> Iterator[Path]:
     if is_empty():
         raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
     with tempfile.TemporaryDirectory(prefix=f"{model_name()}-") as folder:
-        with _connection():
-            import mlflow
+        with _connection() as client:
+            from mlflow.artifacts import download_artifacts
 
-            copy = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            # By the address of the files: for one of a registered model, MLflow asks the process's own registry.
+            source, where = client.get_model_version_download_uri(*_named(client, uri)), tracking_uri()
+            copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
         yield copy
+
+
+def _named(client: MlflowClient, uri: str) -> tuple[str, str]:
+    """Return the name and the number of the version that an address means."""
+    parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    if parts is None:
+        raise ProjectError(
+            f"{uri} is no address of a registered model.",
+            hint="It is models:/NAME/VERSION or models:/NAME@ALIAS, such as models:/churn@champion.",
+        )
+    name, alias, number = parts.groups()
+    number = number or _number(client, name, alias)
+    if number is None:
+        raise ProjectError(f"No version of {name} has the alias {alias!r}.", hint="Run the verb 'run' first.")
+    return name, number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from twoloops.errors import ProjectError
+from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.paths import paths
 from twoloops.storage import write_json
 
@@ -16,6 +16,8 @@ def noted(step: str) -> Iterator[None]:
     paths().failure.unlink(missing_ok=True)
     try:
         yield
+    except RedVerdictError:
+        raise  # the step has done its work: reports/verdict.json tells why
     except ProjectError as error:
         write_json(paths().failure, {"step": step, "message": str(error), "hint": error.hint})
         raise

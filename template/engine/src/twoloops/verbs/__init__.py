@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -19,12 +21,20 @@ from twoloops.contracts.platform import Platform
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.platforms import platform
 
-app = typer.Typer(
-    help="From data to a model in production, one verb a step. Start with: simulate, then run.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer()  # every verb of this process; cli.command chooses those of the project
+
+
+def from_caller(context: typer.Context, value: Any) -> Any:
+    """Return a path that a user gave as it is seen from the project's folder, where every verb works.
+
+    Of an option or argument that takes a path, this is the callback. A URL (s3://..., models:/...) stays as it is.
+    """
+    start = context.find_root().obj  # the folder in which the user is; None where that is the project's
+    if value is None or start is None or start == Path.cwd() or re.match(r"[a-z][a-z0-9+.-]+:/", str(value)):
+        return value
+    path = Path(os.path.normpath(start / value))
+    return type(value)(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, and nothing else.")]
 Submit = Annotated[
@@ -94,13 +104,15 @@ def run_verb(words: Sequence[str]) -> None:
         ProjectError: there is no such verb or option; and whatever the verb raises.
         RedVerdictError: the verdict is red.
     """
-    from click import ClickException
-
+    # Typer brings a click of its own from some release on: the class is that of its errors.
+    refused = cast(
+        "type[Exception]", next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    )
     try:
         code = typer.main.get_command(app).main(list(words), standalone_mode=False)
-    except ClickException as error:
+    except refused as error:
         raise ProjectError(
-            f"{config.current().package} {' '.join(words)}: {error.format_message()}", hint="Correct it in dvc.yaml."
+            f"{config.current().package} {' '.join(words)}: {error}", hint="Correct it in dvc.yaml."
         ) from error
     if code == RedVerdictError.code:
         raise RedVerdictError("The verdict is red.", hint="reports/model_card.md has every demand of the gate.")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from twoloops.contracts.platform import SCORING
-from twoloops.verbs import OUTER_LOOP, Json, app, platform_that, tell, verb
+from twoloops.verbs import OUTER_LOOP, Json, app, from_caller, platform_that, tell, verb
 
 MOST_RULES_SHOWN = 10
 
@@ -28,14 +28,21 @@ def score(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A Parquet or CSV file, or a folder of Parquet files: a path or a URL. Default: score.source."
+            callback=from_caller,
+            help="A Parquet or CSV file, or a folder of Parquet files: a path or a URL. Default: score.source.",
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Argument(help="The folder for the results: a path or a URL. Default: score.target.")
+        str | None,
+        typer.Argument(
+            callback=from_caller, help="The folder for the results: a path or a URL. Default: score.target."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger.")
+        str | None,
+        typer.Option(
+            callback=from_caller, help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger."
+        ),
     ] = None,
     keep_columns: Annotated[
         bool, typer.Option("--keep-columns", help="Write all columns beside the predictions, not the keys alone.")

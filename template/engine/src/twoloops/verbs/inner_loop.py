@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from twoloops.contracts.platform import PIPELINES
-from twoloops.errors import ProjectError
+from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.paths import RELATIVE, paths
-from twoloops.verbs import INNER_LOOP, Json, Submit, app, bring_into_use, platform_that, run_verb, tell, verb, working
+from twoloops.verbs import (
+    INNER_LOOP,
+    Json,
+    Submit,
+    app,
+    bring_into_use,
+    from_caller,
+    platform_that,
+    run_verb,
+    tell,
+    verb,
+    working,
+)
 
 if TYPE_CHECKING:
     from twoloops.contracts.graph import Graph
@@ -21,7 +33,8 @@ if TYPE_CHECKING:
 @app.command(rich_help_panel=INNER_LOOP)
 def simulate(
     target: Annotated[
-        Path | None, typer.Argument(help="The file to write. Default: data.source of params.yaml.")
+        str | None,
+        typer.Argument(callback=from_caller, help="The file to write. Default: data.source of params.yaml."),
     ] = None,
     rows: Annotated[int, typer.Option(min=20, help="How many rows.")] = 8000,
     drift: Annotated[float, typer.Option(min=0, max=1, help="How far the world has moved: 0 not at all, 1 far.")] = 0.0,
@@ -32,9 +45,10 @@ def simulate(
     """Write simulated data, to try the project before there is real data."""
     from twoloops import params, problem, storage
 
-    path = target or Path(params.load().data.source)
-    if "://" in str(path):
-        raise ProjectError(f"{path} is a URL; simulated data goes into a file.", hint="Name a file to write.")
+    place = target or params.load().data.source
+    if "://" in place:
+        raise ProjectError(f"{place} is a URL; simulated data goes into a file.", hint="Name a file to write.")
+    path = Path(place)
     if path.exists() and not force:
         raise ProjectError(f"{path} exists and is left as it is.", hint="Give --force to replace it.")
     try:
@@ -135,10 +149,8 @@ def evaluate(as_json: Json = False) -> None:
     tell(result, as_json, lines, verb("register") if green else f"look at {paths().model_card}")
     if not green:
         failed = failed_rules(result)
-        typer.secho(f"Missed, of {len(result['rules'])} demands of the gate: {len(failed)}", fg="red", err=True)
-        for line in failed:
-            typer.secho(f"  - {line}", fg="red", err=True)
-        raise typer.Exit(2)
+        first = f"Missed, of {len(result['rules'])} demands of the gate: {len(failed)}"
+        raise RedVerdictError("\n  - ".join([first, *failed]), hint=f"{paths().model_card} has every demand.")
 
 
 @app.command(rich_help_panel=INNER_LOOP)

@@ -14,7 +14,7 @@ import typer
 from twoloops import config
 from twoloops.errors import ProjectError
 from twoloops.platforms import platform
-from twoloops.verbs import OUTER_LOOP, Json, app, tell, verb
+from twoloops.verbs import OUTER_LOOP, Json, app, from_caller, tell, verb
 from twoloops.verbs.talk import Talk
 
 
@@ -22,7 +22,9 @@ from twoloops.verbs.talk import Talk
 def serve(
     model: Annotated[
         Path | None,
-        typer.Argument(help="A deployment folder, or an artifact folder. Default: what the platform says."),
+        typer.Argument(
+            callback=from_caller, help="A deployment folder, or an artifact folder. Default: what the platform says."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(envvar="SERVE_HOST", help="The address to listen on; 0.0.0.0 for all.")
@@ -32,6 +34,7 @@ def serve(
         str | None,
         typer.Option(
             envvar="SERVE_CAPTURES",
+            callback=from_caller,
             help="Where inputs and predictions are kept. Default: a folder in data/captures.",
         ),
     ] = None,
@@ -126,9 +129,10 @@ def _look(environment: str) -> dict[str, Any]:
 
 @app.command(rich_help_panel=OUTER_LOOP)
 def invoke(
-    source: Annotated[str, typer.Argument(help="A Parquet or CSV table: a path or a URL.")],
+    source: Annotated[str, typer.Argument(callback=from_caller, help="A Parquet or CSV table: a path or a URL.")],
     target: Annotated[
-        Path | None, typer.Argument(help="The file to write: .parquet or .csv. Default: the screen, as CSV.")
+        Path | None,
+        typer.Argument(callback=from_caller, help="The file to write: .parquet or .csv. Default: the screen, as CSV."),
     ] = None,
     environment: Annotated[str | None, typer.Option(help="Whose service. Default: the last environment's.")] = None,
     rows_per_request: Annotated[

@@ -13,7 +13,19 @@ from twoloops import config
 from twoloops.contracts.platform import PIPELINES
 from twoloops.paths import paths
 from twoloops.platforms import platform
-from twoloops.verbs import OUTER_LOOP, Json, Submit, app, bring_into_use, platform_that, run_verb, tell, verb, working
+from twoloops.verbs import (
+    OUTER_LOOP,
+    Json,
+    Submit,
+    app,
+    bring_into_use,
+    from_caller,
+    platform_that,
+    run_verb,
+    tell,
+    verb,
+    working,
+)
 
 
 @app.command(rich_help_panel=OUTER_LOOP)
@@ -55,10 +67,13 @@ def rollback(as_json: Json = False) -> None:
 
 @app.command(rich_help_panel=OUTER_LOOP)
 def predict(
-    source: Annotated[str, typer.Argument(help="A Parquet or CSV table: a path or a URL.")],
-    target: Annotated[Path, typer.Argument(help="The file to write: .parquet or .csv.")],
+    source: Annotated[str, typer.Argument(callback=from_caller, help="A Parquet or CSV table: a path or a URL.")],
+    target: Annotated[Path, typer.Argument(callback=from_caller, help="The file to write: .parquet or .csv.")],
     model: Annotated[
-        str | None, typer.Option(help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger.")
+        str | None,
+        typer.Option(
+            callback=from_caller, help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -72,11 +87,14 @@ def predict(
 
 @app.command(rich_help_panel=OUTER_LOOP)
 def explain(
-    source: Annotated[str, typer.Argument(help="A Parquet or CSV table: a path or a URL.")],
+    source: Annotated[str, typer.Argument(callback=from_caller, help="A Parquet or CSV table: a path or a URL.")],
     row: Annotated[int, typer.Option(min=0, help="Which row, from 0.")] = 0,
     entity: Annotated[str | None, typer.Option(help="Which entity, in place of the row: its newest row.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger.")
+        str | None,
+        typer.Option(
+            callback=from_caller, help="A folder, or models:/NAME@ALIAS. Default: the champion, else the challenger."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -106,15 +124,22 @@ def _shown(value: object) -> str:
 def monitor(
     context: typer.Context,
     captures: Annotated[
-        Path | None, typer.Option(help="A folder of capture files, with its subfolders. Default: data/captures.")
+        Path | None,
+        typer.Option(
+            callback=from_caller, help="A folder of capture files, with its subfolders. Default: data/captures."
+        ),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            help="A table with the entity and the target, as far as they are known by now. Default: monitor.labels."
+            callback=from_caller,
+            help="A table with the entity and the target, as far as they are known by now. Default: monitor.labels.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A folder, or models:/NAME@ALIAS. Default: the champion.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(callback=from_caller, help="A folder, or models:/NAME@ALIAS. Default: the champion."),
+    ] = None,
     respond: Annotated[
         bool,
         typer.Option(

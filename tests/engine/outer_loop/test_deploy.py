@@ -8,34 +8,36 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_project import Project
-from typer.testing import CliRunner
-
-from twoloops import cli
-from twoloops import params
-from twoloops.platforms import platform
-from twoloops import registry
-from twoloops.errors import ProjectError
+from twoloops import params, registry
 from twoloops.artifact import Predictor
-from twoloops.outer_loop import canary
-from twoloops.outer_loop import deploy
-from twoloops.outer_loop import promote
-from twoloops.outer_loop import trial
 from twoloops.contracts.client import Answer, Endpoint
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
+from twoloops.errors import ProjectError
+from twoloops.outer_loop import canary, deploy, promote, trial
+from twoloops.platforms import platform
 
-run = CliRunner().invoke
-*TRIALS, LAST = platform.ENVIRONMENTS
+from tests.engine.support.plugins import register
+from tests.engine.support.project import Project
+from tests.engine.support.verbs import call
+
+TRIALS, LAST = ["staging"], "production"
 
 
 class Notes:
     """A platform that runs nothing, and notes what it was asked for."""
 
-    ENVIRONMENTS = platform.ENVIRONMENTS
+    NAME = "a sheet of paper"
+    OFFERS: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.wanted: dict[str, Deployment] = {}
         self.calls: list[str] = []
+
+    def lasts(self) -> bool:
+        return True
+
+    def follow_champion(self, version: registry.Version) -> None:
+        self.followed = version.number
 
     def deployment(self, environment: str) -> Deployment | None:
         return self.wanted.get(environment)
@@ -61,11 +63,11 @@ class Notes:
 
 
 @pytest.fixture
-def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
+def notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> Notes:
     """Return the platform that takes notes; every trial passes."""
     found = Notes()
-    for module in (deploy, canary):
-        monkeypatch.setattr(module, "platform", found)
+    register(monkeypatch, "platforms", "notes", found)
+    project.configure(platform="notes")
     good = trial.Load(requests=100, errors=0, seconds=1.0, median_ms=1.0, p99_ms=2.0)
     monkeypatch.setattr(trial, "smoke", lambda *_: "good")
     monkeypatch.setattr(trial, "contract", lambda *_: "good")
@@ -77,7 +79,7 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 def bring(number: str | None = None, to: str | None = None, *, approved: bool = True) -> dict[str, Any]:
     """Deploy, without a word."""
-    steps = deploy.Deploying(params.load(), lambda _: approved, lambda _: None, lambda _: None)
+    steps = deploy.Deploying(platform, params.load(), lambda _: approved, lambda _: None, lambda _: None)
     return steps.run(number, to)
 
 
@@ -182,11 +184,11 @@ def test_a_slow_version_does_not_pass(promoted: Project, notes: Notes, monkeypat
 
 def test_the_verb_tells_what_came_of_it(promoted: Project, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["--to", TRIALS[0]], []):
-        told = run(cli.app, ["deploy", *words])
+        told = call("deploy", *words)
         assert told.exit_code == 0
         assert f"deploy 1 --to {LAST} --yes" in told.output
-    assert json.loads(run(cli.app, ["deploy", "--json"]).stdout)["deployed"] is False
-    told = run(cli.app, ["deploy", "--yes"])
+    assert json.loads(call("deploy", "--json").stdout)["deployed"] is False
+    told = call("deploy", "--yes")
     assert f"Version 1 runs in {LAST} and is the champion." in told.output
     another()
 
@@ -194,7 +196,7 @@ def test_the_verb_tells_what_came_of_it(promoted: Project, notes: Notes, monkeyp
         raise UnfitError("another version answers", hint="Look.")
 
     monkeypatch.setattr(trial, "smoke", fails)
-    told = run(cli.app, ["deploy", "--yes", "--json"])
+    told = call("deploy", "--yes", "--json")
     assert told.exit_code == 2
     assert json.loads(told.stdout) == {"version": None, "deployed": False, "reason": "another version answers"}
     assert "What to do: Look." in told.stderr
@@ -215,7 +217,7 @@ def test_a_canary_that_was_left_behind(promoted: Project, notes: Notes) -> None:
     with pytest.raises(ProjectError, match="Version 2 is canary") as caught:
         bring(third.number)
     assert "rollback" in caught.value.hint
-    assert deploy.rollback()["canary"] == "2"
+    assert deploy.rollback(platform)["canary"] == "2"
     assert notes.wanted[LAST] == Deployment(both.stable)
     notes.deploy(LAST, both)
     assert bring("2")["champion"] == "2"
@@ -231,7 +233,7 @@ def test_a_deployment_that_was_cut_off_at_the_end_is_finished(promoted: Project,
 def test_a_rollback_undoes_a_deployment_that_was_cut_off_at_the_end(promoted: Project, notes: Notes) -> None:
     bring()
     notes.deploy(LAST, Deployment(Release.of(another())))
-    result = deploy.rollback()
+    result = deploy.rollback(platform)
     assert (result["champion"], result["before"]) == ("1", "2")
     assert notes.wanted[LAST].runs("1")
     assert champion() == "1"
@@ -242,33 +244,33 @@ def test_rollbacks_go_back_and_never_in_a_circle(promoted: Project, notes: Notes
     for number in ("2", "3"):
         another()
         assert bring()["champion"] == number
-    assert deploy.rollback() == {"canary": None, "champion": "2", "before": "3", "earlier": "1"}
-    assert deploy.rollback() == {"canary": None, "champion": "1", "before": "2", "earlier": None}
+    assert deploy.rollback(platform) == {"canary": None, "champion": "2", "before": "3", "earlier": "1"}
+    assert deploy.rollback(platform) == {"canary": None, "champion": "1", "before": "2", "earlier": None}
     assert notes.wanted[LAST].runs("1")
     with pytest.raises(ProjectError, match="no champion before version 1"):
-        deploy.rollback()
+        deploy.rollback(platform)
     assert "rolled_back_at" in registry.get("3").tags
     # Forward to a version by its number, and back again.
     assert bring("3")["champion"] == "3"
-    assert deploy.rollback()["champion"] == "1"
+    assert deploy.rollback(platform)["champion"] == "1"
 
 
 def test_the_alias_alone_goes_back_where_nothing_runs(promoted: Project) -> None:
     another()
-    promote.promote()
-    assert promote.rollback()["champion"] == "1"
+    promote.promote(platform)
+    assert promote.rollback(platform)["champion"] == "1"
     with pytest.raises(ProjectError, match="no champion before version 1"):
-        promote.rollback()
+        promote.rollback(platform)
     # An earlier champion by its number is a way back as well: no circle comes of it.
-    promote.promote("2")
-    promote.promote("1")
+    promote.promote(platform, "2")
+    promote.promote(platform, "1")
     with pytest.raises(ProjectError, match="no champion before version 1"):
-        promote.rollback()
+        promote.rollback(platform)
 
 
 def test_a_challenger_of_another_champion_is_refused(promoted: Project, notes: Notes) -> None:
     second, third = another(), another()
-    promote.promote(second.number)
+    promote.promote(platform, second.number)
     registry.set_alias(registry.CHALLENGER, third)
     with pytest.raises(ProjectError, match="Version 3 was compared with champion 1, but the champion is now 2"):
         bring()
@@ -279,7 +281,7 @@ def test_nothing_is_registered(project: Project, notes: Notes) -> None:
     with pytest.raises(ProjectError, match="No model is registered yet"):
         bring()
     with pytest.raises(ProjectError, match="There is no champion"):
-        deploy.rollback()
+        deploy.rollback(platform)
 
 
 def traffic(answered: float, errors: float, seconds: float) -> Traffic:
@@ -345,11 +347,10 @@ class Late:
 def test_figures_that_come_late_are_waited_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = project.set(deploy__canary_seconds=0.2, deploy__canary_requests=20).deploy
     late = Late()
-    monkeypatch.setattr(canary, "platform", late)
     monkeypatch.setattr(canary, "TURN_SECONDS", 0.1)
     release = Release("1", "a", "")
     both = Deployment(release, Release("2", "b", ""), 0.5)
-    figures = canary.watch("any", both, [{"a": 1}], limits, lambda _: None)
+    figures = canary.watch(late, "any", both, [{"a": 1}], limits, lambda _: None)
     assert figures["requests"] >= 20
     # What is on its way is not sent again: without that it would be ten times as many.
     assert figures["own_requests"] <= 80

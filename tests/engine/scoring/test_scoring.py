@@ -17,27 +17,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from problem.example import example_rows
-from small_project import Project
-from typer.testing import CliRunner
-
-from twoloops import cli
-from twoloops.problems.tabular import contract
 from twoloops import params
-from twoloops.problems import task
-from twoloops.errors import ProjectError
 from twoloops.artifact import Feature, Predictor, Signature, encode
+from twoloops.errors import ProjectError
 from twoloops.outer_loop.monitoring import captures
-from twoloops.scoring import engines
-from twoloops.scoring import locking
-from twoloops.scoring import publishing
-from twoloops.scoring import sampling
+from twoloops.problem import data as problem
+from twoloops.problems import task
+from twoloops.problems.tabular import contract
+from twoloops.scoring import engines, locking, publishing, sampling
 from twoloops.scoring.checking import check, refuse_schema
 from twoloops.scoring.partitions import plan, read
 from twoloops.scoring.places import Place
 from twoloops.scoring.run import Options
 from twoloops.scoring.run import score as scoring
-from churn.problem import data as problem
+
+from tests.engine.support.verbs import call
+from tests.engine.support.project import Project, example_rows
 
 MODEL = "artifacts/model"
 SIGNATURE = contract.signature(problem.CONTRACT, problem, task.NAME)
@@ -280,7 +275,7 @@ def test_too_many_bad_rows_publish_nothing(project: Project, table: Table) -> No
     metrics = publishing.METRICS.read_text()
     assert "score_failed 1.0" in metrics
     assert "score_last_success_timestamp_seconds" in metrics
-    told = CliRunner().invoke(cli.app, ["score", str(table.source), str(table.target), "--model", MODEL])
+    told = call("score", str(table.source), str(table.target), "--model", MODEL)
     assert told.exit_code == 2
     assert "Nothing was published: 10.17% of the rows break the contract" in told.output
     # Once more is allowed, the same results are published, and nothing is scored again.
@@ -518,11 +513,11 @@ def test_a_sample_is_uniform_and_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_champion_scores_by_default(promoted: Project) -> None:
-    told = CliRunner().invoke(cli.app, ["score", "data/raw/rows.parquet", "target", "--json"])
+    told = call("score", "data/raw/rows.parquet", "target", "--json")
     summary = json.loads(told.stdout)
     assert summary["model"]["version"] == "1"
     assert summary["model"]["identity"] == Predictor.load(MODEL).identity
-    told = CliRunner().invoke(cli.app, ["score", "data/raw/rows.parquet", "target", "--model", summary["model"]["uri"]])
+    told = call("score", "data/raw/rows.parquet", "target", "--model", summary["model"]["uri"])
     assert "Nothing has changed since the last run" in told.output
 
 

@@ -17,23 +17,21 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from problem.example import example_rows
 from prometheus_client.parser import text_string_to_metric_families
-from small_project import Project
-
-from twoloops import artifact
-from twoloops.problems.tabular import contract
-from twoloops import params
-from twoloops.problems import task
-from twoloops.errors import ProjectError
+from twoloops import artifact, params
 from twoloops.artifact import Feature, Predictor, Signature
+from twoloops.errors import ProjectError
+from twoloops.problem import data as problem
+from twoloops.problems import task
+from twoloops.problems.tabular import contract
 from twoloops.service import server
 from twoloops.service.app import NAME, Service
 from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models, load, locate
 from twoloops.service.schema import RefusedError, Schema
-from churn.problem import data as problem
+
+from tests.engine.support.project import Project, example_rows
 
 MODEL = Path("artifacts/model")
 FEATURES = (

@@ -7,15 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_project import Project
-
-from twoloops import artifact
-from twoloops.problems.tabular import contract
-from twoloops import params
-from twoloops import registry
-from twoloops.problems import task
-from twoloops.errors import ProjectError
+from twoloops import artifact, params, registry
 from twoloops.artifact import Predictor
+from twoloops.errors import ProjectError
 from twoloops.inner_loop import tune as tuning
 from twoloops.inner_loop.evaluate import evaluate, failed_rules, primary
 from twoloops.inner_loop.prepare import prepare
@@ -23,14 +17,22 @@ from twoloops.inner_loop.register import register
 from twoloops.inner_loop.train import train
 from twoloops.outer_loop.predict import predict
 from twoloops.outer_loop.promote import promote
-from churn.problem import data as problem
-from churn.problem import metrics
+from twoloops.platforms import platform
+from twoloops.problem import data as problem
+from twoloops.problem import metrics
+from twoloops.problems import task
+from twoloops.problems.tabular import contract
+
+from tests.engine.support.project import Project, original
+
+each_problem_type = pytest.mark.each_problem_type
 
 
 def snapshot() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(Path().glob("*/**/*")) if path.is_file()}
 
 
+@each_problem_type
 def test_the_finished_loop_left_a_champion_with_its_lineage(promoted: Project) -> None:
     champion = registry.find(registry.CHAMPION)
     assert champion is not None
@@ -42,12 +44,14 @@ def test_the_finished_loop_left_a_champion_with_its_lineage(promoted: Project) -
     assert lineage["holdout_version"] == holdout["version"]
 
 
+@each_problem_type
 def test_personal_columns_stop_at_prepare(project: Project) -> None:
     for name in ("train", "holdout"):
         prepared = pd.read_parquet(f"data/prepared/{name}.parquet")
         assert not set(problem.PERSONAL) & set(prepared.columns)
 
 
+@each_problem_type
 def test_the_same_inputs_give_the_same_artifact(project: Project) -> None:
     before = artifact.identity(Path("artifacts/model"))
     prepare(params.load())
@@ -56,7 +60,10 @@ def test_the_same_inputs_give_the_same_artifact(project: Project) -> None:
     assert train(other)["identity"] != before
 
 
-SIGNATURE = contract.signature(problem.CONTRACT, problem, task.NAME)
+def signature() -> artifact.Signature:
+    return contract.signature(problem.CONTRACT, problem, task.NAME)
+
+
 # What is broken in the rows, by the words that the refusal must hold.
 BROKEN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "is missing": lambda rows: rows.drop(columns=problem.TARGET),
@@ -64,12 +71,13 @@ BROKEN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "holds no rows": lambda rows: rows.head(0),
     "demands": lambda rows: rows.head(10),
     "leaks|break": lambda rows: rows.dropna(subset=[problem.TARGET]).assign(
-        **{SIGNATURE.numeric[0]: lambda labelled: labelled[problem.TARGET].astype(float)}
+        **{signature().numeric[0]: lambda labelled: labelled[problem.TARGET].astype(float)}
     ),
     "same|single": lambda rows: rows.assign(**{problem.TARGET: rows[problem.TARGET].dropna().iloc[0]}),
 }
 
 
+@each_problem_type
 @pytest.mark.parametrize("words", BROKEN)
 def test_bad_data_is_refused_and_nothing_is_lost(project: Project, words: str) -> None:
     if words == "more than once" and not any(column.unique for column in problem.CONTRACT.columns.values()):
@@ -111,6 +119,7 @@ def test_no_parity_no_artifact(project: Project) -> None:
     assert snapshot() == before
 
 
+@each_problem_type
 @pytest.mark.parametrize(
     ("rule", "change"),
     [
@@ -132,8 +141,9 @@ def test_each_rule_of_the_gate_can_close_it(project: Project, rule: str, change:
     assert registry.find(registry.CHALLENGER) is None
 
 
-def test_a_model_of_shuffled_labels_misses_the_gate_of_this_project(project: Project) -> None:
-    demanded = params.load(Path(__file__).parents[1] / "params.yaml").gate
+@each_problem_type
+def test_a_model_of_shuffled_labels_misses_the_gate_of_a_fresh_project(project: Project, problem_type: str) -> None:
+    demanded = params.load(original(problem_type) / "params.yaml").gate
     rows = pd.read_parquet("data/prepared/train.parquet")
     shuffled = rows[problem.TARGET].sample(frac=1, random_state=3).to_numpy()
     rows.assign(**{problem.TARGET: shuffled}).to_parquet("data/prepared/train.parquet", index=False)
@@ -181,13 +191,13 @@ def test_a_new_version_is_promoted_and_rolled_back(promoted: Project) -> None:
     train(promoted.set(seed=12345))
     evaluate(params.load())
     assert register()["version"] == "2"
-    assert promote() == {"champion": "2", "before": "1"}
-    assert promote("1") == {"champion": "1", "before": "2"}
+    assert promote(platform) == {"champion": "2", "before": "1"}
+    assert promote(platform, "1") == {"champion": "1", "before": "2"}
     with pytest.raises(ProjectError, match="no challenger"):
-        promote()
+        promote(platform)
     # The same model again: its version is the challenger once more, and was compared with champion 1.
     assert (register()["version"], register()["alias"]) == ("2", "challenger")
-    promote("2")
+    promote(platform, "2")
     assert register()["alias"] == "champion"
 
 
@@ -197,20 +207,21 @@ def test_a_version_that_is_judged_again_was_compared_with_the_champion_of_then(p
     register()
     registry.set_tag(registry.get("2"), "compared_with", "7")
     with pytest.raises(ProjectError, match="compared with champion 7"):
-        promote()
+        promote(platform)
     evaluate(params.load())
     register()
-    assert promote() == {"champion": "2", "before": "1"}
+    assert promote(platform) == {"champion": "2", "before": "1"}
 
 
 def test_a_challenger_of_another_champion_is_not_promoted_unasked(promoted: Project) -> None:
     stale = registry.create_version(registry.get("1").run_id, {"compared_with": "7"})
     registry.set_alias(registry.CHALLENGER, stale)
     with pytest.raises(ProjectError, match="compared with champion 7, but the champion is now 1"):
-        promote()
-    assert promote("2") == {"champion": "2", "before": "1"}
+        promote(platform)
+    assert promote(platform, "2") == {"champion": "2", "before": "1"}
 
 
+@each_problem_type
 def test_unequal_groups_of_people_close_the_gate(project: Project) -> None:
     if not metrics.GROUPS:
         pytest.skip("no groups are declared in problem/metrics.py")
@@ -222,7 +233,7 @@ def test_unequal_groups_of_people_close_the_gate(project: Project) -> None:
 
 def test_what_is_not_registered_cannot_be_used(project: Project) -> None:
     Path("mlflow.db").unlink()
-    for attempt in (promote, lambda: promote("1"), lambda: predict("x.csv", Path("y.csv"))):
+    for attempt in (lambda: promote(platform), lambda: promote(platform, "1"), lambda: predict("x.csv", Path("y.csv"))):
         with pytest.raises(ProjectError) as raised:
             attempt()
         assert "run" in raised.value.hint
@@ -236,6 +247,7 @@ def test_a_server_that_does_not_answer_is_told(project: Project, monkeypatch: py
     assert "MLFLOW_TRACKING_URI" in raised.value.hint
 
 
+@each_problem_type
 def test_the_champion_predicts_rows_without_target(promoted: Project) -> None:
     project_rows = promoted.rows()
     project_rows.drop(columns=[problem.TARGET, *problem.PERSONAL]).to_csv("new.csv", index=False)
@@ -248,12 +260,13 @@ def test_the_champion_predicts_rows_without_target(promoted: Project) -> None:
 
 
 def test_rows_that_break_the_contract_are_not_predicted(promoted: Project) -> None:
-    promoted.rows().drop(columns=SIGNATURE.names[0]).to_csv("new.csv", index=False)
-    with pytest.raises(ProjectError, match=f"{SIGNATURE.names[0]}: the column is missing"):
+    promoted.rows().drop(columns=signature().names[0]).to_csv("new.csv", index=False)
+    with pytest.raises(ProjectError, match=f"{signature().names[0]}: the column is missing"):
         predict("new.csv", Path("out.csv"))
     assert not Path("out.csv").exists()
 
 
+@each_problem_type
 def test_tuning_is_recorded_and_applied(project: Project) -> None:
     seen = []
     result = tuning.tune(params.load(), lambda number, best: seen.append(best))
@@ -267,6 +280,7 @@ def test_tuning_is_recorded_and_applied(project: Project) -> None:
     assert "maximum_age_days: null" in path.read_text(encoding="utf-8")
 
 
+@each_problem_type
 def test_ageing_is_measured_where_rows_have_a_time(project: Project) -> None:
     from twoloops.inner_loop.staleness import staleness
 
@@ -279,6 +293,7 @@ def test_ageing_is_measured_where_rows_have_a_time(project: Project) -> None:
     assert Path("reports/staleness.png").exists()
 
 
+@each_problem_type
 def test_the_model_card_tells_what_people_ask(project: Project) -> None:
     card = Path("reports/model_card.md").read_text(encoding="utf-8")
     for heading in ("What it is for", "How good it is", "By slice", "Groups of people", "What goes in"):

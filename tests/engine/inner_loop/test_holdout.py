@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_project import Project
-
 from twoloops import params
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.measure import Bootstrap, slices
 from twoloops.inner_loop.splitting import by_group, by_time, refuse_shared_entities
+
+from tests.engine.support.project import Project
 
 DAYS = pd.date_range("2025-01-01", periods=100, tz="UTC")
 ROWS = pd.DataFrame({"key": [f"k{number % 50}" for number in range(100)], "day": DAYS, "value": range(100)})

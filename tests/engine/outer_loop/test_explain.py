@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from small_project import Project
-
-from twoloops.errors import ProjectError
 from twoloops.artifact import Predictor
+from twoloops.errors import ProjectError
 from twoloops.outer_loop.explain import explain
-from churn.problem import data as problem
+from twoloops.problem import data as problem
+
+from tests.engine.support.project import Project
 
 ROWS = "data/raw/rows.parquet"
 

@@ -9,28 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import Project
-from typer.testing import CliRunner
-
-from twoloops import cli
-from twoloops import registry
-from twoloops import storage
-from twoloops.delivery import supply_chain
-from twoloops.errors import ProjectError
-from twoloops.delivery import episode
-from twoloops.hosts import host
-from twoloops.delivery import report
-from twoloops.hosts import setup
-from twoloops.hosts.azure_devops import Issue
+from twoloops import registry, storage
 from twoloops.contracts.host import State, Step, Wanted
+from twoloops.delivery import episode, report, supply_chain
+from twoloops.errors import ProjectError
+from twoloops.hosts import host, setup
+from twoloops.hosts.azure_devops import Issue
 from twoloops.hosts.web import Client, HostError
 from twoloops.inner_loop import fetch
 from twoloops.params import ScanParams
-{% if cloud %}
-from twoloops.verbs import infrastructure
-{% endif %}
 
-run = CliRunner().invoke
+from tests.engine.support.project import Project
+from tests.engine.support.verbs import call
 
 
 class Host:
@@ -87,7 +77,7 @@ def hosted(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def test_the_report_tells_the_verdict_and_is_put_on_the_change(project: Project, hosted: Host) -> None:
-    told = run(cli.app, ["report", "--publish"])
+    told = call("report", "--publish")
     assert told.exit_code == 0, told.output
     page = (project.folder / report.PAGE).read_text(encoding="utf-8")
     assert hosted.summary == page
@@ -104,7 +94,7 @@ def test_the_report_tells_the_verdict_and_is_put_on_the_change(project: Project,
 
 def test_the_report_names_what_a_red_verdict_misses(project: Project, hosted: Host) -> None:
     project.set(gate__minimum_gain_over_baseline=1e9)
-    assert run(cli.app, ["evaluate"]).exit_code == 2
+    assert call("evaluate").exit_code == 2
     assert "**Verdict: red.** 1 of" in report.report().read_text(encoding="utf-8")
 
 
@@ -113,7 +103,7 @@ def test_the_report_names_broken_rules_of_the_contract(project: Project, hosted:
     subprocess.run(["dvc", "init", "--quiet"], check=True)
     rows = project.rows()
     project.put(rows.drop(columns=rows.columns[-1]))
-    told = run(cli.app, ["run", "--force", "--until", "prepare"])
+    told = call("run", "--force", "--until", "prepare")
     assert isinstance(told.exception, ProjectError)
     page = report.report().read_text(encoding="utf-8")
     assert "the step `prepare` stopped" in page
@@ -145,7 +135,7 @@ def test_the_report_compares_with_the_main_branch(
 
 def test_a_change_from_a_fork_is_not_commented(project: Project, hosted: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "from_fork", lambda: True)
-    told = run(cli.app, ["report", "--publish"])
+    told = call("report", "--publish")
     assert told.exit_code == 0
     assert "from a fork" in told.output
     assert not hosted.asked
@@ -158,7 +148,7 @@ def test_a_refused_comment_is_told_and_does_not_fail(
         raise HostError("The host answers 403.", 403, hint="Give the token the right.")
 
     monkeypatch.setattr(host, "comment", refuse)
-    told = run(cli.app, ["report", "--publish"])
+    told = call("report", "--publish")
     assert told.exit_code == 0
     assert "with the run only" in told.output
     assert "Give the token the right." in told.output
@@ -184,7 +174,7 @@ def test_an_episode_of_drift_has_one_issue(project: Project, hosted: Host) -> No
 
 
 def test_the_monitor_has_nothing_to_watch_before_the_first_model(project: Project, hosted: Host) -> None:
-    told = run(cli.app, ["monitor", "--respond"])
+    told = call("monitor", "--respond")
     assert told.exit_code == 0, told.output
     assert "nothing to watch" in told.output
     assert "nothing to watch" in hosted.summary
@@ -207,7 +197,7 @@ def test_fetch_pulls_what_dvc_keeps(project: Project) -> None:
     for words in (["init"], ["remote", "add", "--default", "kept", "kept"], ["add", "data/raw/rows.parquet"], ["push"]):
         subprocess.run(["dvc", *words, "--quiet"], check=True)
     (project.folder / "data/raw/rows.parquet").unlink()
-    told = run(cli.app, ["fetch"])
+    told = call("fetch")
     assert told.exit_code == 0, told.output
     assert "from DVC's remote" in told.output
     assert (project.folder / "data/raw/rows.parquet").exists()
@@ -280,7 +270,7 @@ def test_findings_close_the_gate_from_a_level_on(project: Project, monkeypatch: 
     (project.folder / supply_chain.BASELINE).write_text(json.dumps(known), encoding="utf-8")
     assert len(supply_chain.scan(ScanParams(), [], None)["findings"]) == 3
     assert "moderate: left-pad 1" in report.report().read_text(encoding="utf-8")
-    told = run(cli.app, ["scan"])
+    told = call("scan")
     assert told.exit_code == 2
     assert "scan.accepted" in told.output
 
@@ -318,32 +308,29 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Made:
     monkeypatch.setattr(setup, "plan", made.plan)
     monkeypatch.setattr(setup, "remember", made.remember)
     monkeypatch.setattr(setup, "remembered", lambda: list(made.note))
-{% if cloud %}
-    monkeypatch.setattr(infrastructure, "prepared", lambda **_: {})  # it has tests of its own
-{% endif %}
     return made
 
 
 def test_bootstrap_is_planned_done_once_and_undone(settings: Made) -> None:
     before = set(settings.there)
-    planned = run(cli.app, ["bootstrap", "--dry-run"])
+    planned = call("bootstrap", "--dry-run")
     assert planned.exit_code == 0, planned.output
     assert "missing" in planned.output
     assert settings.there == before
-    assert run(cli.app, ["bootstrap", "--yes"]).exit_code == 0
+    assert call("bootstrap", "--yes").exit_code == 0
     assert settings.there > before
-    assert "Everything is there." in run(cli.app, ["bootstrap", "--yes"]).output
-    assert run(cli.app, ["bootstrap", "--undo", "--yes"]).exit_code == 0
+    assert "Everything is there." in call("bootstrap", "--yes").output
+    assert call("bootstrap", "--undo", "--yes").exit_code == 0
     assert settings.there == before, "what was there before is left alone"
     assert settings.note == []
 
 
 def test_bootstrap_says_what_stands_in_the_way(settings: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "preflight", lambda: ["The login has expired: make a new token."])
-    told = run(cli.app, ["bootstrap", "--yes"])
+    told = call("bootstrap", "--yes")
     assert isinstance(told.exception, ProjectError)
     assert "expired" in str(told.exception)
-    relative = run(cli.app, ["bootstrap", "--state", "here"])
+    relative = call("bootstrap", "--state", "here")
     assert "absolute path" in str(relative.exception)
 
 

@@ -5,21 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_project import RAW, Project
-from typer.testing import CliRunner
-
-from twoloops import cli
-from twoloops.platforms.local import platform
 from twoloops import registry
-from twoloops.errors import ProjectError
 from twoloops.artifact import Predictor
-from twoloops.platforms.local.connection import traffic_of
-from twoloops.outer_loop import canary
-from twoloops.outer_loop import trial
 from twoloops.contracts.release import Deployment, Release, Traffic, UnfitError
+from twoloops.errors import ProjectError
+from twoloops.outer_loop import canary, trial
+from twoloops.platforms import local as platform
+from twoloops.platforms.local.connection import traffic_of
 
-run = CliRunner().invoke
-LAST = platform.ENVIRONMENTS[-1]
+from tests.engine.support.project import RAW, Project
+from tests.engine.support.verbs import call
+
+ENVIRONMENTS = ("staging", "production")
+LAST = ENVIRONMENTS[-1]
 QUICK = {
     "load_seconds": 0.2,
     "load_connections": 2,
@@ -49,13 +47,13 @@ service_model_errors_total{model_version="4"} 0.0
 
 def test_a_service_of_this_machine(promoted: Project) -> None:
     limits = promoted.set(**{f"deploy__{name}": value for name, value in QUICK.items()}, serve__drain_seconds=0).deploy
-    told = run(cli.app, ["status"])
+    told = call("status")
     assert told.exit_code == 0
-    assert told.output.count("nothing has been deployed") == len(platform.ENVIRONMENTS)
+    assert told.output.count("nothing has been deployed") == len(ENVIRONMENTS)
     with pytest.raises(ProjectError, match=f"No service runs in {LAST}"):
         platform.endpoint(LAST)
     try:
-        told = run(cli.app, ["deploy", "--yes"])
+        told = call("deploy", "--yes")
         assert told.exit_code == 0, (told.output, told.exception)
         assert "contract test" in told.output
         _see_it(promoted)
@@ -63,30 +61,30 @@ def test_a_service_of_this_machine(promoted: Project) -> None:
         release = Release.of(registry.get("1"))
         both = Deployment(release, Release("2", release.identity, release.registered_at), 0.5)
         platform.deploy(LAST, both)
-        rows = trial.draw(platform.MODELS / release.identity, Predictor.load("artifacts/model").signature)
-        figures = canary.watch(LAST, both, rows, limits, lambda _: None)
+        rows = trial.draw(Path("deployments/models") / release.identity, Predictor.load("artifacts/model").signature)
+        figures = canary.watch(platform, LAST, both, rows, limits, lambda _: None)
         assert figures["own_requests"] > 0 == figures["errors"]
-        assert run(cli.app, ["rollback"]).exit_code == 0
+        assert call("rollback").exit_code == 0
         assert platform.deployment(LAST) == Deployment(release)
         # What the service refuses is told, and what ran goes on.
-        (platform.MODELS / "broken").mkdir()
+        (Path("deployments/models") / "broken").mkdir()
         with pytest.raises(UnfitError, match="refuses what it was told to run"):
             platform.deploy(LAST, Deployment(release, Release("3", "broken", release.registered_at), 0.5))
         assert platform.deployment(LAST) == Deployment(release)
     finally:
-        told = run(cli.app, ["stop", *platform.ENVIRONMENTS])
-    assert told.output.count("stopped") == len(platform.ENVIRONMENTS)
-    told = run(cli.app, ["status"])
+        told = call("stop", *ENVIRONMENTS)
+    assert told.output.count("stopped") == len(ENVIRONMENTS)
+    told = call("status")
     assert told.exit_code == 1
     assert "does not answer" in told.output
     assert not platform.stop(LAST)
 
 
 def _see_it(project: Project) -> None:
-    told = run(cli.app, ["status", "--json"])
+    told = call("status", "--json")
     assert told.exit_code == 0
     assert json.loads(told.stdout)[LAST]["found"]["stable"] == "1"
-    told = run(cli.app, ["invoke", RAW.as_posix(), "answers.parquet", "--rows-per-request", "400"])
+    told = call("invoke", RAW.as_posix(), "answers.parquet", "--rows-per-request", "400")
     assert told.exit_code == 0, (told.output, told.exception)
     rows = project.rows()
     answers = pd.read_parquet("answers.parquet")
@@ -95,7 +93,7 @@ def _see_it(project: Project) -> None:
     predictor = Predictor.load("artifacts/model")
     required = next(feature.name for feature in predictor.signature.features if not feature.nullable)
     rows.head(5).assign(**{required: [None, *rows[required].head(5).tolist()[1:]]}).to_parquet("rows.parquet")
-    told = run(cli.app, ["invoke", "rows.parquet", "--json"])
+    told = call("invoke", "rows.parquet", "--json")
     assert "row 0" in told.stderr
     assert [answer["row"] for answer in json.loads(told.stdout)["answers"]] == [1, 2, 3, 4]
     with platform.lock("A test"), pytest.raises(ProjectError, match="A test is under way"), platform.lock("Another"):

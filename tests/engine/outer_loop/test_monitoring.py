@@ -17,25 +17,18 @@ import typer
 from pyarrow import parquet as pq
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency, ks_2samp
-from small_project import Project
-from typer.testing import CliRunner
-
-from twoloops import cli
-from twoloops import params
-from twoloops import registry
-from twoloops import storage
-from twoloops.errors import ProjectError
+from twoloops import drift, params, registry, storage, textfile
 from twoloops.artifact import Feature, Predictor, Signature, encode
+from twoloops.errors import ProjectError
 from twoloops.inner_loop import reference
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
-from twoloops.outer_loop.monitoring import captures
-from twoloops import drift
-from twoloops.outer_loop.monitoring import history
-from twoloops.outer_loop.monitoring import page
-from twoloops import textfile
+from twoloops.outer_loop.monitoring import captures, history, page
 from twoloops.outer_loop.monitoring.monitor import METRICS, PAGE, REPORT, monitor
-from churn.problem import data as problem
+from twoloops.problem import data as problem
+
+from tests.engine.support.project import Project
+from tests.engine.support.verbs import call
 
 SIGNATURE = Signature(
     task="classification",
@@ -532,18 +525,17 @@ def test_the_textfile_is_what_prometheus_reads(tmp_path: Path) -> None:
 
 
 def test_the_verb_tells_the_verdict_and_exits_with_3_when_it_is_red(watched: Project) -> None:
-    run = CliRunner().invoke
-    assert "Waiting: 0 new rows" in run(cli.app, ["monitor"]).output
+    assert "Waiting: 0 new rows" in call("monitor").output
     watched.set(monitor__red_windows=1)
     capture(refused=ROWS)
-    told = run(cli.app, ["monitor"])
+    told = call("monitor")
     assert told.exit_code == 3
     assert "Verdict: red" in told.output
     assert "retrain" in told.output
-    again = run(cli.app, ["monitor", "--json"])
+    again = call("monitor", "--json")
     assert again.exit_code == 0
     assert json.loads(again.stdout)["decision"] == "waiting"
-    assert "still red" in run(cli.app, ["monitor"]).output
+    assert "still red" in call("monitor").output
     assert json.loads(REPORT.read_text(encoding="utf-8"))["decision"] == "red"
 
 
