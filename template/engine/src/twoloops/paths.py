@@ -93,6 +93,11 @@ class Paths:
         return self.reports / "registration.json"
 
     @property
+    def environment(self) -> Path:
+        """The versions of what computes."""
+        return self.reports / "environment.json"
+
+    @property
     def failure(self) -> Path:
         """Why a step failed."""
         return self.reports / "failure.json"

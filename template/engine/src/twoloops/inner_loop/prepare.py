@@ -8,6 +8,7 @@ import numpy as np
 
 from twoloops.artifact import Signature, encode
 from twoloops.errors import ProjectError
+from twoloops.inner_loop import environment
 from twoloops.inner_loop.splitting import Frozen, refuse_shared_entities
 from twoloops.params import DataParams, Params
 from twoloops.paths import paths
@@ -52,6 +53,7 @@ def prepare(params: Params, *, new_holdout: bool = False) -> dict[str, Any]:
     write_table(paths().train, split.train)
     write_table(paths().holdout, split.holdout)
     write_json(paths().frozen_holdout, split.frozen.model_dump())
+    write_json(paths().environment, environment.resolve(paths().root))
     return {
         "rows": len(frame),
         "without_label": len(frame) - len(labelled),
