@@ -28,6 +28,8 @@ from tests.support.tools import need
 ROWS = """
 import pandas as pd
 from loop.problem import data
+
+pytestmark = pytest.mark.slow
 rows = pd.read_parquet("data/raw/simulated.parquet").head(800).drop(columns=[data.TARGET])
 print(rows.to_json(orient="records", date_format="iso"))
 """
@@ -191,7 +193,6 @@ def deployment_of(project: CopyOf) -> None:
     (models.parent / "production/deployment.json").write_text(content, encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_alerts_reach_a_person_and_every_panel_has_data(trained: CopyOf, hook: Hook, tmp_path: Path) -> None:
     deployment_of(trained)
     parameters = trained.folder / "params.yaml"

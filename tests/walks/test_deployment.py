@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import pytest
 
 from tests.support.models import FAULTY, QUICK, REGISTER, START
 from tests.support.projects import CopyOf, change
+
+pytestmark = pytest.mark.slow
 
 ENVIRONMENTS = ("staging", "production")
 
@@ -64,8 +68,10 @@ class Deployed:
 
     @property
     def champion(self) -> str | None:
-        found = self.code("found = registry.find(registry.CHAMPION)\nprint(found.number if found else '')")
-        return found or None
+        """Return the champion's number, from the registry's own file: a process with MLflow takes seconds to ask."""
+        with closing(sqlite3.connect(self.project.folder / "mlflow.db")) as registry:
+            found = registry.execute("select version from registered_model_aliases where alias = 'champion'").fetchone()
+        return str(found[0]) if found else None
 
     def wanted(self, environment: str = "production") -> dict[str, Any]:
         path = self.project.folder / "deployments" / environment / "deployment.json"
@@ -163,7 +169,6 @@ class Users:
             time.sleep(0.005)
 
 
-@pytest.mark.slow
 def test_the_first_version_the_second_and_the_way_back(deployed: Deployed) -> None:
     # Nobody is champion, and nobody is asked: staging, and then a command for a person.
     deployed.code(
@@ -211,17 +216,21 @@ def test_the_first_version_the_second_and_the_way_back(deployed: Deployed) -> No
     assert deployed.runs() == ("1", None)
 
 
-@pytest.mark.parametrize(
-    "fault", ["raises", pytest.param("nan", marks=pytest.mark.slow), pytest.param("slow", marks=pytest.mark.slow)]
-)
-def test_a_canary_that_fails_is_taken_back_and_no_request_fails(deployed: Deployed, fault: str) -> None:
+def test_a_model_that_fails_is_kept_from_users_and_a_canary_that_fails_is_taken_back(deployed: Deployed) -> None:
     deployed.start()
-    number = deployed.register(fault, passed=True)
+    before = deployed.wanted()
+    number = deployed.register("raises")
+    answer = deployed.verb("deploy", "--yes", code=2)
+    assert f"Version {number} does not pass" in answer.stderr
+    assert deployed.wanted() == before
+    assert "failed there" in deployed.verb("deploy", "--to", "production", "--yes", code=1).stderr
+
+    number = deployed.register("raises", passed=True)
     with Users(deployed) as users:
         answer = deployed.verb("deploy", "--to", "production", "--yes", code=2)
     assert users.failures == []
     assert f"Version {number} failed as canary in production" in answer.stderr
-    assert ("ms on average" if fault == "slow" else "errors in") in answer.stderr
+    assert "errors in" in answer.stderr
     assert "rolled back: version 1 takes all requests" in answer.stdout
     assert deployed.champion == "1"
     assert deployed.wanted()["canary"] is None
@@ -230,20 +239,6 @@ def test_a_canary_that_fails_is_taken_back_and_no_request_fails(deployed: Deploy
     assert trial["verdict"] == "failed"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", ["raises", "slow"])
-def test_staging_keeps_a_faulty_model_from_users(deployed: Deployed, fault: str) -> None:
-    deployed.start()
-    before = deployed.wanted()
-    number = deployed.register(fault)
-    answer = deployed.verb("deploy", "--yes", code=2)
-    assert f"Version {number} does not pass" in answer.stderr
-    assert deployed.wanted() == before
-    told = deployed.verb("deploy", "--to", "production", "--yes", code=1).stderr
-    assert "failed there" in told
-
-
-@pytest.mark.slow
 def test_a_canary_that_ends_the_service_is_taken_back(deployed: Deployed) -> None:
     deployed.start()
     deployed.register("ends", passed=True)
@@ -251,15 +246,6 @@ def test_a_canary_that_ends_the_service_is_taken_back(deployed: Deployed) -> Non
     assert "failed as canary in production" in answer.stderr
     assert deployed.runs() == ("1", None)
     assert deployed.champion == "1"
-
-
-@pytest.mark.slow
-def test_a_worse_model_becomes_no_challenger(deployed: Deployed) -> None:
-    deployed.start()
-    change(deployed.project, "model", trees=1)
-    deployed.verb("run", code=2)
-    assert "runs version 1 already" in deployed.verb("deploy", "--yes").stdout
-    assert deployed.runs() == ("1", None)
 
 
 def test_a_corrupted_artifact_changes_nothing(deployed: Deployed) -> None:
@@ -277,7 +263,6 @@ def test_a_corrupted_artifact_changes_nothing(deployed: Deployed) -> None:
     assert not (deployed.project.folder / "deployments/staging").exists()
 
 
-@pytest.mark.slow
 def test_a_deployment_that_is_killed_again_and_again_ends_well(deployed: Deployed) -> None:
     deployed.start()
     number = deployed.register(passed=True)
@@ -307,27 +292,6 @@ def test_a_deployment_that_is_killed_again_and_again_ends_well(deployed: Deploye
     assert len(deployed.processes("production")) == 1
 
 
-@pytest.mark.slow
-def test_a_canary_left_behind_is_finished_or_taken_away(deployed: Deployed) -> None:
-    deployed.start()
-    second = deployed.register(passed=True)
-    process = deployed.begin("deploy", second, "--to", "production", "--yes")
-    deployed.wait_for_canary(process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-    third = deployed.register(passed=True)
-    told = deployed.verb("deploy", third, "--to", "production", "--yes", code=1).stderr
-    assert f"Version {second} is canary in production" in told
-    assert "rollback" in told
-    # Taking it away needs no registry.
-    told = deployed.verb("rollback", MLFLOW_TRACKING_URI="http://127.0.0.1:9").stdout
-    assert f"canary, version {second}, is taken away" in told
-    assert deployed.runs() == ("1", None)
-    deployed.verb("deploy", third, "--to", "production", "--yes")
-    assert deployed.runs() == (third, None)
-
-
 def test_two_deployments_at_once(deployed: Deployed) -> None:
     first = deployed.begin("deploy", "--yes")
     deployed.wait_for((deployed.project.folder / "deployments/holder.json").exists)
@@ -339,7 +303,6 @@ def test_two_deployments_at_once(deployed: Deployed) -> None:
     assert deployed.runs() == ("1", None)
 
 
-@pytest.mark.slow
 def test_the_registry_is_away(deployed: Deployed) -> None:
     deployed.start()
     deployed.register()
@@ -355,7 +318,6 @@ def test_the_registry_is_away(deployed: Deployed) -> None:
     assert "well" in deployed.verb("status", MLFLOW_TRACKING_URI="http://127.0.0.1:9").stdout
 
 
-@pytest.mark.slow
 def test_a_service_that_died_comes_back(deployed: Deployed) -> None:
     deployed.start()
     second = deployed.register(passed=True)
@@ -374,14 +336,6 @@ def test_a_service_that_died_comes_back(deployed: Deployed) -> None:
     deployed.verb("rollback")
     assert deployed.runs() == ("1", None)
     assert len(deployed.processes("production")) == 1
-
-
-@pytest.mark.slow
-def test_a_challenger_that_was_compared_with_another_champion(deployed: Deployed) -> None:
-    second, third = deployed.register(), deployed.register()
-    deployed.verb("promote", second)
-    told = deployed.verb("deploy", "--yes", code=1).stderr
-    assert f"Version {third} was compared with champion 1, but the champion is now {second}." in told
 
 
 def test_invoke_tells_refused_rows_and_goes_on(deployed: Deployed) -> None:

@@ -26,6 +26,8 @@ from tests.support.projects import Installed
 from tests.support.servers import free_port, wait_for
 from tests.support.tools import UV, need
 
+pytestmark = pytest.mark.slow
+
 APP = 10001  # the user of the image
 SITE = "/app/.venv/lib/python3*/site-packages"
 MEGABYTE = 2**20
@@ -111,7 +113,6 @@ def example_of(project: Installed) -> dict[str, Any]:
     return row
 
 
-@pytest.mark.slow
 def test_the_image_serves(trained: Installed, tmp_path: Path) -> None:
     deployments, row = deployment_of(trained), example_of(trained)
     project = tmp_path / "project"
@@ -190,7 +191,6 @@ def answers_and_ends(image: str, deployments: Path, row: dict[str, Any]) -> None
         assert "telemetry" not in log.stdout + log.stderr
 
 
-@pytest.mark.slow
 def test_the_image_scores(trained: Installed, tmp_path: Path) -> None:
     project = tmp_path / "project"
     render(project, {"serving_mode": "batch"})
@@ -233,7 +233,6 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.slow
 def test_the_stack_runs(trained: Installed, tmp_path: Path) -> None:
     """The service and what watches it; Grafana's and MLflow's images cannot be made from Debian's packages."""
     deployment_of(trained)
@@ -297,7 +296,6 @@ def stand_in(image: str, program: str, folder: Path) -> None:
     podman.call("build", "--quiet", "--tag", image, folder)
 
 
-@pytest.mark.slow
 def test_the_registry_is_shown_without_being_written(trained: Installed, tmp_path: Path) -> None:
     """MLflow's own image cannot be had here: its command runs with the package of that version."""
     text = (trained.folder / "compose.yaml").read_text(encoding="utf-8")

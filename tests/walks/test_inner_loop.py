@@ -15,7 +15,9 @@ from tests.support.projects import CopyOf, change, commit_all, install
 from tests.support.servers import s3
 from tests.support.tools import need
 
-both = pytest.mark.parametrize("trained", ["classification", "regression"], indirect=True)
+both = pytest.mark.parametrize(
+    "trained", ["classification", pytest.param("regression", marks=pytest.mark.slow)], indirect=True
+)
 ON_AWS = {
     "problem_type": "regression",
     "ci_provider": "gitlab",
@@ -64,18 +66,17 @@ def test_the_loop_closed_with_a_green_verdict(trained: CopyOf) -> None:
     registered = json.loads((trained.folder / "reports/registration.json").read_text(encoding="utf-8"))
     assert registered["version"] == "1"
     assert registered["identity"] == verdict["model"]
-
-
-@both
-def test_nothing_changed_nothing_runs(trained: CopyOf) -> None:
-    assert "Nothing has changed since the last run" in trained.verb("run").stdout
-    # DVC, which runs each stage in a process of its own, sees it likewise.
-    assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 4
+    told = json.loads(trained.verb("predict", "data/raw/simulated.parquet", "out.csv", "--json").stdout)
+    lines = (trained.folder / "out.csv").read_text(encoding="utf-8").splitlines()
+    assert told["rows"] == len(lines) - 1 == 8000
 
 
 @pytest.mark.slow
-def test_dvc_reproduces_what_run_made(trained: CopyOf) -> None:
+def test_nothing_changed_nothing_runs_and_dvc_makes_the_same(trained: CopyOf) -> None:
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
+    assert "Nothing has changed since the last run" in trained.verb("run").stdout
+    # DVC, which runs each stage in a process of its own, sees it likewise, and makes the same.
+    assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 4
     trained.run("dvc", "repro", "--force", "train")
     assert (trained.folder / "artifacts/model/manifest.json").read_bytes() == before
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
@@ -95,7 +96,7 @@ def test_metrics_and_plots_are_compared_by_dvc(trained: CopyOf) -> None:
     assert (trained.folder / "plots/index.html").stat().st_size > 1000
 
 
-@both
+@pytest.mark.slow
 def test_the_same_commit_data_and_parameters_give_the_same_artifact(trained: CopyOf) -> None:
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
     shutil.rmtree(trained.folder / "artifacts")
@@ -103,25 +104,9 @@ def test_the_same_commit_data_and_parameters_give_the_same_artifact(trained: Cop
     # In new processes, in another folder than the first time, with another number of threads, and with
     # Python's sets in other orders.
     trained.verb("prepare", env={"OMP_NUM_THREADS": "2"})
-    for seed in ("0", "1", "2", "3"):
+    for seed in ("1", "2"):
         trained.verb("train", env={"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": seed})
         assert (trained.folder / "artifacts/model/manifest.json").read_bytes() == before
-
-
-@both
-def test_the_champion_predicts(trained: CopyOf) -> None:
-    told = json.loads(trained.verb("predict", "data/raw/simulated.parquet", "out.csv", "--json").stdout)
-    lines = (trained.folder / "out.csv").read_text(encoding="utf-8").splitlines()
-    assert told["rows"] == len(lines) - 1 == 8000
-
-
-def test_tuning_and_ageing(trained: CopyOf) -> None:
-    parameters = trained.folder / "params.yaml"
-    parameters.write_text(parameters.read_text(encoding="utf-8").replace("trials: 20", "trials: 3"), encoding="utf-8")
-    tuned = json.loads(trained.verb("tune", "--apply", "--json").stdout)
-    assert len(tuned["trials"]) == 3
-    aged = json.loads(trained.verb("staleness", "--json").stdout)
-    assert len(aged["ages"]) == 5
 
 
 @pytest.mark.slow
@@ -141,6 +126,7 @@ def test_a_tracking_server_keeps_runs_and_models(trained: CopyOf, server: str, t
     assert any((tmp_path / "store").rglob("model.onnx"))
 
 
+@pytest.mark.slow
 def test_data_comes_from_an_object_store(trained: CopyOf, bucket: dict[str, str]) -> None:
     raw = trained.folder / "data/raw/simulated.parquet"
     s3(bucket).upload_file(str(raw), "data", "rows.parquet")
@@ -154,6 +140,7 @@ def test_data_comes_from_an_object_store(trained: CopyOf, bucket: dict[str, str]
     assert "cannot be reached" in told
 
 
+@pytest.mark.slow
 def test_the_hooks_run_without_a_network(trained: CopyOf) -> None:
     prek = need("prek")
     commit_all(trained)

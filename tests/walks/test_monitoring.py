@@ -10,6 +10,8 @@ import pytest
 from tests.support.projects import Installed
 from tests.support.traffic import TRAFFIC
 
+pytestmark = pytest.mark.slow
+
 
 def traffic(project: Installed, rows: int, seed: int, drift: float) -> None:
     project.run("python", "-c", TRAFFIC, str(rows), str(seed), str(drift))
@@ -69,18 +71,6 @@ def test_a_retraining_without_new_data_says_so(trained: Installed) -> None:
     assert history["retraining"]["outcome"] == "no challenger"
 
 
-@pytest.mark.slow
-def test_a_retraining_that_gives_a_bad_model_exits_with_2_and_changes_nothing_in_use(trained: Installed) -> None:
-    parameters = trained.folder / "params.yaml"
-    before = parameters.read_text(encoding="utf-8")
-    assert "trees: 120" in before
-    parameters.write_text(before.replace("trees: 120", "trees: 1"), encoding="utf-8")
-    told = trained.verb("retrain", code=2)
-    assert "Missed" in told.stderr
-    traffic(trained, 900, 1, 0.0)
-    assert monitor(trained, code=0)["model"]["version"] == "1"
-
-
 # Runs inside the project, in one process: many windows with and without drift, judged as the monitor does.
 ALARMS = """
 import json
@@ -105,6 +95,9 @@ print(json.dumps({"without": alarms(0.0), "with": alarms(0.5)}))
 """
 
 
+@pytest.mark.parametrize(
+    "trained", ["classification", pytest.param("regression", marks=pytest.mark.twin)], indirect=True
+)
 def test_there_are_no_false_alarms_and_none_is_missed(trained: Installed) -> None:
     """Of 200 of the smallest windows: without drift none is red, with half of the simulator's drift all are."""
     found = json.loads(trained.run("python", "-c", ALARMS).stdout)
@@ -137,13 +130,6 @@ def test_a_hundred_thousand_rows_take_less_than_a_second(trained: Installed) -> 
     assert json.loads(trained.run("python", "-c", SPEED).stdout) < 1.0
 
 
-def test_what_batch_scoring_and_the_monitor_share_loads_no_training_library(trained: Installed) -> None:
-    code = "import sys; from twoloops import drift, textfile; import twoloops.contracts.captures; print(*sys.modules)"
-    loaded = set(trained.run("python", "-c", code).stdout.split())
-    assert not loaded & {"pandas", "pandera", "sklearn", "mlflow", "matplotlib", "scipy", "pyarrow"}
-
-
-@pytest.mark.slow
 def test_a_killed_monitor_counts_for_nothing(trained: Installed) -> None:
     """Killed at each file that it writes, the monitor judges the same window when it runs again."""
     traffic(trained, 600, 1, 0.9)

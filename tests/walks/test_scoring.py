@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from commands.rendering import clean_environment
 from tests.support.projects import CopyOf, change
 from tests.support.servers import s3
@@ -39,6 +37,8 @@ READ = """
 import json, sys
 import pyarrow as pa
 from pyarrow import parquet as pq
+
+pytestmark = pytest.mark.slow
 tables = [pq.read_table(path) for path in sys.argv[1:]]
 print(json.dumps([[table.num_rows for table in tables], pa.concat_tables(tables).to_pydict()], default=str))
 """
@@ -220,7 +220,6 @@ def test_progress_is_shown_where_a_person_watches(trained: CopyOf) -> None:
     assert f"{ROWS:,} rows".encode() in shown
 
 
-@pytest.mark.slow
 def test_ray_gives_the_same_results_and_resumes(trained: CopyOf, tmp_path: Path) -> None:
     environment = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "with-ray"), "RAY_TMPDIR": "/tmp"}  # noqa: S108 - sockets
     subprocess.run(

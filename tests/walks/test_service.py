@@ -27,6 +27,8 @@ from tests.support.projects import CopyOf, change
 from tests.support.servers import free_port
 from tests.support.tools import UV
 
+pytestmark = pytest.mark.slow
+
 DEAD_REGISTRY = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
 MEGABYTE = 1_000_000
 PATIENCE = 30.0  # seconds, on a machine that does much else
