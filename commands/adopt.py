@@ -16,12 +16,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from extensions.git import git
 from extensions.refusal import Refused
 from extensions.update import updating
 
 from .answer_space import RefusedError as AnswerRefused
 from .answer_space import Rendered, Template
-from .rendering import TEMPLATE
+from .rendering import TEMPLATE, installed_from
 
 BRANCH = "template/adopt"
 
@@ -134,7 +135,7 @@ def write(repository: Path, files: Sequence[File], version: str) -> None:
         for file in written:
             _write(tree / file.path, file)
         _remember_what_is_yours(tree / updating.IGNORE, files)
-        updating.git(tree, "add", "--force", "--", updating.IGNORE, *[file.path for file in written])
+        git(tree, "add", "--force", "--", updating.IGNORE, *[file.path for file in written])
         commit = updating.commit_index(tree, f"Adopt the template {version.removeprefix('v')}")
     updating.switch_to(repository, BRANCH, commit)
 
@@ -178,7 +179,7 @@ def adopt(
     ] = None,
     data: Annotated[list[str] | None, typer.Option(help="An answer, the first time: NAME=VALUE.")] = None,
     version: Annotated[str | None, typer.Option(help="The release, the first time. Default: the newest.")] = None,
-    source: Annotated[str | None, typer.Option(help="The template's address. Default: that of this checkout.")] = None,
+    source: Annotated[str | None, typer.Option(help="The template's address. Default: that of this command.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List every file and its fate; change nothing.")] = False,
 ) -> None:
     """Bring the template into a repository that exists: some layers now, others later, nothing overwritten.
@@ -200,7 +201,15 @@ def adopt(
         address = source or _address()
         known = updating.Origin(address, version_of(address, version), answers)
     with tempfile.TemporaryDirectory() as folder:
-        updating.git(Path(folder), "clone", "--quiet", f"--branch={known.version}", known.source, "template")
+        git(
+            Path(folder),
+            "clone",
+            "--quiet",
+            f"--branch={known.version}",
+            "--",
+            updating.address(known.source),
+            "template",
+        )
         chosen = [layer for layer in layers.split(",") if layer]
         files = plan(
             repository, Template(Path(folder, "template")), known.answers,
@@ -231,7 +240,13 @@ def show(files: Sequence[File], *, whole: bool) -> None:
 
 
 def _address() -> str:
-    """Return the address that this checkout was cloned from, or its own path."""
+    """Return the template's address: what this checkout was cloned from or its own path, or what is installed.
+
+    Raises:
+        Refused: the command is installed from something that is no repository.
+    """
+    if not (TEMPLATE / "copier.yml").exists():
+        return installed_from()[0]
     command = ["git", "remote", "get-url", "origin"]
     found = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=False).stdout.strip()
     return found or str(TEMPLATE)

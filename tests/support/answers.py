@@ -9,6 +9,9 @@ from typing import Any
 
 from allpairspy import AllPairs
 
+from commands.answer_space import template
+from extensions.organization.questions import singles
+
 EXPECTED_FILES = Path(__file__).parents[1] / "expected_files"
 
 METRICS = {
@@ -17,7 +20,7 @@ METRICS = {
 }
 
 # Every question with choices, and every choice, the default first. private_network, which only one of them
-# asks, changes no list of files: tests/aws covers it.
+# asks, is left to tests/aws.
 CHOICES: dict[str, list[Any]] = {
     "problem_type": list(METRICS),
     "primary_metric": [metric for metrics in METRICS.values() for metric in metrics],
@@ -87,11 +90,4 @@ def covering_answers() -> list[dict[str, Any]]:
 
 def single_answers() -> dict[str, dict[str, Any]]:
     """Return the default answers, and for each other choice the answers that differ in it alone."""
-    singles: dict[str, dict[str, Any]] = {"default": {}}
-    for question, values in CHOICES.items():
-        for value in values[1:]:
-            answers = {question: value}
-            if question == "primary_metric":
-                answers["problem_type"] = next(type_ for type_, metrics in METRICS.items() if value in metrics)
-            singles[f"{question}-{value}"] = answers
-    return singles
+    return singles(template())
