@@ -1,4 +1,4 @@
-"""The answers that the tests cover. A new choice is a row here."""
+"""The answers that the tests cover: what the tables of copier.yml offer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from extensions.organization.questions import singles
 
 EXPECTED_FILES = Path(__file__).parents[1] / "expected_files"
 
+TABLES = {name: question["default"] for name, question in template().questions().items() if "default" in question}
 METRICS = {
-    "classification": ["roc_auc", "average_precision", "log_loss", "brier_score"],
-    "regression": ["mean_absolute_error", "root_mean_squared_error", "r2"],
+    problem_type: [name for name, row in TABLES["metrics"].items() if problem_type in row["problem_types"]]
+    for problem_type in TABLES["problem_types"]
 }
 
-# Every question with choices, and every choice, the default first. private_network, which only one of them
-# asks, is left to tests/aws.
+# Every question with choices, and every choice, the default first: the tables of copier.yml say them. private_network,
+# which only one infrastructure asks, changes no list of files: tests/aws covers it.
 CHOICES: dict[str, list[Any]] = {
     "problem_type": list(METRICS),
     "primary_metric": [metric for metrics in METRICS.values() for metric in metrics],
     "serving_mode": ["online", "batch", "online_and_batch"],
-    "license": ["proprietary", "mit", "apache_2_0", "bsd_3_clause"],
-    "ci_provider": ["github", "gitlab", "azure_devops"],
-    "infrastructure": ["local", "aws"],
+    "license": list(TABLES["licenses"]),
+    "ci_provider": list(TABLES["code_hosts"]),
+    "infrastructure": list(TABLES["infrastructures"]),
 }
 
 # Free text that validators accept and that careless rendering would break.
