@@ -223,7 +223,10 @@ def test_progress_is_shown_where_a_person_watches(trained: CopyOf) -> None:
 def test_ray_gives_the_same_results_and_resumes(trained: CopyOf, tmp_path: Path) -> None:
     environment = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "with-ray"), "RAY_TMPDIR": "/tmp"}  # noqa: S108 - sockets
     subprocess.run(
-        [UV, "sync", "--quiet", "--extra", "ray"], cwd=trained.folder, env=clean_environment() | environment, check=True
+        [UV, "add", "--quiet", "--group", "train", "twoloops[ray]"],
+        cwd=trained.folder,
+        env=clean_environment() | environment,
+        check=True,
     )
     change(trained, "score", partition_rows=ROWS // 4, maximum_quarantined_share=0.5)
     write(trained, "data/new.parquet", group=ROWS // 4, missing=100)

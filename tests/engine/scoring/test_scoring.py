@@ -525,4 +525,4 @@ def test_without_ray_the_way_to_get_it_is_told(table: Table, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ProjectError, match="Ray is not installed") as raised:
         table.score(engine="ray")
-    assert raised.value.hint == "uv sync --extra ray"
+    assert raised.value.hint == "uv add --group train 'twoloops[ray]'"

@@ -85,7 +85,7 @@ def _ray(
     try:
         import ray as engine
     except ImportError as error:
-        raise ProjectError("Ray is not installed.", hint="uv sync --extra ray") from error
+        raise ProjectError("Ray is not installed.", hint="uv add --group train 'twoloops[ray]'") from error
     size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
     try:
         engine.init(configure_logging=False, log_to_driver=False, **size)
