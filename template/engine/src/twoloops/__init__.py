@@ -12,16 +12,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twoloops.artifact import ModelFile, Predictor, Signature, as_onnx, as_python
+    from twoloops.artifact import ModelFile, Predictor, as_python
+    from twoloops.contracts.split import Frozen, Split
     from twoloops.errors import ProjectError
     from twoloops.inner_loop.measure import Metric
-    from twoloops.inner_loop.splitting import Frozen, Split, by_group, by_time
     from twoloops.params import ModelSection
     from twoloops.params import load as load_params
-    from twoloops.problems.tabular.classification import area_under_roc
+    from twoloops.problems.outputs.classes import area_under_roc
     from twoloops.problems.tabular.contract import check as check_contract
+    from twoloops.problems.tabular.export import as_onnx
+    from twoloops.problems.tabular.files import read_table
+    from twoloops.problems.tabular.signature import Signature
+    from twoloops.problems.tabular.splitting import by_group, by_time
     from twoloops.problems.tabular.testing import encode_features, encode_target, estimator_scores, project_signature
-    from twoloops.storage import read_table
     from twoloops.testing import run_small_loop
 
 __all__ = [
@@ -49,26 +52,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Frozen": "inner_loop.splitting",
+    "Frozen": "contracts.split",
     "Metric": "inner_loop.measure",
     "ModelFile": "artifact",
     "ModelSection": "params",
     "Predictor": "artifact",
     "ProjectError": "errors",
-    "Signature": "artifact",
-    "Split": "inner_loop.splitting",
-    "area_under_roc": "problems.tabular.classification",
-    "as_onnx": "artifact",
+    "Signature": "problems.tabular.signature",
+    "Split": "contracts.split",
+    "area_under_roc": "problems.outputs.classes",
+    "as_onnx": "problems.tabular.export",
     "as_python": "artifact",
-    "by_group": "inner_loop.splitting",
-    "by_time": "inner_loop.splitting",
+    "by_group": "problems.tabular.splitting",
+    "by_time": "problems.tabular.splitting",
     "check_contract": "problems.tabular.contract:check",
     "encode_features": "problems.tabular.testing",
     "encode_target": "problems.tabular.testing",
     "estimator_scores": "problems.tabular.testing",
     "load_params": "params:load",
     "project_signature": "problems.tabular.testing",
-    "read_table": "storage",
+    "read_table": "problems.tabular.files",
     "run_small_loop": "testing",
 }
 

@@ -14,16 +14,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
+from numpy.typing import NDArray
 
 from twoloops import config, problems
+from twoloops.contracts.scoring import Batches
+from twoloops.contracts.signature import Signature
+from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError
 from twoloops.storage import replacing
 
@@ -35,149 +38,11 @@ ModelName = Literal["model.onnx", "model.skops"]
 ONNX_MODEL: Final = "model.onnx"
 PYTHON_MODEL: Final = "model.skops"
 
-MATRIX = "features.matrix"  # the graph's one input; no converted name of a column holds a dot
-# A category reaches the model as a number. Codes of the known ones begin after these two.
-UNKNOWN, MISSING, FIRST_CATEGORY = -1.0, 0.0, 1
-
 OTHER_FORM = "Let export() in problem/model.py return as_python(estimator): docs/your-data.md tells how."
 
-Matrix = NDArray[np.float32]
+Inputs = NDArray[Any]  # what a model reads: the first axis is the records
 Scores = NDArray[np.float64]
-
-
-class Feature(BaseModel):
-    """One input column."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    kind: Literal["number", "category"]
-    nullable: bool
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    categories: tuple[str | int | bool, ...] = ()
-
-
-class Signature(BaseModel):
-    """What goes into a model and what comes out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str
-    features: tuple[Feature, ...]
-    entity: str
-    event_time: str | None
-    target: str
-    classes: tuple[str | int | bool, ...] = ()
-    personal: tuple[str, ...] = ()  # columns about people that may arrive with a row and are never kept
-
-    @property
-    def names(self) -> list[str]:
-        """The input columns, in the model's order."""
-        return [feature.name for feature in self.features]
-
-    @property
-    def outputs(self) -> list[str]:
-        """The names of the scores' columns: the classes, or the target of a regression."""
-        return [str(name) for name in self.classes] or [self.target]
-
-    @property
-    def categorical(self) -> list[str]:
-        """The input columns that are categories."""
-        return [feature.name for feature in self.features if feature.kind == "category"]
-
-    @property
-    def numeric(self) -> list[str]:
-        """The input columns that are numbers."""
-        return [feature.name for feature in self.features if feature.kind == "number"]
-
-
-class Table(Protocol):
-    """Columns by name, each of shape [rows]: a data frame, an Arrow table or a mapping."""
-
-    def __getitem__(self, name: Any, /) -> Any:
-        """Return a column; raise KeyError when there is none of this name."""
-
-
-def encode(table: Table, features: tuple[Feature, ...]) -> Matrix:
-    """Turn columns into the matrix that every model of this project reads.
-
-    A number is taken as it is (missing: NaN). A category becomes its place in the feature's list,
-    from 1 on; a missing value becomes 0, a value that is not in the list -1.
-
-    Args:
-        table: has the features' columns.
-        features: the columns to take, in this order.
-
-    Returns:
-        An array of shape [rows, features], float32.
-
-    Raises:
-        ProjectError: a column is missing, or a number's column holds something else.
-    """
-    columns = []
-    for feature in features:
-        try:
-            column = table[feature.name]
-        except KeyError as error:
-            raise ProjectError(
-                f"The model needs the column {feature.name!r}, and the data has none of this name.",
-                hint=f"Columns of the model: {', '.join(each.name for each in features)}.",
-            ) from error
-        columns.append(_codes(column, feature) if feature.kind == "category" else _numbers(column, feature))
-    return np.column_stack(columns)
-
-
-def codes_of(feature: Feature) -> dict[object, float]:
-    """Return the number by which the model knows each category, and None."""
-    return {None: MISSING} | {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
-
-
-def row_encoder(features: tuple[Feature, ...]) -> Callable[[list[list[Any]]], Matrix]:
-    """Return a function that encodes rows as `encode` does columns, for a few rows at a time.
-
-    It takes rows of values in the features' order, missing ones None, shape [rows, features], and
-    writes the codes into them. A value that is not in its category's list raises KeyError: who
-    answers single rows can refuse them.
-    """
-    categories = [(place, codes_of(feature)) for place, feature in enumerate(features) if feature.kind == "category"]
-
-    def encoded(rows: list[list[Any]]) -> Matrix:
-        for row in rows:
-            for place, codes in categories:
-                row[place] = codes[row[place]]
-        return np.array(rows, dtype=np.float32)
-
-    return encoded
-
-
-def _codes(column: ArrayLike, feature: Feature) -> Matrix:
-    codes = codes_of(feature)
-    if hasattr(column, "dictionary_encode"):
-        return _codes_of_arrow(column, codes)
-    values = np.array(column, dtype=object)
-    values[values != values] = None  # noqa: PLR0124 - only NaN, a data frame's missing text, differs from itself
-    return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)
-
-
-def _codes_of_arrow(column: Any, codes: Mapping[object, float]) -> Matrix:
-    """Look up each different value of an Arrow column once, and not each row's."""
-    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    encoded = whole.dictionary_encode()
-    values = [None if value != value else value for value in encoded.dictionary.to_pylist()]  # noqa: PLR0124 - NaN
-    code = np.asarray([*(codes.get(value, UNKNOWN) for value in values), MISSING], dtype=np.float32)
-    places = encoded.indices.cast("int64").fill_null(len(values))  # a row without a value: the last code
-    return code[places.to_numpy(zero_copy_only=False)]
-
-
-def _numbers(column: ArrayLike, feature: Feature) -> Matrix:
-    try:
-        return np.asarray(column, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ProjectError(
-            f"The column {feature.name!r} must hold numbers: {error}.", hint="The contract in problem/data.py says so."
-        ) from error
+Records = Any
 
 
 @dataclass(frozen=True)
@@ -186,31 +51,6 @@ class ModelFile:
 
     name: ModelName
     content: bytes
-
-
-def as_onnx(estimator: Any, signature: Signature, **options: Any) -> ModelFile:
-    """Convert a fitted scikit-learn estimator to an ONNX graph with one input, the matrix of `encode`.
-
-    Args:
-        estimator: fitted on a data frame with the signature's columns.
-        signature: names the columns.
-        options: passed to skl2onnx, such as `zipmap=False` for a classifier.
-
-    Raises:
-        ProjectError: the estimator has no converter; the hint tells the other way.
-    """
-    from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-
-    from twoloops.problems.tabular import onnx_graph as graph
-
-    try:
-        content = graph.from_estimator(estimator, signature.names, MATRIX, options or None)
-    except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError) as error:
-        raise ProjectError(
-            f"{type(estimator).__name__} cannot become an ONNX graph: {str(error).strip().splitlines()[0]}",
-            hint=OTHER_FORM,
-        ) from error
-    return ModelFile(ONNX_MODEL, content)
 
 
 def as_python(estimator: Any) -> ModelFile:
@@ -224,7 +64,7 @@ def as_python(estimator: Any) -> ModelFile:
 
 
 class _Model(Protocol):
-    def __call__(self, matrix: Matrix) -> Scores: ...
+    def __call__(self, inputs: Inputs) -> Scores: ...
 
 
 def _load_onnx(content: bytes, signature: Signature) -> _Model:
@@ -239,17 +79,16 @@ def _load_onnx(content: bytes, signature: Signature) -> _Model:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class in common
         raise ProjectError(f"ONNX Runtime cannot load the graph: {error}", hint=OTHER_FORM) from error
-    output = session.get_outputs()[-1].name
+    name, output = session.get_inputs()[0].name, session.get_outputs()[-1].name
 
-    def run(matrix: Matrix) -> Scores:
-        (scores,) = session.run([output], {MATRIX: matrix})
-        return np.asarray(scores, dtype=np.float64).reshape(len(matrix), -1)
+    def run(inputs: Inputs) -> Scores:
+        (scores,) = session.run([output], {name: inputs})
+        return np.asarray(scores, dtype=np.float64).reshape(len(inputs), -1)
 
     return run
 
 
 def _load_python(content: bytes, signature: Signature) -> _Model:
-    import pandas as pd
     import skops.io
 
     # skops knows NumPy's and Python's plain types; of all others, these are what a model is built from.
@@ -263,8 +102,10 @@ def _load_python(content: bytes, signature: Signature) -> _Model:
         )
     estimator = skops.io.loads(content, trusted=found)
 
-    def run(matrix: Matrix) -> Scores:
-        return problems.find(signature.task).scores(estimator, pd.DataFrame(matrix, columns=signature.names))
+    problem = problems.find(signature.task)
+
+    def run(inputs: Inputs) -> Scores:
+        return problem.answer(estimator, inputs, signature)
 
     return run
 
@@ -287,7 +128,7 @@ class Predictor:
         self.signature = signature
         self.identity = identity
         self.reference = reference or {}  # statistics of the training data
-        self.task = problems.find(signature.task)
+        self.problem = problems.find(signature.task)
         self._run = LOADERS[model.name](model.content, signature)
 
     @classmethod
@@ -310,31 +151,43 @@ class Predictor:
     @classmethod
     def _from_folder(cls, folder: Path) -> Predictor:
         read_manifest(folder)
-        signature = Signature.model_validate_json((folder / SIGNATURE).read_text(encoding="utf-8"))
+        text = (folder / SIGNATURE).read_text(encoding="utf-8")
+        signature = problems.find(json.loads(text)["task"]).read_signature(text)
         name: ModelName = ONNX_MODEL if (folder / ONNX_MODEL).exists() else PYTHON_MODEL
         model = ModelFile(name, (folder / name).read_bytes())
         statistics = folder / REFERENCE
         reference = json.loads(statistics.read_text(encoding="utf-8")) if statistics.exists() else {}
         return cls(model, signature, identity=identity(folder), reference=reference)
 
-    def scores(self, table: Table) -> Scores:
+    @cached_property
+    def layout(self) -> Layout:
+        """What is captured and compared of this model."""
+        return Layout(self.problem.watched(self.signature), tuple(self.signature.outputs))
+
+    @cached_property
+    def batches(self) -> Batches:
+        """What checks and encodes Arrow batches for this model."""
+        batches: Batches = self.problem.batches(self.signature)
+        return batches
+
+    def scores(self, records: Records) -> Scores:
         """Return the model's raw output, float64.
 
         Args:
-            table: the signature's columns, each of shape [rows].
+            records: of the kind that the model reads: for tables, columns by name, each of shape [rows].
 
         Returns:
-            Shape [rows, classes] with probabilities for a classifier, [rows, 1] for a regressor.
+            Shape [records, classes] with probabilities for classes, [records, 1] for an amount.
         """
-        return self.score_matrix(encode(table, self.signature.features))
+        return self.score_inputs(self.problem.encode(records, self.signature))
 
-    def score_matrix(self, matrix: Matrix) -> Scores:
-        """Return the raw output for rows that are encoded already, shape [rows, features]."""
-        return self._run(matrix)
+    def score_inputs(self, inputs: Inputs) -> Scores:
+        """Return the raw output for what is encoded already, shape [records, ...]."""
+        return self._run(inputs)
 
-    def predict(self, table: Table) -> dict[str, NDArray[Any]]:
-        """Return the predictions as named columns, each of shape [rows]: `prediction` first."""
-        return self.task.predictions(self.scores(table), self.signature.classes)
+    def predict(self, records: Records) -> dict[str, NDArray[Any]]:
+        """Return the predictions as named columns, each of shape [records]: `prediction` first."""
+        return self.problem.predictions(self.scores(records), self.signature)
 
 
 def write(folder: Path, model: ModelFile, signature: Signature, documents: Mapping[str, Any]) -> str:

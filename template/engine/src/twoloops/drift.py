@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twoloops.artifact import FIRST_CATEGORY, MISSING, UNKNOWN, Matrix, Scores, Signature
+from twoloops.artifact import Scores
+from twoloops.contracts.watched import FIRST_CATEGORY, MISSING, UNKNOWN, Layout
 from twoloops.errors import ProjectError
 from twoloops.params import MonitorParams
 
@@ -29,7 +30,7 @@ MINIMUM_EXPECTED: Final = 5.0  # rows in a bin, for the chi-squared approximatio
 EMPTY: Final = 0.5  # of a row, where a bin is empty and a logarithm is taken
 
 Counts = NDArray[np.int64]
-Reference = Mapping[str, Any]  # reference.json, as inner_loop/reference.py makes it
+Reference = Mapping[str, Any]  # reference.json, as reference.py makes it
 
 
 @dataclass(frozen=True)
@@ -114,38 +115,38 @@ class Report:
 
 
 def compare(
-    matrix: Matrix, scores: Scores, signature: Signature, reference: Reference, params: MonitorParams
+    values: NDArray[Any], scores: Scores, layout: Layout, reference: Reference, params: MonitorParams
 ) -> Report:
     """Compare rows and their scores with the reference.
 
     Args:
-        matrix: encoded rows, shape [rows, features], float32: see `artifact.encode`.
+        values: what is watched of the rows, shape [rows, watched].
         scores: the model's raw scores of these rows, shape [rows, outputs].
-        signature: names the columns.
+        layout: names the columns.
         reference: reference.json of the model that scored them.
         params: the thresholds.
 
     Raises:
         ProjectError: there are no rows, or the reference is about other columns.
     """
-    return judge(count(matrix, scores, signature, reference), signature, reference, params)
+    return judge(count(values, scores, layout, reference), layout, reference, params)
 
 
-def count(matrix: Matrix, scores: Scores, signature: Signature, reference: Reference) -> Tally:
+def count(values: NDArray[Any], scores: Scores, layout: Layout, reference: Reference) -> Tally:
     """Count rows into the reference's bins; arguments and errors as in `compare`."""
     features = {}
-    for place, feature in enumerate(signature.features):
-        column, about = matrix[:, place], _about(reference, "features", feature.name)
-        if feature.kind == "number":
-            features[feature.name] = _count_numbers(column, about)
+    for place, watched in enumerate(layout.watched):
+        column, about = values[:, place], _about(reference, "features", watched.name)
+        if watched.categories is None:
+            features[watched.name] = _count_numbers(column, about)
         else:
-            features[feature.name] = _count_codes(column, len(feature.categories))
+            features[watched.name] = _count_codes(column, len(watched.categories))
     return Tally(
-        len(matrix),
+        len(scores),
         features,
         {
             name: _count_numbers(scores[:, place], _about(reference, "scores", name))
-            for place, name in enumerate(signature.outputs)
+            for place, name in enumerate(layout.outputs)
         },
         int((~np.isfinite(scores)).any(axis=1).sum()),
     )
@@ -177,7 +178,7 @@ def _count_codes(column: NDArray[Any], categories: int) -> list[int]:
     return [*known[FIRST_CATEGORY:].tolist(), int((column == UNKNOWN).sum()), int((column == MISSING).sum())]
 
 
-def judge(tally: Tally, signature: Signature, reference: Reference, params: MonitorParams) -> Report:
+def judge(tally: Tally, layout: Layout, reference: Reference, params: MonitorParams) -> Report:
     """Say what has drifted.
 
     A column has drifted when its population stability index reaches `monitor.drift_threshold`
@@ -187,7 +188,7 @@ def judge(tally: Tally, signature: Signature, reference: Reference, params: Moni
 
     Args:
         tally: what `count` returned, or the sum of several.
-        signature: names the columns.
+        layout: names the columns.
         reference: the one by which was counted.
         params: the thresholds.
 
@@ -196,19 +197,17 @@ def judge(tally: Tally, signature: Signature, reference: Reference, params: Moni
     """
     if not tally.rows:
         raise ProjectError("There are no rows to compare with the training data.", hint="Wait until there are some.")
-    level = params.significance / len(signature.features)
+    level = params.significance / max(len(layout.watched), 1)
     features = []
-    for feature in signature.features:
-        about = _about(reference, "features", feature.name)
-        if feature.kind == "number":
-            features.append(_number(feature.name, about, tally.features[feature.name], params, level))
+    for watched in layout.watched:
+        about, now = _about(reference, "features", watched.name), tally.features[watched.name]
+        if watched.categories is None:
+            features.append(_number(watched.name, about, now, params, level))
         else:
-            bins = (*map(str, feature.categories), UNKNOWN_BIN, MISSING_BIN)
+            bins = (*map(str, watched.categories), UNKNOWN_BIN, MISSING_BIN)
             before = [*(about["counts"].get(name, 0) for name in bins[:-2]), 0, about["missing"]]
-            features.append(
-                _column(feature.name, "category", bins, before, tally.features[feature.name], params, level)
-            )
-    names = signature.outputs
+            features.append(_column(watched.name, "category", bins, before, now, params, level))
+    names = layout.outputs
     level = params.significance / len(names)
     scores = [_number(name, _about(reference, "scores", name), tally.scores[name], params, level) for name in names]
     return Report(tally.rows, _sorted(features), tuple(scores), tally.not_finite / tally.rows)
@@ -224,7 +223,7 @@ def _number(name: str, about: Mapping[str, Any], now: list[int], params: Monitor
 
 
 def _range(low: float, high: float) -> str:
-    if high <= np.nextafter(low, np.inf):  # the bin of one frequent value: see inner_loop/reference.py
+    if high <= np.nextafter(low, np.inf):  # the bin of one frequent value: see reference.py
         return f"{low:.4g}"
     return f"{low:.4g} to {high:.4g}"
 

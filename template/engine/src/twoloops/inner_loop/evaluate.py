@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twoloops import registry
-from twoloops.artifact import Predictor, Scores, Signature, encode
+from twoloops.artifact import Predictor, Scores
+from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import measure
 from twoloops.inner_loop.report import draw_importance, write_model_card
-from twoloops.inner_loop.train import inputs, read_parts
+from twoloops.inner_loop.train import read_parts
 from twoloops.params import Params, as_flat
 from twoloops.paths import paths
-from twoloops.problem import data as problem
 from twoloops.problem import metrics as measures
-from twoloops.problems import task
+from twoloops.problems import problem
 from twoloops.storage import read_json, replacing, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 GREEN, RED = "green", "red"
 
@@ -86,21 +83,22 @@ def evaluate(params: Params) -> dict[str, Any]:
     """
     metric = primary(params)
     predictor = Predictor.load(paths().model)
-    training_rows, holdout = read_parts()
+    training_records, holdout = read_parts()
     signature = predictor.signature
-    target = task.encode_target(holdout[problem.TARGET], signature.classes)
+    target = problem.target(holdout, signature)
     scores = predictor.scores(holdout)
 
-    bootstrap = measure.Bootstrap(holdout[problem.ENTITY], params.gate, params.seed)
+    entities = problem.entities(holdout)
+    bootstrap = measure.Bootstrap(entities, params.gate, params.seed)
     overall = {each.name: bootstrap.interval(_value(each, target, scores)) for each in measures.METRICS}
     champion = registry.find(registry.CHAMPION)
-    rivals = {"baseline": _baseline_scores(training_rows, holdout, signature)}
+    rivals = {"baseline": _baseline_scores(training_records, holdout, signature)}
     if champion and params.gate.compare_with_champion:
         rivals["champion"] = _champion_scores(champion, holdout)
     gains = {name: bootstrap.interval(_gain(metric, target, scores, rival)) for name, rival in rivals.items()}
-    by_slice = _by_slice(params, metric, holdout, target, scores)
+    by_slice = _by_slice(params, metric, holdout, entities, target, scores)
     by_group = _by_group(params, holdout, target, scores)
-    latency = measure.latency_ms(predictor, holdout)
+    latency = measure.latency_ms(predictor, problem.one_by_one(holdout, measure.LATENCY_CALLS, signature))
     lineage = read_json(paths().model / "lineage.json", "train")
 
     rules = [
@@ -135,7 +133,7 @@ def evaluate(params: Params) -> dict[str, Any]:
         "slices": by_slice,
         "groups": by_group,
         "latency_ms": latency,
-        "features": [asdict(report) for report in _features(predictor, holdout, target, metric, params)],
+        "features": problem.importance(predictor, holdout, target, metric, params.seed),
     }
     _write(verdict, predictor, holdout, target, scores, lineage)
     # The run keeps the verdict as it is now; only then is the run's identifier known.
@@ -148,13 +146,13 @@ def _interval(interval: measure.Interval, params: Params) -> str:
     return f"({params.gate.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g})"
 
 
-def _baseline_scores(training_rows: pd.DataFrame, holdout: pd.DataFrame, signature: Signature) -> Scores:
-    target = task.encode_target(training_rows[problem.TARGET], signature.classes)
-    simple = measures.baseline(signature).fit(inputs(training_rows, signature), target)
-    return task.scores(simple, inputs(holdout, signature))
+def _baseline_scores(training_records: Any, holdout: Any, signature: Signature) -> Scores:
+    inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
+    simple = problem.baseline(inputs, target, signature)
+    return problem.answer(simple, problem.encode(holdout, signature), signature)
 
 
-def _champion_scores(champion: registry.Version, holdout: pd.DataFrame) -> Scores:
+def _champion_scores(champion: registry.Version, holdout: Any) -> Scores:
     try:
         return Predictor.load(champion.uri).scores(holdout)
     except ProjectError as error:
@@ -189,11 +187,16 @@ def _rival_rules(params: Params, metric: measure.Metric, gains: dict[str, measur
 
 
 def _by_slice(
-    params: Params, metric: measure.Metric, holdout: pd.DataFrame, target: measure.Target, scores: Scores
+    params: Params,
+    metric: measure.Metric,
+    holdout: Any,
+    entities: NDArray[Any],
+    target: measure.Target,
+    scores: Scores,
 ) -> dict[str, Any]:
     report = {}
-    for name, rows in measure.slices(holdout, measures.SLICES, params.gate.minimum_slice_rows).items():
-        bootstrap = measure.Bootstrap(holdout[problem.ENTITY].iloc[rows], params.gate, params.seed)
+    for name, rows in problem.slices(holdout, measures.SLICES, params.gate.minimum_slice_rows).items():
+        bootstrap = measure.Bootstrap(entities[rows], params.gate, params.seed)
         try:
             interval = bootstrap.interval(_value(metric, target[rows], scores[rows]))
         except ValueError:  # a slice with a single class or value: the metric is not defined there
@@ -209,11 +212,11 @@ def _slice_rules(params: Params, metric: measure.Metric, by_slice: dict[str, Any
     ]
 
 
-def _by_group(params: Params, holdout: pd.DataFrame, target: measure.Target, scores: Scores) -> dict[str, Any]:
+def _by_group(params: Params, holdout: Any, target: measure.Target, scores: Scores) -> dict[str, Any]:
     """Return each fairness measure for each group of people, and the smallest ratio of two groups."""
     report: dict[str, Any] = {}
     for column in measures.GROUPS:
-        groups = measure.slices(holdout, [column], params.gate.minimum_slice_rows)
+        groups = problem.slices(holdout, [column], params.gate.minimum_slice_rows)
         for fairness in measures.FAIRNESS:
             values = {name: fairness.compute(target[rows], scores[rows]) for name, rows in groups.items()}
             known = [value for value in values.values() if np.isfinite(value)]
@@ -231,39 +234,31 @@ def _group_rules(params: Params, by_group: dict[str, Any]) -> list[Rule]:
     ]
 
 
-def _features(
-    predictor: Predictor, holdout: pd.DataFrame, target: measure.Target, metric: measure.Metric, params: Params
-) -> list[measure.FeatureReport]:
-    costs = {}
-    for feature in predictor.signature.features:
-        start = time.perf_counter()
-        encode(holdout, (feature,))
-        seconds = time.perf_counter() - start
-        size = holdout[feature.name].memory_usage(index=False, deep=True)
-        costs[feature.name] = (size / len(holdout), seconds / len(holdout) * 1e6)
-    matrix = encode(holdout, predictor.signature.features)
-    return measure.features(
-        predictor.score_matrix, matrix, target, metric, predictor.signature, costs, seed=params.seed
-    )
-
-
 def _write(
     verdict: dict[str, Any],
     predictor: Predictor,
-    holdout: pd.DataFrame,
+    holdout: Any,
     target: measure.Target,
     scores: Scores,
     lineage: dict[str, Any],
 ) -> None:
     with replacing(paths().plots) as pictures:
         pictures.mkdir()
-        task.draw(pictures, target, scores, predictor.signature.classes)
-        draw_importance(pictures / "importance.png", {each["name"]: each["importance"] for each in verdict["features"]})
+        problem.draw(pictures, target, scores, predictor.signature)
+        if verdict["features"]:
+            importance = {each["name"]: each["importance"] for each in verdict["features"]}
+            draw_importance(pictures / "importance.png", importance)
     flat = {name: interval["value"] for name, interval in verdict["metrics"].items()}
     slices = {name: report["value"] for name, report in verdict["slices"].items()}
     write_json(paths().metrics, flat | {"slices": slices})
     write_json(paths().verdict, verdict)
-    write_model_card(paths().model_card, verdict, predictor.signature, lineage, holdout)
+    inputs = problem.card(verdict, predictor.signature)
+    write_model_card(paths().model_card, verdict, predictor.signature, lineage, inputs, _period(holdout))
+
+
+def _period(holdout: Any) -> str:
+    times = problem.times(holdout)
+    return "" if times is None else f", {np.datetime64(times.min(), 'D')} to {np.datetime64(times.max(), 'D')}"
 
 
 def _track(params: Params, verdict: dict[str, Any], lineage: dict[str, Any]) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twoloops.artifact import Matrix, Predictor, Scores, Signature
+from twoloops.artifact import Predictor
 from twoloops.params import GateParams
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Target = NDArray[Any]
 Statistic = Callable[[NDArray[np.int64]], float]  # of the rows with these numbers
@@ -55,7 +52,7 @@ class Bootstrap:
     Bootstrap (1993), chapters 8 and 13.
     """
 
-    def __init__(self, entities: pd.Series, gate: GateParams, seed: int) -> None:
+    def __init__(self, entities: NDArray[Any], gate: GateParams, seed: int) -> None:
         """Draw the resamples.
 
         Args:
@@ -65,11 +62,11 @@ class Bootstrap:
         """
         random = np.random.default_rng(seed)
         self._all = np.arange(len(entities))
-        codes, names = entities.factorize()
+        codes, names = _codes(entities)
         order = np.argsort(codes, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-        drawn = random.integers(0, len(names), size=(gate.bootstrap_samples, len(names)))
-        alone = len(names) == len(entities)
+        drawn = random.integers(0, names, size=(gate.bootstrap_samples, names))
+        alone = names == len(entities)
         self._samples = [order[draw] if alone else np.concatenate([parts[each] for each in draw]) for draw in drawn]
         self._quantiles = [(1 - gate.confidence) / 2, (1 + gate.confidence) / 2]
 
@@ -88,6 +85,13 @@ class Bootstrap:
         return Interval(value, float(low), float(high))
 
 
+def _codes(entities: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
+    """Return a number for each entity, by first appearance, shape [rows], and how many there are."""
+    numbers: dict[Any, int] = {}
+    codes = [numbers.setdefault(entity, len(numbers)) for entity in entities.tolist()]
+    return np.asarray(codes, dtype=np.int64), len(numbers)
+
+
 def _or_nan(statistic: Statistic, sample: NDArray[np.int64]) -> float:
     try:
         return statistic(sample)
@@ -97,69 +101,17 @@ def _or_nan(statistic: Statistic, sample: NDArray[np.int64]) -> float:
         )  # a resample of a small slice can hold a single class or value: the metric is not defined there
 
 
-def slices(frame: pd.DataFrame, columns: list[str], minimum_rows: int) -> dict[str, NDArray[np.int64]]:
-    """Return the row numbers of each slice `column=value` that has at least `minimum_rows` rows."""
-    found = {}
-    for column in columns:
-        values = frame[column].astype(object).where(frame[column].notna(), "(missing)")
-        for value in sorted(values.unique(), key=str):
-            rows = np.flatnonzero((values == value).to_numpy())
-            if len(rows) >= minimum_rows:
-                found[f"{column}={value}"] = rows
-    return found
+def latency_ms(predictor: Predictor, records: Sequence[Any]) -> dict[str, float]:
+    """Return the median and the 99th percentile of single answers, in milliseconds, by this machine's clock.
 
-
-def latency_ms(predictor: Predictor, frame: pd.DataFrame) -> dict[str, float]:
-    """Return the median and the 99th percentile of single-row answers, in milliseconds, by this machine's clock."""
-    rows = [
-        dict(zip(predictor.signature.names, ([value] for value in values), strict=True))
-        for values in frame[predictor.signature.names].head(LATENCY_CALLS).itertuples(index=False)
-    ]
+    Args:
+        predictor: the model.
+        records: what is asked, one record in each.
+    """
     seconds = []
-    for row in rows:
+    for record in records:
         start = time.perf_counter()
-        predictor.predict(row)
+        predictor.predict(record)
         seconds.append(time.perf_counter() - start)
     median, late = np.quantile(seconds, [0.5, 0.99]) * 1000
     return {"median": float(median), "p99": float(late)}
-
-
-@dataclass(frozen=True)
-class FeatureReport:
-    """What one feature brings and what it costs."""
-
-    name: str
-    importance: float  # how much worse the primary metric gets when the feature's values are shuffled
-    bytes_per_row: float  # in memory, as the data frame holds it
-    encoding_us_per_row: float  # time to encode it, in microseconds
-
-
-def features(
-    run: Callable[[Matrix], Scores],
-    matrix: Matrix,
-    target: Target,
-    metric: Metric,
-    signature: Signature,
-    costs: dict[str, tuple[float, float]],
-    seed: int,
-) -> list[FeatureReport]:
-    """Return the permutation importance (Breiman, 2001) and the cost of each feature, best first.
-
-    Args:
-        run: scores an encoded matrix.
-        matrix: the encoded holdout, shape [rows, features].
-        target: the encoded target, shape [rows].
-        metric: what is lost is measured in this.
-        signature: names the columns.
-        costs: bytes and microseconds per row, by feature.
-        seed: for the shuffling.
-    """
-    random = np.random.default_rng(seed)
-    whole = metric.compute(target, run(matrix))
-    reports = []
-    for place, name in enumerate(signature.names):
-        shuffled = matrix.copy()
-        shuffled[:, place] = random.permutation(shuffled[:, place])
-        loss = metric.gain(whole, metric.compute(target, run(shuffled)))
-        reports.append(FeatureReport(name, loss, *costs[name]))
-    return sorted(reports, key=lambda report: -report.importance)

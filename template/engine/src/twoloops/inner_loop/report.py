@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twoloops import config
-from twoloops.artifact import Feature, Signature
+from twoloops.contracts.signature import Signature
 from twoloops.paths import paths
 from twoloops.storage import replacing
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A feature whose shuffling costs less than this share of the best feature's cost is called useless.
-USELESS_SHARE = 0.01
 INK = "#5a6472"
 
 
@@ -53,9 +50,18 @@ def draw_importance(path: Path, importance: dict[str, float]) -> None:
 
 
 def write_model_card(
-    path: Path, verdict: dict[str, Any], signature: Signature, lineage: dict[str, Any], holdout: pd.DataFrame
+    path: Path, verdict: dict[str, Any], signature: Signature, lineage: dict[str, Any], inputs: list[str], period: str
 ) -> None:
-    """Write the card as Markdown, with the plots beside it."""
+    """Write the card as Markdown, with the plots beside it.
+
+    Args:
+        path: the file.
+        verdict: as it lies in reports/verdict.json.
+        signature: what goes in and what comes out.
+        lineage: where the model comes from.
+        inputs: the lines that tell what goes in.
+        period: the time that the holdout covers, in words.
+    """
     sections = [
         [
             f"# Model card: {config.current().package}",
@@ -66,14 +72,16 @@ def write_model_card(
         _quality(verdict),
         _slices(verdict),
         _groups(verdict),
-        _inputs(verdict, signature),
-        _origin(lineage, signature, holdout),
+        inputs,
+        _origin(lineage, period),
     ]
     with replacing(path) as new:
-        new.write_text("\n\n".join("\n".join(section) for section in sections) + "\n", encoding="utf-8")
+        new.write_text("\n\n".join("\n".join(section) for section in sections if section) + "\n", encoding="utf-8")
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> list[str]:
+def table(head: list[str], rows: list[list[Any]]) -> list[str]:
+    """Return a table in Markdown, as lines."""
+
     def line(cells: list[Any]) -> str:
         return "| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
 
@@ -102,9 +110,9 @@ def _quality(verdict: dict[str, Any]) -> list[str]:
     return [
         f"## How good it is, on {verdict['holdout']['rows']:,} held-out rows",
         "",
-        *_table(["metric", "value", "from", "to", "unit"], metrics),
+        *table(["metric", "value", "from", "to", "unit"], metrics),
         "",
-        *_table(["gate", "demand", "value", "limit"], rules),
+        *table(["gate", "demand", "value", "limit"], rules),
         "",
         *pictures,
     ]
@@ -112,7 +120,7 @@ def _quality(verdict: dict[str, Any]) -> list[str]:
 
 def _slices(verdict: dict[str, Any]) -> list[str]:
     rows = [[name, each["rows"], each["value"], each["low"], each["high"]] for name, each in verdict["slices"].items()]
-    return ["## By slice", "", *_table(["slice", "rows", "primary metric", "from", "to"], rows)]
+    return ["## By slice", "", *table(["slice", "rows", "primary metric", "from", "to"], rows)]
 
 
 def _groups(verdict: dict[str, Any]) -> list[str]:
@@ -121,48 +129,16 @@ def _groups(verdict: dict[str, Any]) -> list[str]:
         for measure, report in verdict["groups"].items()
         for group, value in report["groups"].items()
     ]
-    return ["## Groups of people", "", *_table(["measure", "group", "value", "smallest ratio"], rows)]
+    return ["## Groups of people", "", *table(["measure", "group", "value", "smallest ratio"], rows)]
 
 
-def _inputs(verdict: dict[str, Any], signature: Signature) -> list[str]:
-    known = {feature.name: feature for feature in signature.features}
-    best = max((each["importance"] for each in verdict["features"]), default=0.0)
-    useless = [each["name"] for each in verdict["features"] if each["importance"] <= USELESS_SHARE * max(best, 0.0)]
-    rows = [
-        [
-            each["name"],
-            _allowed(known[each["name"]]),
-            each["importance"],
-            each["bytes_per_row"],
-            each["encoding_us_per_row"],
-        ]
-        for each in verdict["features"]
-    ]
-    advice = f"Of no measurable use, worth removing: {', '.join(useless)}." if useless else "Every feature is of use."
-    head = ["feature", "allowed", "importance", "bytes a row", "µs a row to encode"]
-    return ["## What goes in", "", *_table(head, rows), "", advice]
-
-
-def _allowed(feature: Feature) -> str:
-    if feature.kind == "category":
-        return ", ".join(map(str, feature.categories))
-    return f"{feature.minimum} to {feature.maximum} {feature.unit}".strip()
-
-
-def _origin(lineage: dict[str, Any], signature: Signature, holdout: pd.DataFrame) -> list[str]:
+def _origin(lineage: dict[str, Any], period: str) -> list[str]:
     rows = [
         ["code", lineage["code_version"]],
         ["training rows", f"{lineage['train_rows']:,}, version `{lineage['train_version'][:12]}`"],
-        ["holdout", f"version `{lineage['holdout_version'][:12]}`{_period(signature, holdout)}"],
+        ["holdout", f"version `{lineage['holdout_version'][:12]}`{period}"],
         ["largest difference of shipped model and estimator", lineage["parity_difference"]],
         ["Python", lineage["python"]],
         *[[name, number] for name, number in lineage["libraries"].items()],
     ]
-    return ["## Where it comes from", "", *_table(["what", "value"], rows)]
-
-
-def _period(signature: Signature, holdout: pd.DataFrame) -> str:
-    if signature.event_time is None:
-        return ""
-    times = holdout[signature.event_time]
-    return f", {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
+    return ["## Where it comes from", "", *table(["what", "value"], rows)]

@@ -1,66 +1,33 @@
-"""A fitted model that became an artifact, proved to answer as the estimator does."""
+"""Fit the model and write it as an artifact that answers like the estimator."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from twoloops import artifact, lineage
-from twoloops.artifact import Predictor, Signature, encode
+from twoloops import artifact, lineage, reference
+from twoloops.artifact import Predictor, Scores
+from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import reference
 from twoloops.params import Params
 from twoloops.paths import paths
-from twoloops.problem import data as problem
-from twoloops.problem import model
-from twoloops.problems import task
-from twoloops.problems.tabular import contract
+from twoloops.problems import problem
 from twoloops.storage import require
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from pydantic import BaseModel
 
-
-def read_parts() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the training rows and the holdout that `prepare` wrote."""
-    import pandas as pd
-
+def read_parts() -> tuple[Any, Any]:
+    """Return the training records and the holdout that `prepare` wrote."""
     for path in (paths().train, paths().holdout):
         require(path, "prepare")
-    return pd.read_parquet(paths().train), pd.read_parquet(paths().holdout)
+    return problem.read(paths().train), problem.read(paths().holdout)
 
 
-def inputs(frame: pd.DataFrame, signature: Signature) -> pd.DataFrame:
-    """Return the features as estimators see them: shape [rows, features], float32, named columns."""
-    import pandas as pd
-
-    return pd.DataFrame(encode(frame, signature.features), columns=signature.names)
-
-
-def fit(params: Params, train: pd.DataFrame, signature: Signature) -> Any:
-    """Build the estimator of problem/model.py and fit it on `train`."""
-    target = task.encode_target(train[problem.TARGET], signature.classes)
-    return learn(params, params.model, inputs(train, signature), target, signature)
-
-
-def learn(params: Params, candidate: BaseModel, frame: pd.DataFrame, target: Any, signature: Signature) -> Any:
-    """Build the estimator with the hyperparameters of `candidate` and fit it.
-
-    Args:
-        params: for the seed and the number of threads: sums depend on how they are shared out, so
-            the same artifact comes only from the same number.
-        candidate: the hyperparameters.
-        frame: the features, shape [rows, features], float32.
-        target: the encoded target, shape [rows].
-        signature: names the columns.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(params.threads):
-        return model.build(candidate, signature, params.seed).fit(frame, target)
+def fit(params: Params, records: Any, signature: Signature) -> Any:
+    """Build the estimator of problem/model.py and fit it on training records."""
+    inputs, target = problem.encode(records, signature), problem.target(records, signature)
+    return problem.learn(params, params.model, inputs, target, signature)
 
 
 def train(params: Params, folder: Path | None = None) -> dict[str, Any]:
@@ -77,27 +44,33 @@ def train(params: Params, folder: Path | None = None) -> dict[str, Any]:
         ProjectError: no data, no export, no parity, or scores that are not finite.
     """
     folder = folder or paths().model
-    training_rows, holdout = read_parts()
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
-    estimator = fit(params, training_rows, signature)
-    file = model.export(estimator, signature)
-    scores = Predictor(file, signature).scores(holdout)
-    difference = check_parity(scores, task.scores(estimator, inputs(holdout, signature)), params.gate.parity_tolerance)
+    training_records, holdout = read_parts()
+    signature = problem.signature()
+    inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
+    estimator = problem.learn(params, params.model, inputs, target, signature)
+    file = problem.export(estimator, signature)
+    held_out = problem.encode(holdout, signature)
+    scores = Predictor(file, signature).score_inputs(held_out)
+    difference = check_parity(scores, problem.answer(estimator, held_out, signature), params.gate.parity_tolerance)
+    watched = problem.watched(signature)
     documents = {
-        artifact.REFERENCE: reference.describe(encode(training_rows, signature.features), scores, signature),
-        "lineage.json": lineage.record(params, training_rows, holdout) | {"parity_difference": difference},
+        artifact.REFERENCE: reference.describe(problem.watch(inputs), watched, scores, signature.outputs),
+        "lineage.json": lineage.record(
+            params, problem.version(training_records), len(training_records), problem.version(holdout)
+        )
+        | {"parity_difference": difference},
     }
     identity = artifact.write(folder, file, signature, documents)
     return {
         "artifact": str(folder),
         "identity": identity,
-        "train_rows": len(training_rows),
+        "train_rows": len(training_records),
         "holdout_rows": len(holdout),
         "parity_difference": difference,
     }
 
 
-def check_parity(shipped: artifact.Scores, fitted: artifact.Scores, tolerance: float) -> float:
+def check_parity(shipped: Scores, fitted: Scores, tolerance: float) -> float:
     """Return the largest difference between the shipped model's scores and the estimator's.
 
     Both have shape [rows, outputs]. A difference counts relative to the fitted score, or to the

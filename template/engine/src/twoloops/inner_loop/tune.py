@@ -9,17 +9,14 @@ import numpy as np
 
 from twoloops import registry
 from twoloops.inner_loop.evaluate import primary
-from twoloops.inner_loop.train import inputs, learn, read_parts
+from twoloops.inner_loop.train import read_parts
 from twoloops.params import Params
 from twoloops.paths import paths
-from twoloops.problem import data as problem
-from twoloops.problem import model
-from twoloops.problems import task
-from twoloops.problems.tabular import contract
+from twoloops.problem import data, model
+from twoloops.problems import problem
 from twoloops.storage import replacing, write_json
 
 if TYPE_CHECKING:
-    import pandas as pd
     from optuna import Trial
     from pydantic import BaseModel
 
@@ -43,17 +40,16 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     metric = primary(params)
-    training_rows, _ = read_parts()
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
-    frame = inputs(training_rows, signature)
-    target = task.encode_target(training_rows[problem.TARGET], signature.classes)
-    folds = _folds(training_rows, params.tune.folds)
+    training_records, _ = read_parts()
+    signature = problem.signature()
+    inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
+    folds = _folds(training_records, params.tune.folds)
 
     def value(candidate: BaseModel) -> float:
         values = []
         for fitted, judged in folds:
-            estimator = learn(params, candidate, frame.iloc[fitted], target[fitted], signature)
-            values.append(metric.compute(target[judged], task.scores(estimator, frame.iloc[judged])))
+            estimator = problem.learn(params, candidate, inputs[fitted], target[fitted], signature)
+            values.append(metric.compute(target[judged], problem.answer(estimator, inputs[judged], signature)))
         return float(np.mean(values))
 
     def objective(trial: Trial) -> float:
@@ -87,13 +83,14 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
     return result
 
 
-def _folds(training_rows: pd.DataFrame, folds: int) -> list[tuple[Any, Any]]:
+def _folds(records: Any, folds: int) -> list[tuple[Any, Any]]:
     from sklearn.model_selection import GroupKFold, TimeSeriesSplit
 
-    if problem.EVENT_TIME is not None:
-        # `prepare` wrote the rows in time's order.
-        return list(TimeSeriesSplit(n_splits=folds).split(training_rows))
-    return list(GroupKFold(n_splits=folds).split(training_rows, groups=training_rows[problem.ENTITY]))
+    places = np.arange(len(records))
+    if data.EVENT_TIME is not None:
+        # `prepare` wrote the records in time's order.
+        return list(TimeSeriesSplit(n_splits=folds).split(places))
+    return list(GroupKFold(n_splits=folds).split(places, groups=problem.entities(records)))
 
 
 def apply(best: dict[str, Any]) -> None:

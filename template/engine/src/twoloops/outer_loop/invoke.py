@@ -8,14 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twoloops.artifact import Feature, Signature
 from twoloops.contracts.client import Answer, Client, Endpoint
 from twoloops.errors import ProjectError
 from twoloops.outer_loop.trial import encoded
-from twoloops.problem import data as problem
-from twoloops.problems import task
-from twoloops.problems.tabular import contract
-from twoloops.storage import write_table
+from twoloops.problems import problem
 
 OVERLOADED = 503
 TRIES = 5  # of a request that is told to come back
@@ -49,12 +45,9 @@ def invoke(
     Raises:
         ProjectError: no service answers, or it fails.
     """
-    import pandas as pd
-
-    frame = problem.load(source)
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
-    rows = _rows(frame, signature)
-    keys = [name for name in (signature.entity, signature.event_time) if name is not None and name in frame.columns]
+    signature = problem.signature()
+    raw = problem.load(source)
+    rows, keys = problem.requests(raw, signature), problem.keys(raw)
     answers: list[dict[str, Any]] = []
     refused = 0
     with endpoint.connect() as client:
@@ -71,7 +64,7 @@ def invoke(
                 content = answer.json()
                 common = {"model_version": content["model_version"], "request_id": content["request_id"]}
                 answers += [
-                    {"row": place, **{key: frame[key].iloc[place] for key in keys}, **each, **common}
+                    {"row": place, **{key: column[place] for key, column in keys.items()}, **each, **common}
                     for place, each in zip(places, content["predictions"], strict=True)
                 ]
                 continue
@@ -89,9 +82,9 @@ def invoke(
         "versions": sorted({each["model_version"] for each in answers}),
     }
     if target is not None:
-        write_table(target, pd.DataFrame(answers))
+        problem.write_rows(answers, target)
         return result | {"output": str(target)}
-    return result | {"answers": json.loads(pd.DataFrame(answers).to_json(orient="records", date_format="iso"))}
+    return result | {"answers": json.loads(json.dumps(answers, default=_plain))}
 
 
 def _send(client: Client, content: bytes) -> Answer:
@@ -126,36 +119,6 @@ def _refused(answer: Answer, places: list[int]) -> tuple[dict[int, str], list[li
     return {}, [places[middle:], places[:middle]]
 
 
-def _rows(frame: Any, signature: Signature) -> list[dict[str, Any]]:
-    """Return the rows as JSON has them: the features, the entity and the event time, missing values as None."""
-    columns: dict[str, list[Any]] = {}
-    for feature in signature.features:
-        if feature.name in frame.columns:
-            columns[feature.name] = [_value(value, feature) for value in _plain(frame[feature.name])]
-    for name in (signature.entity, signature.event_time):
-        if name is not None and name in frame.columns:
-            columns[name] = [None if value is None else _text(value) for value in _plain(frame[name])]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _plain(column: Any) -> list[Any]:
-    """Return a column's values as Python's own, missing ones as None."""
-    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
-    return values
-
-
-def _value(value: Any, feature: Feature) -> Any:
-    """Undo what CSV and data frames do to categories: text that looks like a number is one to them."""
-    if value is None:
-        return None
-    if feature.kind == "number":
-        return float(value) if isinstance(value, bool) else value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value not in feature.categories and str(value) in feature.categories:
-        return str(value)
-    return value
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it."""
+    return value.isoformat() if hasattr(value, "isoformat") else value.item() if hasattr(value, "item") else str(value)

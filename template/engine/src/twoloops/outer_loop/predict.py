@@ -7,9 +7,6 @@ from typing import Any
 
 from twoloops import registry
 from twoloops.artifact import Predictor
-from twoloops.problem import data as problem
-from twoloops.problems.tabular import contract
-from twoloops.storage import write_table
 
 
 def predict(source: str, target: Path, model: str | None = None) -> dict[str, Any]:
@@ -28,8 +25,7 @@ def predict(source: str, target: Path, model: str | None = None) -> dict[str, An
     """
     uri = model or registry.in_use().uri
     predictor = Predictor.load(uri)
-    frame = contract.check(problem.load(source), contract.without_target(problem.CONTRACT, problem), source)
-    keys = [name for name in (problem.ENTITY, problem.EVENT_TIME) if name is not None]
-    result = frame[keys].assign(**predictor.predict(frame), model=predictor.identity[:12])
-    write_table(target, result)
-    return {"rows": len(result), "model": uri, "identity": predictor.identity, "output": str(target)}
+    records = predictor.problem.check(predictor.problem.load(source), source, labelled=False)
+    columns = predictor.predict(records)
+    predictor.problem.write_predictions(records, columns | {"model": predictor.identity[:12]}, target)
+    return {"rows": len(records), "model": uri, "identity": predictor.identity, "output": str(target)}

@@ -12,19 +12,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twoloops import config, registry
-from twoloops.artifact import Feature, Predictor, Signature
+from twoloops.artifact import Predictor
 from twoloops.contracts.captures import TRIAL
 from twoloops.contracts.client import Answer, Client, Endpoint, SilentError
 from twoloops.contracts.release import Release, UnfitError
 from twoloops.errors import ProjectError
 
-ROWS = 200  # examples, drawn once for a deployment
+ROWS = 200  # examples, drawn once for a deployment from what the artifact holds: no data is needed, nobody is shown
+SEED = 0
 SMOKE_ROWS = 20
 ROUTES = ("/health/live", "/health/ready", "/metrics", "/openapi.json", "/ping", "/v2", "/v2/health/live",
           "/v2/health/ready", "/v2/models/{name}", "/v2/models/{name}/ready")  # fmt: skip
@@ -57,42 +57,8 @@ def candidate_of(release: Release) -> Iterator[Candidate]:
                 f"but the registry holds {predictor.identity[:12]}.",
                 hint="Somebody has changed the registry's files. Train and register the model again.",
             )
-        yield Candidate(release, predictor, draw(folder, predictor.signature))
-
-
-def draw(artifact: Path, signature: Signature, rows: int = ROWS, seed: int = 0) -> list[dict[str, Any]]:
-    """Draw rows from the training data's statistics, each feature by itself.
-
-    They lie in the artifact, so that a trial needs no data at hand and shows nobody's record.
-
-    Args:
-        artifact: the folder with reference.json.
-        signature: names the features and their limits.
-        rows: how many.
-        seed: the same one gives the same rows.
-    """
-    reference = json.loads((artifact / "reference.json").read_text(encoding="utf-8"))
-    random = np.random.default_rng(seed)
-    columns = [_draw(feature, reference["features"][feature.name], rows, random) for feature in signature.features]
-    return [dict(zip(signature.names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _draw(feature: Feature, statistics: dict[str, Any], rows: int, random: np.random.Generator) -> list[Any]:
-    if feature.kind == "category":
-        known = list(feature.categories)
-        weights = np.asarray([statistics["counts"][str(value)] for value in known], dtype=float)
-        drawn = [known[place] for place in random.choice(len(known), rows, p=weights / weights.sum())]
-    else:
-        # The quantiles are values that occurred: where only whole numbers do, only those are drawn.
-        edges = np.clip(statistics["edges"] or [0.0], feature.minimum, feature.maximum)
-        drawn = random.choice(edges, rows).tolist()
-    if not feature.nullable or not statistics["missing"]:
-        return drawn
-    total = statistics["missing"] + sum(
-        statistics["counts"].values() if feature.kind == "category" else statistics["counts"]
-    )
-    missing = random.random(rows) < statistics["missing"] / total
-    return [None if gone else value for value, gone in zip(drawn, missing, strict=True)]
+        rows = predictor.problem.draw_requests(predictor.reference, predictor.signature, ROWS, SEED)
+        yield Candidate(release, predictor, rows)
 
 
 def encoded(content: Any) -> bytes:
@@ -136,7 +102,7 @@ def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
         if content["model_version"] != release.version:
             raise _unfit(release, f"another version answers: {content['model_version']}")
         predictions = content["predictions"]
-    expected = candidate.predictor.predict({name: [row[name] for row in rows] for name in rows[0]})
+    expected = candidate.predictor.predict(candidate.predictor.problem.from_requests(rows))
     for name, values in expected.items():
         _equal(release, name, values.tolist(), [each.get(name) for each in predictions], tolerance)
     return f"{len(rows)} answers equal the artifact's own"
@@ -163,7 +129,9 @@ def contract(endpoint: Endpoint, candidate: Candidate) -> str:
     routes = [
         path for path in (route.format(name=config.current().package) for route in ROUTES) if endpoint.reaches(path)
     ]
-    protocols = [(path, content) for path, content in _protocols(candidate) if endpoint.reaches(path)]
+    others = candidate.predictor.problem.other_requests(candidate.predictor.signature, candidate.rows[:2])
+    named = ((path.format(name=config.current().package), content) for path, content in others)
+    protocols = [(path, content) for path, content in named if endpoint.reaches(path)]
     refused = 0
     with endpoint.connect() as client:
         for route in routes:
@@ -174,10 +142,10 @@ def contract(endpoint: Endpoint, candidate: Candidate) -> str:
             answer = post(client, encoded(content), path)
             if answer.status != 200:
                 raise _unfit(release, f"POST {path} answers good rows with {_said(answer)}")
-        for what, content, kind, named in bad_inputs(candidate.predictor.signature, row):
+        for what, content, kind, told in bad_inputs(candidate, row):
             answer = client.send("POST", "/predict", content, kind, X_Request_ID=f"{TRIAL}{uuid.uuid4()}")
-            if not 400 <= answer.status < 500 or named not in answer.content.decode(errors="replace"):
-                demand = f"a refusal (4xx) that names {named!r}" if named else "a refusal (4xx)"
+            if not 400 <= answer.status < 500 or told not in answer.content.decode(errors="replace"):
+                demand = f"a refusal (4xx) that names {told!r}" if told else "a refusal (4xx)"
                 raise _unfit(release, f"{what}: /predict answers {_said(answer)}, not with {demand}")
             refused += 1
         answer = post(client, encoded(row))
@@ -192,52 +160,19 @@ def _complete(candidate: Candidate) -> dict[str, Any]:
     return min(candidate.rows, key=lambda row: sum(value is None for value in row.values()))
 
 
-def _protocols(candidate: Candidate) -> Iterator[tuple[str, Any]]:
-    """Give good requests in the words of other protocols: MLflow's and SageMaker's, and Open Inference v2."""
-    rows = candidate.rows[:2]
-    yield "/invocations", {"dataframe_records": rows}
-    inputs = []
-    for feature in candidate.predictor.signature.features:
-        values = [row[feature.name] for row in rows]
-        kind = "FP64" if feature.kind == "number" else "BYTES"
-        if all(isinstance(value, bool) for value in values):
-            kind = "BOOL"
-        inputs.append({"name": feature.name, "shape": [len(rows), 1], "datatype": kind, "data": values})
-    yield f"/v2/models/{config.current().package}/infer", {"inputs": inputs}
-
-
-def bad_inputs(signature: Signature, row: dict[str, Any]) -> Iterator[tuple[str, bytes, str, str]]:
-    """Give what must be refused: its kind in words, the body, its content type, and the name to be told.
+def bad_inputs(candidate: Candidate, row: dict[str, Any]) -> Iterator[tuple[str, bytes, str, str]]:
+    """Yield what must be refused: its kind in words, the body, its content type, and the name to be told.
 
     Args:
-        signature: of the model.
+        candidate: the model.
         row: one that is good.
     """
     plain = "application/json"
-    first = signature.features[0]
-    unknown = "_".join([*signature.names[:1], "that_is_not_in_the_contract"])
-    changed = {
-        "a missing feature": ({name: value for name, value in row.items() if name != first.name}, first.name),
-        "an unknown field": (row | {unknown: 1}, unknown),
-        "a value of another type": (row | {first.name: {"value": 1}}, first.name),
-    }
-    for feature in signature.features:
-        if feature.kind == "number":
-            changed["text in place of a number"] = (row | {feature.name: "many"}, feature.name)
-            if feature.maximum is not None:
-                above = feature.maximum + abs(feature.maximum) + 1
-                changed["a number above the range"] = (row | {feature.name: above}, feature.name)
-            if feature.minimum is not None:
-                below = feature.minimum - abs(feature.minimum) - 1
-                changed["a number below the range"] = (row | {feature.name: below}, feature.name)
-        elif all(isinstance(value, str) for value in feature.categories):
-            changed["an unknown category"] = (row | {feature.name: "no such category"}, feature.name)
-        if not feature.nullable:
-            changed["no value where one is demanded"] = (row | {feature.name: None}, feature.name)
-    for what, (content, name) in changed.items():
+    predictor = candidate.predictor
+    for what, content, name in predictor.problem.bad_requests(predictor.signature, row):
         yield what, encoded(content), plain, name
         yield f"{what}, in the second of two rows", encoded([row, content]), plain, name
-    yield "NaN", encoded(row | {first.name: float("nan")}), plain, ""
+    yield "NaN", encoded(row | {next(iter(row)): float("nan")}), plain, ""
     yield "malformed JSON", encoded(row)[:-2], plain, ""
     yield "an empty body", b"", plain, ""
     yield "no rows", b"[]", plain, ""

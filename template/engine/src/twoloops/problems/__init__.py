@@ -1,20 +1,23 @@
-"""What a problem type means to the loops: one folder a kind of input, one module a kind of output."""
+"""Problem types: one folder a kind of input, one module of outputs/ a kind of output; base.py says what each can do."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from twoloops import config, plugins
 
+if TYPE_CHECKING:
+    from twoloops.problems.base import Problem
 
-def find(name: str) -> Any:
-    """Return what a problem type means, by its name; an artifact names its own.
+
+def find(name: str) -> Problem:
+    """Return a problem type by its name; an artifact names its own.
 
     Raises:
         ProjectError: no installed package has this type.
     """
-    return plugins.find("problems", name)
+    return cast("Problem", plugins.find("problems", name))
 
 
-# What the current project predicts: a module such as tabular/classification.py.
-task: Final[Any] = plugins.Chosen(lambda: find(config.current().problem))
+# What the current project predicts, and from what.
+problem: Final = cast("Problem", plugins.Chosen(lambda: find(config.current().problem)))

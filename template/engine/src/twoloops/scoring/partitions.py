@@ -12,9 +12,8 @@ import pyarrow as pa
 from pyarrow import csv, fs
 from pyarrow import parquet as pq
 
-from twoloops.artifact import Signature
+from twoloops.contracts.scoring import Batches
 from twoloops.errors import ProjectError
-from twoloops.scoring.checking import refuse_schema
 from twoloops.scoring.places import Place, told
 
 CSV_ENDINGS = (".csv", ".csv.gz")
@@ -48,7 +47,7 @@ class Partition:
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def plan(source: Place, signature: Signature, partition_rows: int) -> list[Partition]:
+def plan(source: Place, batches: Batches, partition_rows: int) -> list[Partition]:
     """Find the source's files and cut them into partitions.
 
     Only the files' ends, where Parquet says what is inside, are read.
@@ -56,7 +55,7 @@ def plan(source: Place, signature: Signature, partition_rows: int) -> list[Parti
     Args:
         source: a Parquet or CSV file, or a folder with Parquet files, at any depth. Names that
             begin with a dot or an underscore are left alone, as is usual.
-        signature: the columns that every file must have.
+        batches: say which columns every file must have.
         partition_rows: of a partition, at most; a larger row group is a partition of its own.
 
     Raises:
@@ -66,7 +65,7 @@ def plan(source: Place, signature: Signature, partition_rows: int) -> list[Parti
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         found = [
             part
-            for parts in pool.map(lambda file: _cut(source, file, signature, partition_rows), files)
+            for parts in pool.map(lambda file: _cut(source, file, batches, partition_rows), files)
             for part in parts
         ]
     if not found:
@@ -99,14 +98,14 @@ def _files(source: Place) -> list[fs.FileInfo]:
     return sorted(files, key=lambda each: each.path)
 
 
-def _cut(source: Place, file: fs.FileInfo, signature: Signature, partition_rows: int) -> list[Partition]:
+def _cut(source: Place, file: fs.FileInfo, batches: Batches, partition_rows: int) -> list[Partition]:
     modified = int(file.mtime_ns or 0)
     if file.path.lower().endswith(CSV_ENDINGS):
         with told(file.path), _csv(source, file.path) as reader:
-            refuse_schema(reader.schema, signature, file.path)
+            batches.refuse_schema(reader.schema, file.path)
         return [Partition(file.path, file.size, modified)]
     with told(file.path), source.filesystem.open_input_file(file.path) as stream, pq.ParquetFile(stream) as parquet:
-        refuse_schema(parquet.schema_arrow, signature, file.path)
+        batches.refuse_schema(parquet.schema_arrow, file.path)
         counts = [parquet.metadata.row_group(place).num_rows for place in range(parquet.num_row_groups)]
     parts: list[Partition] = []
     groups: list[int] = []
@@ -122,7 +121,7 @@ def _cut(source: Place, file: fs.FileInfo, signature: Signature, partition_rows:
     return parts
 
 
-def read(source: Place, partition: Partition, signature: Signature, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def read(source: Place, partition: Partition, batches: Batches, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Stream a partition's rows, at most `batch_rows` at a time, with all columns but the personal ones.
 
     Raises:
@@ -132,22 +131,22 @@ def read(source: Place, partition: Partition, signature: Signature, batch_rows: 
         if not partition.row_groups:
             with _csv(source, partition.file) as reader:
                 for batch in reader:
-                    kept = batch.select(_kept(batch.schema.names, signature))
+                    kept = batch.select(_kept(batch.schema.names, batches))
                     for start in range(0, len(kept), batch_rows):
                         yield kept.slice(start, batch_rows)
             return
         # Categories come as numbers and a list of their few values, as Parquet keeps them: the text of
         # each row is never made. Without buffering ahead a row group is held once.
         stream = source.filesystem.open_input_file(partition.file)
-        with stream, pq.ParquetFile(stream, read_dictionary=signature.categorical, pre_buffer=False) as parquet:
-            columns = _kept(parquet.schema_arrow.names, signature)
+        with stream, pq.ParquetFile(stream, read_dictionary=batches.categorical, pre_buffer=False) as parquet:
+            columns = _kept(parquet.schema_arrow.names, batches)
             yield from parquet.iter_batches(
                 batch_rows, row_groups=list(partition.row_groups), columns=columns, use_threads=False
             )
 
 
-def _kept(names: list[str], signature: Signature) -> list[str]:
-    left_out = set(signature.personal) - {signature.entity}
+def _kept(names: list[str], batches: Batches) -> list[str]:
+    left_out = set(batches.signature.personal) - {batches.signature.entity}
     return [name for name in names if name not in left_out]
 
 

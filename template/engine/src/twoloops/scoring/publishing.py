@@ -139,8 +139,8 @@ def publish(target: Place, result: Result, model: Model, params: Params, lock: L
     sample = _sample(target, about)
     if sample is not None:
         report = compare(
-            *arrays(sample, model.predictor.signature),
-            model.predictor.signature,
+            *arrays(sample, model.predictor.layout),
+            model.predictor.layout,
             model.predictor.reference,
             params.monitor,
         )
@@ -205,7 +205,7 @@ def _capture(sample: pa.Table | None, records: list[dict[str, Any]], model: Mode
         return
     identity = model.predictor.identity
     table = as_capture(
-        sample, model.predictor.signature, version=model.version or identity[:12], identity=identity, when=now
+        sample, model.predictor.layout, version=model.version or identity[:12], identity=identity, when=now
     )
     # The monitor takes refused rows as a share of all: they are counted as the sample counts the others.
     scored, quarantined = (sum(record[name] for record in records) for name in ("scored", "quarantined"))

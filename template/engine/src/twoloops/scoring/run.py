@@ -125,12 +125,13 @@ def _score(
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
     with held(target, run) as lock:
         publishing.clear_unfinished(target)
-        plan = partitions.plan(source, model.predictor.signature, params.score.partition_rows)
+        plan = partitions.plan(source, model.predictor.batches, params.score.partition_rows)
         job = Job(
             source=source.address,
             target=target.address,
             run=run,
             identity=model.predictor.identity,
+            rules=model.predictor.batches.version,
             seed=params.seed,
             batch_rows=params.score.batch_rows,
             sample_below=1.0,

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from twoloops.artifact import FIRST_CATEGORY, Matrix, Scores, Signature
+from twoloops.artifact import Scores
 from twoloops.contracts.captures import FEATURE, SCORE
+from twoloops.contracts.watched import FIRST_CATEGORY, Layout
 
 LIMIT: Final = 100_000
 MARGIN: Final = 1.05  # of the rows drawn over those wanted: chance may give a few less
@@ -35,29 +36,36 @@ def draws(rows: int, seed: int, partition: str, batch: int) -> NDArray[np.float6
 class Sample:
     """The sample of one partition while it is scored: never more than twice LIMIT rows."""
 
-    def __init__(self, signature: Signature, below: float) -> None:
-        """Begin with no rows, of which all that draw less than `below` shall be kept."""
-        self.signature = signature
+    def __init__(self, layout: Layout, below: float, *, keeps_entities: bool) -> None:
+        """Begin with no rows, of which all that draw less than `below` shall be kept.
+
+        Args:
+            layout: names what is watched, and the scores.
+            below: the threshold.
+            keeps_entities: whether it may be told whom rows are about.
+        """
+        self.layout = layout
+        self.keeps_entities = keeps_entities
         self.below = below
         self._parts: list[pa.Table] = []
 
-    def add(self, matrix: Matrix, scores: Scores, entities: pa.Array, draw: NDArray[np.float64]) -> None:
+    def add(self, values: NDArray[Any], scores: Scores, entities: pa.Array, draw: NDArray[np.float64]) -> None:
         """Add those of the scored rows that drew low enough.
 
         Args:
-            matrix: shape [rows, features].
+            values: what is watched, shape [rows, watched].
             scores: shape [rows, outputs].
             entities: whom the rows are about; left out when that is personal.
             draw: shape [rows].
         """
         kept = np.flatnonzero(draw < self.below)
-        if self.signature.entity in self.signature.personal:
+        if not self.keeps_entities:
             names = pa.nulls(len(kept), pa.string())
         else:
             names = entities.take(pa.array(kept)).cast(pa.string())
         columns: dict[str, Any] = {DRAW: draw[kept], ENTITY: names}
-        columns |= {FEATURE + name: matrix[kept, place] for place, name in enumerate(self.signature.names)}
-        columns |= {SCORE + name: scores[kept, place] for place, name in enumerate(self.signature.outputs)}
+        columns |= {FEATURE + each.name: values[kept, place] for place, each in enumerate(self.layout.watched)}
+        columns |= {SCORE + name: scores[kept, place] for place, name in enumerate(self.layout.outputs)}
         self._parts.append(pa.table(columns))
         if sum(part.num_rows for part in self._parts) > 2 * LIMIT:
             whole = lowest(pa.concat_tables(self._parts))
@@ -84,14 +92,14 @@ def merged(samples: list[tuple[pa.Table, float]]) -> pa.Table:
     return lowest(whole.filter(pc.less(whole[DRAW], below)))
 
 
-def arrays(sample: pa.Table, signature: Signature) -> tuple[Matrix, Scores]:
-    """Return the encoded rows and their scores, shapes [rows, features] and [rows, outputs]."""
-    matrix = [sample[FEATURE + name].to_numpy() for name in signature.names]
-    scores = [sample[SCORE + name].to_numpy() for name in signature.outputs]
-    return np.column_stack(matrix), np.column_stack(scores)
+def arrays(sample: pa.Table, layout: Layout) -> tuple[NDArray[Any], Scores]:
+    """Return what is watched of the rows and their scores, shapes [rows, watched] and [rows, outputs]."""
+    values = [sample[FEATURE + each.name].to_numpy() for each in layout.watched]
+    scores = [sample[SCORE + name].to_numpy() for name in layout.outputs]
+    return np.column_stack(values) if values else np.empty((sample.num_rows, 0)), np.column_stack(scores)
 
 
-def as_capture(sample: pa.Table, signature: Signature, *, version: str, identity: str, when: Any) -> pa.Table:
+def as_capture(sample: pa.Table, layout: Layout, *, version: str, identity: str, when: Any) -> pa.Table:
     """Return a sample in the form in which the service captures traffic too, for the monitor."""
     rows = sample.num_rows
     columns: dict[str, Any] = {
@@ -101,10 +109,10 @@ def as_capture(sample: pa.Table, signature: Signature, *, version: str, identity
         "model": pa.repeat(identity, rows),
         "entity": sample[ENTITY],
     }
-    for feature in signature.features:
-        column = sample[FEATURE + feature.name]
-        if feature.kind == "category":
-            names = pa.array([*[None] * FIRST_CATEGORY, *map(str, feature.categories)], pa.string())
+    for watched in layout.watched:
+        column = sample[FEATURE + watched.name]
+        if watched.categories is not None:
+            names = pa.array([*[None] * FIRST_CATEGORY, *map(str, watched.categories)], pa.string())
             column = names.take(column.cast(pa.int32()))
-        columns[FEATURE + feature.name] = column
-    return pa.table(columns | {SCORE + name: sample[SCORE + name] for name in signature.outputs})
+        columns[FEATURE + watched.name] = column
+    return pa.table(columns | {SCORE + name: sample[SCORE + name] for name in layout.outputs})

@@ -14,10 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
-from twoloops import problems
-from twoloops.artifact import Matrix, Predictor, Scores
+from twoloops.artifact import Predictor, Scores
+from twoloops.contracts.scoring import Broken, Checked
 from twoloops.scoring import partitions
-from twoloops.scoring.checking import RULES_VERSION, Broken, Checked, check
 from twoloops.scoring.partitions import Partition
 from twoloops.scoring.places import Place
 from twoloops.scoring.sampling import Sample, draws
@@ -37,6 +36,7 @@ class Job:
         target: where the results go.
         run: the run's own name, so that no run overwrites a file of another.
         identity: of the model.
+        rules: the version of the rules by which rows are checked.
         seed: of the sample.
         batch_rows: rows in memory at once, per thread.
         sample_below: the sample's threshold: see sampling.py.
@@ -47,6 +47,7 @@ class Job:
     target: str
     run: str
     identity: str
+    rules: int
     seed: int
     batch_rows: int
     sample_below: float
@@ -54,7 +55,7 @@ class Job:
 
     def fingerprint(self, partition: Partition) -> str:
         """Return what changes when the result for a partition may be another."""
-        return partition.fingerprint(self.identity, RULES_VERSION, self.keep_columns)
+        return partition.fingerprint(self.identity, self.rules, self.keep_columns)
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Scored:
     good: pa.Table
     bad: pa.Table
     rules: Counter[str]
-    sampled: tuple[Matrix, Scores, pa.Array, NDArray[np.float64]]
+    sampled: tuple[NDArray[Any], Scores, pa.Array, NDArray[np.float64]]
 
 
 def score_partition(
@@ -127,7 +128,8 @@ def score_partition(
     source, target = Place.of(job.source), Place.of(job.target)
     fingerprint = job.fingerprint(partition)
     name = f"{fingerprint[:16]}-{job.run}.parquet"
-    sample = Sample(predictor.signature, job.sample_below)
+    signature = predictor.signature
+    sample = Sample(predictor.layout, job.sample_below, keeps_entities=signature.entity not in signature.personal)
     rules: Counter[str] = Counter()
     rows = 0
     with (
@@ -172,7 +174,7 @@ def _scored(partition: Partition, job: Job, predictor: Predictor, source: Place,
     first = partition.first_row
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Scored]] = deque()
-        for batch in partitions.read(source, partition, predictor.signature, job.batch_rows):
+        for batch in partitions.read(source, partition, predictor.batches, job.batch_rows):
             waiting.append(pool.submit(_score, batch, first, partition, job, predictor))
             first += batch.num_rows
             if len(waiting) > threads:
@@ -183,17 +185,17 @@ def _scored(partition: Partition, job: Job, predictor: Predictor, source: Place,
 
 def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, predictor: Predictor) -> Scored:
     signature = predictor.signature
-    checked = check(batch, signature)
+    checked = predictor.batches.check(batch)
     good = ~checked.bad
-    matrix = checked.matrix if good.all() else checked.matrix[good]
-    scores = predictor.score_matrix(matrix) if len(matrix) else np.empty((0, len(signature.outputs)))
+    inputs = checked.inputs if good.all() else checked.inputs[good]
+    scores = predictor.score_inputs(inputs) if len(inputs) else np.empty((0, len(signature.outputs)))
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         # The model's fault, not the row's: but such an answer must not be used either.
         unanswered = np.zeros(len(good), dtype=np.bool_)
         unanswered[np.flatnonzero(good)[~finite]] = True
         checked.broken.append(Broken("the model's answer is not finite", unanswered))
-        good, matrix, scores = good & ~unanswered, matrix[finite], scores[finite]
+        good, inputs, scores = good & ~unanswered, inputs[finite], scores[finite]
 
     table = _without_dictionaries(batch)
     if checked.event_time is not None:
@@ -205,10 +207,7 @@ def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, pr
     keys = [name for name in (signature.entity, signature.event_time) if name is not None]
     kept = typed if job.keep_columns else typed.select(keys)
     kept = kept if good.all() else kept.filter(pa.array(good))
-    predictions = {
-        name: pa.array(column)
-        for name, column in problems.find(signature.task).predictions(scores, signature.classes).items()
-    }
+    predictions = {name: pa.array(column) for name, column in predictor.problem.predictions(scores, signature).items()}
     model = pa.repeat(job.identity[:IDENTITY_LENGTH], len(scores))
     draw = draws(len(scores), job.seed, job.fingerprint(partition), first)
     return Scored(
@@ -216,7 +215,7 @@ def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, pr
         good=_with(kept, predictions | {MODEL: model}),
         bad=_quarantined(table, checked, partition, first),
         rules=Counter({each.rule: int(each.rows.sum()) for each in checked.broken}),
-        sampled=(matrix, scores, kept.column(signature.entity), draw),
+        sampled=(predictor.problem.watch(inputs), scores, kept.column(signature.entity), draw),
     )
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from twoloops import config
+from twoloops.contracts.serving import Detail, RefusedError, Schema
 from twoloops.errors import ProjectError
 from twoloops.params import ServeParams
 from twoloops.service import openapi, protocols
@@ -27,7 +28,7 @@ from twoloops.service.capture import Capture
 from twoloops.service.log import Rarely, log
 from twoloops.service.metrics import CONTENT_TYPE, Metrics
 from twoloops.service.models import Model, ModelError, Models
-from twoloops.service.schema import Detail, RefusedError, Row, Schema, parse, shown
+from twoloops.service.requests import parse, shown
 
 MEGABYTE: Final = 1_000_000
 LARGE_BODIES: Final = 32  # so many of the largest size may be half received; beyond, clients shall come back
@@ -87,7 +88,7 @@ class NotAllowedError(RefusedError):
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
-Read = Callable[[Schema], list[Row]]
+Read = Callable[[Schema], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -339,17 +340,17 @@ class Service:
             raise RefusedError(500, f"The model, version {model.version}, could not answer: {error}.") from error
 
     async def _predict_with(self, model: Model, read: Read, request_id: str) -> Prediction:
-        matrix, entities = model.schema.encode(read(model.schema))
+        inputs, entities = model.schema.encode(read(model.schema))
         began = time.perf_counter()
-        if len(matrix) <= model.rows_in_loop:
-            scores = model.scores(matrix)
+        if len(inputs) <= model.rows_in_loop:
+            scores = model.scores(inputs)
         else:
-            scores = await asyncio.get_running_loop().run_in_executor(self._worker, model.scores, matrix)
+            scores = await asyncio.get_running_loop().run_in_executor(self._worker, model.scores, inputs)
         seconds = time.perf_counter() - began
-        columns = model.predictor.task.predictions(scores, model.predictor.signature.classes)
+        columns = model.predictor.problem.predictions(scores, model.predictor.signature)
         self.metrics.answer(model, seconds, scores, columns["prediction"])
         if self.capture:
-            self.capture.add(request_id, model, entities, matrix, scores)
+            self.capture.add(request_id, model, entities, model.predictor.problem.watch(inputs), scores)
         return Prediction(model, columns)
 
     def _json(self, content: Any, prediction: Prediction) -> Answer:
@@ -360,8 +361,11 @@ class Service:
         return self._told(prediction, request)
 
     async def _invocations(self, request: Request) -> Answer:
-        read = protocols.rows_from_csv if request.content_type == CSV else protocols.rows_from_json
-        prediction = await self.predict(lambda schema: read(request.body, schema), request.id)
+        def read(schema: Schema) -> Sequence[Any]:
+            as_csv = request.content_type == CSV
+            return schema.from_csv(request.body) if as_csv else schema.from_wrapped(request.body)
+
+        prediction = await self.predict(read, request.id)
         return self._told(prediction, request)
 
     def _told(self, prediction: Prediction, request: Request) -> Answer:
@@ -373,7 +377,7 @@ class Service:
         return self._json(content, prediction)
 
     async def _score(self, request: Request) -> Answer:
-        prediction = await self.predict(lambda schema: protocols.rows_from_json(request.body, schema), request.id)
+        prediction = await self.predict(lambda schema: schema.from_wrapped(request.body), request.id)
         return self._json({"predictions": prediction.rows()}, prediction)
 
     # ------------------------------------------------------------------ Open Inference Protocol
@@ -393,7 +397,7 @@ class Service:
         deployed = self.models.current
         model = deployed.named(_version(request.path) or deployed.stable.version) or deployed.stable
         versions = [each.version for each in (deployed.stable, deployed.canary) if each]
-        metadata = protocols.model_metadata(self.name, versions, model.predictor.signature, model.answers)
+        metadata = protocols.model_metadata(self.name, versions, model.schema.tensor_inputs(), model.answers)
         return Answer(self._encoder.encode(metadata))
 
     async def _v2_infer(self, request: Request) -> Answer:
@@ -402,9 +406,7 @@ class Service:
                 415, "Binary tensors are not read: send them as JSON (in Triton's client, binary_data=False)."
             )
         content = parse(request.body)
-        prediction = await self.predict(
-            lambda schema: protocols.rows_from_tensors(content, schema), request.id, _version(request.path)
-        )
+        prediction = await self.predict(lambda schema: schema.from_tensors(content), request.id, _version(request.path))
         outputs = protocols.wanted_outputs(content, prediction.columns)
         answer = protocols.inference_response(self.name, prediction.model.version, content, prediction.columns, outputs)
         return self._json(answer, prediction)

@@ -9,7 +9,7 @@ mapped into memory, which the system keeps when the process is gone.
     model_version    string
     model            string, the identity of the artifact
     entity           string; null where none came, and always where the entity is personal
-    feature.<name>   what the model read: a category is a string, a number a float32; missing: null or NaN
+    feature.<name>   what is watched of the inputs: a category is a string, a number a float32; missing: null or NaN
     score.<output>   float64: the probability of a class, or the predicted amount
 
 The file's own metadata has, under `quality`, how many rows were refused and dropped since the file before.
@@ -31,15 +31,16 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 from numpy.typing import NDArray
 
-from twoloops.artifact import FIRST_CATEGORY, Feature, Matrix, Scores
+from twoloops.artifact import Scores
 from twoloops.contracts.captures import FEATURE, QUALITY, SCORE
+from twoloops.contracts.watched import FIRST_CATEGORY, Watched
 from twoloops.service.log import log
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Model
@@ -71,7 +72,7 @@ class Rows:
         self.model = model
         self.capacity = capacity
         self.number = 0
-        self.matrix = np.empty((capacity, len(model.schema.features)), np.float32)
+        self.values = np.empty((capacity, len(model.predictor.layout.watched)), np.float32)
         self.scores = np.empty((capacity, len(model.outputs)), np.float64)
         self.entities: list[str | None] = []
         # Of each request:
@@ -86,15 +87,15 @@ class Rows:
         request_id: str,
         model: Model,
         entities: Sequence[str | None],
-        matrix: Matrix,
+        values: NDArray[Any],
         scores: Scores,
     ) -> None:
         """Add the rows of one request."""
-        end = self.number + len(matrix)
-        self.matrix[self.number : end] = matrix
+        end = self.number + len(scores)
+        self.values[self.number : end] = values
         self.scores[self.number : end] = scores
         self.entities += entities
-        self.sizes.append(len(matrix))
+        self.sizes.append(len(scores))
         self.times.append(time)
         self.request_ids.append(request_id)
         self.models.append(model)
@@ -111,8 +112,8 @@ class Rows:
             "model": _texts([model.identity for model in self.models], request),
             "entity": Array(self.entities, DataType.utf8()),
         }
-        for place, feature in enumerate(self.model.schema.features.values()):
-            columns[FEATURE + feature.name] = _feature(self.matrix[: self.number, place], feature)
+        for place, watched in enumerate(self.model.predictor.layout.watched):
+            columns[FEATURE + watched.name] = _column(self.values[: self.number, place], watched)
         for place, name in enumerate(self.model.outputs):
             columns[SCORE + name] = Array.from_numpy(np.ascontiguousarray(self.scores[: self.number, place]))
         return Table.from_arrays(list(columns.values()), names=list(columns))
@@ -172,7 +173,7 @@ class Capture:
             self._fail(error)
 
     def add(
-        self, request_id: str, model: Model, entities: Sequence[str | None], matrix: Matrix, scores: Scores
+        self, request_id: str, model: Model, entities: Sequence[str | None], values: NDArray[Any], scores: Scores
     ) -> None:
         """Keep an answered request; return at once.
 
@@ -180,10 +181,10 @@ class Capture:
             request_id: of the request.
             model: that answered.
             entities: shape [rows], None where there is none or it is personal.
-            matrix: what the model read, shape [rows, features].
+            values: what is watched of the inputs, shape [rows, watched].
             scores: what it answered, shape [rows, outputs].
         """
-        rows = len(matrix)
+        rows = len(scores)
         counters = self._counters
         counters[TAKEN] += rows
         with self._lock:
@@ -194,7 +195,7 @@ class Capture:
                 counters[OVERFLOWED] += rows
                 self._dropped.inc(rows)
             else:
-                filling.add(self.clock(), request_id, model, entities, matrix, scores)
+                filling.add(self.clock(), request_id, model, entities, values, scores)
 
     def _rotate(self, model: Model, rows: int) -> Rows | None:
         """Begin the rows of the next file, unless too many files wait already."""
@@ -368,9 +369,9 @@ def _texts(values: Iterable[str | None], places: NDArray[np.uint32]) -> Array:
     return Array(list(values), DataType.utf8()).take(Array.from_numpy(places))
 
 
-def _feature(column: NDArray[np.float32], feature: Feature) -> Array:
-    if feature.kind == "number":
+def _column(column: NDArray[np.float32], watched: Watched) -> Array:
+    if watched.categories is None:
         return Array.from_numpy(np.ascontiguousarray(column))
     # Codes of categories begin after the one for a missing value.
-    names: list[str | None] = [*[None] * FIRST_CATEGORY, *map(str, feature.categories)]
+    names: list[str | None] = [*[None] * FIRST_CATEGORY, *map(str, watched.categories)]
     return _texts(names, column.astype(np.uint32))

@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 
 from twoloops import config
-from twoloops.artifact import MANIFEST, Matrix, Predictor, Scores
+from twoloops.artifact import MANIFEST, Inputs, Predictor, Scores
+from twoloops.contracts.serving import Schema
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
-from twoloops.service.schema import Schema
 
 DEPLOYMENT: Final = "deployment.json"
 MODELS: Final = "models"  # beside the environments: the artifact folders by identity
@@ -66,20 +66,20 @@ class Model:
     @cached_property
     def columns(self) -> str:
         """What is captured: models of which this is the same share files."""
-        return repr((self.predictor.signature.features, self.outputs))
+        return repr(self.predictor.layout)
 
-    def scores(self, matrix: Matrix) -> Scores:
+    def scores(self, inputs: Inputs) -> Scores:
         """Return the scores, shape [rows, outputs].
 
         Raises:
             ModelError: the model raised, or a score is not a finite number.
         """
-        return _scores(self.predictor, matrix)
+        return _scores(self.predictor, inputs)
 
 
-def _scores(predictor: Predictor, matrix: Matrix) -> Scores:
+def _scores(predictor: Predictor, inputs: Inputs) -> Scores:
     try:
-        scores = predictor.score_matrix(matrix)
+        scores = predictor.score_inputs(inputs)
     except Exception as error:  # whatever a graph or an estimator may raise
         raise ModelError(f"it failed with {type(error).__name__}: {error}") from error
     # The sum is quicker for a few numbers, and finite only if all of them are.
@@ -246,12 +246,12 @@ def load(folder: Path, version: str | None, registered_at: str | None, maximum_r
         ProjectError: it is damaged, cannot be loaded, or does not answer a typical row with finite numbers.
     """
     predictor = Predictor.load(folder)
-    schema = Schema(predictor.signature, maximum_rows)
+    schema = predictor.problem.schema(predictor.signature, maximum_rows)
     example = schema.example(predictor.reference)
-    matrix, _ = schema.encode(schema.from_objects(example))
+    inputs, _ = schema.encode(schema.from_objects(example))
     try:
-        scores = _scores(predictor, matrix)
-        seconds = min(_seconds(predictor, matrix) for _ in range(3))
+        scores = _scores(predictor, inputs)
+        seconds = min(_seconds(predictor, inputs) for _ in range(3))
     except ModelError as error:
         raise ProjectError(
             f"The model in {folder} does not work: asked about a typical row, {error}.",
@@ -271,14 +271,14 @@ def load(folder: Path, version: str | None, registered_at: str | None, maximum_r
         predictor=predictor,
         schema=schema,
         example=example,
-        answers=predictor.task.predictions(scores, predictor.signature.classes),
+        answers=predictor.problem.predictions(scores, predictor.signature),
         rows_in_loop=ROWS_IN_LOOP if seconds <= LONGEST_IN_LOOP else 0,
     )
 
 
-def _seconds(predictor: Predictor, matrix: Matrix) -> float:
+def _seconds(predictor: Predictor, inputs: Inputs) -> float:
     began = time.perf_counter()
-    _scores(predictor, matrix)
+    _scores(predictor, inputs)
     return time.perf_counter() - began
 
 

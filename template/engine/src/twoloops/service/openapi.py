@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twoloops.artifact import Feature
+from twoloops.contracts.serving import DATATYPES
 from twoloops.params import ServeParams
 from twoloops.service import protocols
 from twoloops.service.models import Deployed, Model
-from twoloops.service.schema import LONGEST_KEY, Schema, limits
 
 Json = dict[str, Any]
 
@@ -47,7 +46,7 @@ def document(name: str, deployed: Deployed, settings: ServeParams) -> Json:
         "paths": _paths(name, model, answered),
         "components": {
             "schemas": {
-                "Row": _row(model.schema),
+                "Row": model.schema.openapi(),
                 "Rows": _one_or_many(settings.maximum_rows),
                 "Prediction": _prediction(model),
                 "Predictions": {
@@ -114,7 +113,7 @@ def _paths(name: str, model: Model, answered: Json) -> Json:
             "Predict, by the Open Inference Protocol",
             "infer",
             _inference_request(),
-            {"tensors": {"value": {"inputs": protocols.tensors(model.schema, model.example)}}},
+            {"tensors": {"value": {"inputs": model.schema.tensors(model.example)}}},
             _object({"model_name": {"type": "string"}, "model_version": {"type": "string"}, "outputs": _TENSORS}),
             protocols.inference_response(name, model.version, {}, model.answers, model.answers),
             _object({"error": {"type": "string"}}),
@@ -178,37 +177,6 @@ def _object(properties: Mapping[str, Json]) -> Json:
     return {"type": "object", "required": list(properties), "properties": dict(properties)}
 
 
-def _row(schema: Schema) -> Json:
-    properties = {name: _column(feature) for name, feature in schema.features.items()}
-    for name in schema.along:
-        properties[name] = {"description": "May come along, and is not kept."}
-    entity = schema.signature.entity
-    if entity in schema.along:
-        properties[entity] = {
-            "type": ["string", "number", "boolean", "null"],
-            "maxLength": LONGEST_KEY,
-            "description": "Whom the row is about; may come along.",
-        }
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(schema.features),
-        "properties": properties,
-    }
-
-
-def _column(feature: Feature) -> Json:
-    if feature.kind == "category":
-        return {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
-    lowest, highest = limits(feature)
-    column: Json = {
-        "type": ["number", "null"] if feature.nullable else "number",
-        "minimum": lowest,
-        "maximum": highest,
-    }
-    return column | ({"description": f"in {feature.unit}"} if feature.unit else {})
-
-
 def _one_or_many(maximum_rows: int) -> Json:
     row = {"$ref": "#/components/schemas/Row"}
     return {"anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": maximum_rows}]}
@@ -231,7 +199,7 @@ _TENSOR = _object(
     {
         "name": {"type": "string"},
         "shape": {"type": "array", "items": {"type": "integer"}},
-        "datatype": {"enum": sorted(protocols.DATATYPES)},
+        "datatype": {"enum": sorted(DATATYPES)},
         "data": {"type": "array"},
     }
 )

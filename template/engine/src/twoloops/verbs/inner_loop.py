@@ -43,7 +43,7 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Write simulated data, to try the project before there is real data."""
-    from twoloops import params, problem, storage
+    from twoloops import params, problem, problems
 
     place = target or params.load().data.source
     if "://" in place:
@@ -57,7 +57,7 @@ def simulate(
     except ProjectError as error:
         raise ProjectError("problem/sample.py was deleted.", hint="Use your own data: data.source.") from error
     with working("simulating"):
-        storage.write_table(path, sample.simulate(rows, seed, drift))
+        problems.problem.write_raw(sample.simulate(rows, seed, drift), path)
     tell(
         {"output": str(path), "rows": rows, "drift": drift},
         as_json,

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twoloops import drift
-from twoloops.artifact import Feature, Matrix, Predictor, Scores, encode
+from twoloops.artifact import Predictor, Scores
 from twoloops.contracts.captures import FEATURE, QUALITY, SCORE, TRIAL
+from twoloops.contracts.watched import FIRST_CATEGORY, MISSING, UNKNOWN, Watched
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 
@@ -96,7 +98,7 @@ def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
             table = _read(path)
             mine, others = _parted(table, predictor.identity)
             quality = _quality(table)
-            matrix, scores = _rows(mine, predictor)
+            values, scores = _rows(mine, predictor)
         except UnreadableError as error:
             window.unreadable[label(path)] = str(error)
             continue
@@ -105,17 +107,18 @@ def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
         window.refused += quality["refused"]
         window.dropped += quality["dropped"]
         if mine.num_rows:
-            _add(window, mine, matrix, scores, predictor)
+            _add(window, mine, values, scores, predictor)
     return window
 
 
-def _add(window: Window, mine: pa.Table, matrix: Matrix, scores: Scores, predictor: Predictor) -> None:
+def _add(window: Window, mine: pa.Table, values: NDArray[Any], scores: Scores, predictor: Predictor) -> None:
     import pyarrow.compute as pc
 
     again = max(0, COMPARED_AGAIN - window.rows)
-    if again:
-        window.skew = max(window.skew, _difference(scores[:again], predictor.score_matrix(matrix[:again])))
-    tally = drift.count(matrix, scores, predictor.signature, predictor.reference)
+    inputs = predictor.problem.restore(values[:again]) if again else None
+    if inputs is not None:
+        window.skew = max(window.skew, _difference(scores[:again], predictor.score_inputs(inputs)))
+    tally = drift.count(values, scores, predictor.layout, predictor.reference)
     window.tally = window.tally + tally if window.tally else tally
     times = pc.min_max(mine["captured_at"]).as_py()
     window.first = min(each for each in (window.first, times["min"]) if each)
@@ -170,37 +173,42 @@ def _quality(table: pa.Table) -> dict[str, int]:
         raise UnreadableError(f"its metadata 'quality' is not what the service writes: {error}") from error
 
 
-def _rows(table: pa.Table, predictor: Predictor) -> tuple[Matrix, Scores]:
-    """Return the captured features, encoded, and the captured scores; a score that is null is NaN."""
+def _rows(table: pa.Table, predictor: Predictor) -> tuple[NDArray[Any], Scores]:
+    """Return the watched values, a category as its code, and the captured scores; a score that is null is NaN."""
     import pyarrow as pa
 
-    signature = predictor.signature
-    outputs = signature.outputs
+    watched, outputs = predictor.layout
     if not table.num_rows:  # of a file about other models, which may have other columns
-        return np.empty((0, len(signature.features)), np.float32), np.empty((0, len(outputs)))
+        return np.empty((0, len(watched)), np.float32), np.empty((0, len(outputs)))
     try:
-        columns = {feature.name: _column(table[FEATURE + feature.name], feature) for feature in signature.features}
+        columns = [_column(table[FEATURE + each.name], each) for each in watched]
         scores = np.column_stack([table[SCORE + name].cast(pa.float64()).to_numpy() for name in outputs])
-        return encode(columns, signature.features), scores
     except KeyError as error:
         raise UnreadableError(f"it has no column {error}") from error
-    except (pa.ArrowException, ProjectError) as error:
+    except pa.ArrowException as error:
         raise UnreadableError(str(error)) from error
+    return np.column_stack(columns) if columns else np.empty((len(scores), 0), np.float32), scores
 
 
-def _column(column: pa.ChunkedArray, feature: Feature) -> Any:
+def _column(column: pa.ChunkedArray, watched: Watched) -> NDArray[np.float32]:
     import pyarrow as pa
 
-    if feature.kind == "number":
-        return column.cast(pa.float64()).to_numpy()
-    values = _spellings(feature)
-    return [values.get(text, text) for text in column.cast(pa.string()).to_pylist()]
+    if watched.categories is None:
+        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float32)
+    codes = _codes(watched.categories)
+    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    code = np.asarray([*(codes.get(text, UNKNOWN) for text in encoded.dictionary.to_pylist()), MISSING], np.float32)
+    places = encoded.indices.cast("int64").fill_null(len(code) - 1)
+    return code[places.to_numpy(zero_copy_only=False)]
 
 
-def _spellings(feature: Feature) -> Mapping[Any, Any]:
-    """Return each category by the text under which it was captured; Python and JSON write True differently."""
-    return {str(value): value for value in feature.categories} | {
-        json.dumps(value): value for value in feature.categories if not isinstance(value, str)
+def _codes(categories: tuple[Any, ...]) -> Mapping[str, float]:
+    """Return each category's code by the texts under which it is captured; Python and JSON write True differently."""
+    known = {str(value): float(code) for code, value in enumerate(categories, FIRST_CATEGORY)}
+    return known | {
+        json.dumps(value): float(code)
+        for code, value in enumerate(categories, FIRST_CATEGORY)
+        if not isinstance(value, str)
     }
 
 

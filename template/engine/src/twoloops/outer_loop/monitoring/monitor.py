@@ -85,7 +85,7 @@ def monitor(
 
     report = None
     if window.tally and window.rows >= params.monitor.minimum_rows:
-        report = drift.judge(window.tally, watched.predictor.signature, watched.predictor.reference, params.monitor)
+        report = drift.judge(window.tally, watched.predictor.layout, watched.predictor.reference, params.monitor)
     found = checks.of_window(window, report, measured, params)
     updated = past
     if enough:

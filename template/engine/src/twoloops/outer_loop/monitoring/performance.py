@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +15,7 @@ from twoloops.inner_loop import measure
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop.monitoring import captures
 from twoloops.params import Params
-from twoloops.problem import data as problem
-from twoloops.problems import task
-from twoloops.problems.tabular import contract
-from twoloops.storage import read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from twoloops.problems import problem
 
 MOST_ROWS = 10_000  # the newest: what was long ago says little of now, and resampling more takes long
 VERDICT_IN_REGISTRY = Path("evaluation/verdict.json")  # beside the artifact: see inner_loop/evaluate.py
@@ -71,8 +65,9 @@ def judge(
     Raises:
         ProjectError: the labels cannot be read or break the contract.
     """
-    truth = _labels(labels)
-    found, scores = captures.newest_scores(paths, predictor, set(truth.index))
+    truth = problem.labels(labels)
+    places = {str(entity): place for place, entity in enumerate(problem.entities(truth).tolist())}
+    found, scores = captures.newest_scores(paths, predictor, set(places))
     if len(found) < params.monitor.minimum_rows:
         return (
             f"Of {len(truth):,} labels {len(found):,} belong to answers of this model; "
@@ -80,14 +75,13 @@ def judge(
         )
     finite = np.flatnonzero(np.isfinite(scores[:MOST_ROWS]).all(axis=1))
     answers = scores[finite]
-    kept = truth[[found[place] for place in finite]]
+    kept = problem.take(truth, [places[found[place]] for place in finite])
     try:
-        target = task.encode_target(kept, predictor.signature.classes)
+        target = problem.target(kept, predictor.signature)
     except ProjectError as error:
         return f"The labels that belong to answers of this model do not tell its performance. {error}"
     metric = primary(params)
-    entities = kept.index.to_series()
-    interval = measure.Bootstrap(entities, params.gate, params.seed).interval(
+    interval = measure.Bootstrap(problem.entities(kept), params.gate, params.seed).interval(
         lambda rows: metric.compute(target[rows], answers[rows])
     )
     if not np.isfinite([interval.value, interval.low, interval.high]).all():
@@ -103,21 +97,6 @@ def judge(
         threshold=params.gate.threshold,
         reference=reference,
     )
-
-
-def _labels(source: str) -> pd.Series:
-    """Return the target by entity, as text; of an entity that comes twice, the last."""
-    import pandera.pandas as pa
-
-    names = [problem.ENTITY, problem.TARGET]
-    raw = read_table(source)
-    # A label that has not come yet is no fault of the table; whatever else it holds is not looked at.
-    known = raw.dropna(subset=[name for name in names if name in raw.columns])
-    demanded = pa.DataFrameSchema(
-        {name: problem.CONTRACT.columns[name] for name in names}, strict="filter", coerce=True
-    )
-    known = contract.check(known, demanded, source).drop_duplicates(problem.ENTITY, keep="last")
-    return known.set_index(known[problem.ENTITY].astype(str))[problem.TARGET]
 
 
 def on_holdout(folder: Path, metric: str) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from twoloops.artifact import Feature, Signature
 from twoloops.errors import ProjectError
+from twoloops.problems.tabular.signature import Feature, Signature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,3 +134,24 @@ def _is_number(column: pa.Column) -> bool:
 
 def _first(limits: list[dict[str, Any]], name: str) -> float | None:
     return next((float(limit[name]) for limit in limits if name in limit), None)
+
+
+def labels(source: str) -> pd.DataFrame:
+    """Return entity and target of a table of labels; of an entity that comes twice, the last.
+
+    Raises:
+        ProjectError: the table cannot be read, or breaks the contract.
+    """
+    import pandera.pandas as pa
+
+    from twoloops.problem import data as problem
+    from twoloops.problems.tabular.files import read_table
+
+    names = [problem.ENTITY, problem.TARGET]
+    raw = read_table(source)
+    # A label that has not come yet is no fault of the table; whatever else it holds is not looked at.
+    known = raw.dropna(subset=[name for name in names if name in raw.columns])
+    demanded = pa.DataFrameSchema(
+        {name: problem.CONTRACT.columns[name] for name in names}, strict="filter", coerce=True
+    )
+    return check(known, demanded, source).drop_duplicates(problem.ENTITY, keep="last").reset_index(drop=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from twoloops.inner_loop.train import inputs
-from twoloops.problem import data
-from twoloops.problems import task
-from twoloops.problems.tabular import contract
+from twoloops.problems import problem
+from twoloops.problems.tabular import learning
+from twoloops.problems.tabular.signature import Signature
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from twoloops.artifact import Scores, Signature
+    from twoloops.artifact import Scores
 
 
 def project_signature() -> Signature:
@@ -22,7 +21,7 @@ def project_signature() -> Signature:
     Raises:
         ProjectError: a feature is neither a number nor a category, or there is none.
     """
-    return contract.signature(data.CONTRACT, data, task.NAME)
+    return cast(Signature, problem.signature())
 
 
 def encode_features(rows: pd.DataFrame) -> pd.DataFrame:
@@ -31,7 +30,7 @@ def encode_features(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Shape [rows, features], float32, with the features' names.
     """
-    return inputs(rows, project_signature())
+    return learning.inputs(rows, project_signature())
 
 
 def encode_target(rows: pd.DataFrame) -> NDArray[Any]:
@@ -40,7 +39,7 @@ def encode_target(rows: pd.DataFrame) -> NDArray[Any]:
     Raises:
         ProjectError: a label is missing or not allowed, or all are the same.
     """
-    return task.encode_target(rows[data.TARGET], project_signature().classes)
+    return problem.target(rows, project_signature())
 
 
 def estimator_scores(estimator: Any, rows: pd.DataFrame) -> Scores:
@@ -49,4 +48,5 @@ def estimator_scores(estimator: Any, rows: pd.DataFrame) -> Scores:
     Returns:
         Shape [rows, classes] with probabilities for classes, [rows, 1] for an amount.
     """
-    return task.scores(estimator, encode_features(rows))
+    signature = project_signature()
+    return problem.answer(estimator, problem.encode(rows, signature), signature)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,62 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from twoloops.artifact import MISSING, UNKNOWN, Feature, Matrix, Signature, encode
+from twoloops.contracts.scoring import Broken, Checked, Mask
+from twoloops.contracts.watched import MISSING, UNKNOWN
 from twoloops.errors import ProjectError
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
 
 # Counts up when the rules below change: what was scored under older rules is then scored again.
 RULES_VERSION: Final = 1
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass
-class Broken:
-    """The rows of a batch that break a rule.
-
-    Attributes:
-        rule: such as "tenure is above 240".
-        rows: shape [rows of the batch].
-        values: the column as it came, for the message; None where there is no value to show.
-    """
-
-    rule: str
-    rows: Mask
-    values: pa.Array | None = None
-
-
-@dataclass
-class Checked:
-    """A batch, encoded and judged.
-
-    Attributes:
-        matrix: what the model reads, shape [rows, features], float32.
-        event_time: the event times as timestamps; None when the rows have none.
-        broken: the rules that at least one row breaks.
-    """
-
-    matrix: Matrix
-    event_time: pa.Array | None
-    broken: list[Broken] = field(default_factory=list)
-
-    @property
-    def bad(self) -> Mask:
-        """The rows that break any rule, shape [rows]."""
-        bad = np.zeros(len(self.matrix), dtype=np.bool_)
-        for each in self.broken:
-            bad |= each.rows
-        return bad
-
-    def reasons(self) -> list[str]:
-        """Return, for each bad row in order, all the rules it breaks, with its values."""
-        places = np.flatnonzero(self.bad)
-        told: list[list[str]] = [[] for _ in places]
-        for each in self.broken:
-            shown = each.values.take(pa.array(places)).to_pylist() if each.values is not None else [None] * len(places)
-            for reasons, is_broken, value in zip(told, each.rows[places], shown, strict=True):
-                if is_broken:
-                    reasons.append(each.rule if value is None else f"{each.rule}: {value!r}")
-        return ["; ".join(reasons) for reasons in told]
 
 
 def refuse_schema(schema: pa.Schema, signature: Signature, file: str) -> None:
@@ -228,3 +179,22 @@ def _parsed(column: pa.Array, parse: Callable[[str], object], kind: pa.DataType 
             failed.append(True)
     unread = pa.array(failed, pa.bool_()).take(encoded.indices).fill_null(False)
     return pa.array(values, kind).take(encoded.indices), unread.to_numpy(zero_copy_only=False)
+
+
+class TableBatches:
+    """Checks and encodes Arrow batches: `contracts.scoring.Batches` for tables."""
+
+    version = RULES_VERSION
+
+    def __init__(self, signature: Signature) -> None:
+        """Keep what the model needs."""
+        self.signature = signature
+        self.categorical = signature.categorical
+
+    def refuse_schema(self, schema: pa.Schema, file: str) -> None:
+        """Raise a ProjectError when no row of a file can keep the contract: see `refuse_schema`."""
+        refuse_schema(schema, self.signature, file)
+
+    def check(self, batch: pa.RecordBatch) -> Checked:
+        """Encode a batch and find the rows that break the contract: see `check`."""
+        return check(batch, self.signature)

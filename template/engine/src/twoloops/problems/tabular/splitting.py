@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
+from twoloops.contracts.split import Frozen, Split
 from twoloops.errors import ProjectError
-from twoloops.lineage import data_version
+from twoloops.problems.tabular.files import data_version
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NEW_HOLDOUT = "Freeze a new holdout with: prepare --new-holdout. The champion is then compared on the new rows too."
-
-
-class Frozen(BaseModel):
-    """The identity of a holdout, kept in data/holdout.json and in git."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    split: str
-    share: float
-    since: str = ""  # by_time: the first and the last event
-    until: str = ""
-    rows: int
-    version: str  # lineage.data_version of the rows
-
-
-class Split(NamedTuple):
-    """The two parts of a table, and the identity of the second."""
-
-    train: pd.DataFrame
-    holdout: pd.DataFrame
-    frozen: Frozen
 
 
 def by_time(frame: pd.DataFrame, time: str, share: float, frozen: Frozen | None) -> Split:
@@ -102,15 +80,3 @@ def _checked(
             hint="Change split.holdout_share in params.yaml, or the split in problem/data.py.",
         )
     return Split(train, holdout, new)
-
-
-def refuse_shared_entities(split: Split, entity: str) -> None:
-    """Raise a ProjectError when an entity has rows on both sides: the holdout would not be unseen."""
-    shared = set(split.train[entity]) & set(split.holdout[entity])
-    if shared:
-        examples = ", ".join(map(str, sorted(shared, key=str)[:3]))
-        raise ProjectError(
-            f"{len(shared):,} values of {entity!r} are on both sides of the split (such as {examples}): "
-            "the model would be judged on entities that it has seen.",
-            hint="In problem/data.py split with by_group(frame, ENTITY, share, frozen), or keep one row per entity.",
-        )

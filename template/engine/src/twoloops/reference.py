@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twoloops.artifact import FIRST_CATEGORY, Feature, Matrix, Scores, Signature
+from twoloops.contracts.watched import FIRST_CATEGORY, Watched
 
 BINS = 20
 
 
-def describe(matrix: Matrix, scores: Scores, signature: Signature) -> dict[str, Any]:
-    """Return the distribution of each feature and of each score.
+def describe(
+    values: NDArray[Any], watched: Sequence[Watched], scores: NDArray[np.float64], outputs: Sequence[str]
+) -> dict[str, Any]:
+    """Return the distribution of each watched column and of each score.
 
     Args:
-        matrix: encoded training rows, shape [rows, features].
-        scores: the model's scores on the holdout, shape [rows, outputs].
-        signature: names the columns.
+        values: of the training records, shape [records, watched].
+        watched: names the columns.
+        scores: the model's scores on the holdout, shape [records, outputs].
+        outputs: names the scores.
     """
-    features = {feature.name: _feature(matrix[:, place], feature) for place, feature in enumerate(signature.features)}
-    outputs = {name: _numbers(scores[:, place]) for place, name in enumerate(signature.outputs)}
-    return {"rows": len(matrix), "features": features, "scores": outputs}
+    columns = {each.name: _column(values[:, place], each) for place, each in enumerate(watched)}
+    answers = {name: _numbers(scores[:, place]) for place, name in enumerate(outputs)}
+    return {"rows": len(values), "features": columns, "scores": answers}
 
 
-def _feature(column: NDArray[Any], feature: Feature) -> dict[str, Any]:
-    if feature.kind == "number":
+def _column(column: NDArray[Any], watched: Watched) -> dict[str, Any]:
+    if watched.categories is None:
         return _numbers(column)
-    counts = {str(value): int((column == code).sum()) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
+    counts = {str(value): int((column == code).sum()) for code, value in enumerate(watched.categories, FIRST_CATEGORY)}
     return {"counts": counts, "missing": int((column < FIRST_CATEGORY).sum())}
 
 

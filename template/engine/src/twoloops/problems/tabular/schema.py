@@ -14,7 +14,11 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta
 
-from twoloops.artifact import Feature, Matrix, Signature, row_encoder
+from twoloops.contracts.serving import Detail, RefusedError
+from twoloops.problems.tabular import protocols
+from twoloops.problems.tabular.encoding import Matrix, row_encoder
+from twoloops.problems.tabular.signature import Feature, Signature
+from twoloops.service.requests import parse, shown
 
 LARGEST: Final = float(np.finfo(np.float32).max)  # models read float32
 LONGEST_KEY: Final = 256  # characters of an entity: it is kept in the captures
@@ -23,19 +27,6 @@ MOST_CATEGORIES: Final = 20  # that one message lists
 DIGITS: Final = 4  # of the numbers in the example
 
 Row = Any  # a structure made from the signature
-Detail = dict[str, Any]
-
-
-class RefusedError(Exception):
-    """A request that cannot be answered, for a reason that its sender can put right."""
-
-    def __init__(self, status: int, error: str, details: Sequence[Detail] = (), *, rows: int = 1) -> None:
-        """Keep the HTTP status, one sentence, the problems, and how many rows are refused with it."""
-        super().__init__(error)
-        self.status = status
-        self.error = error
-        self.details = list(details)
-        self.rows = max(1, rows)
 
 
 class Schema:
@@ -105,7 +96,7 @@ class Schema:
             raise RefusedError(422, "The request holds no rows.")
         return rows
 
-    def encode(self, rows: list[Row]) -> tuple[Matrix, list[str | None]]:
+    def encode(self, rows: Sequence[Row]) -> tuple[Matrix, list[str | None]]:
         """Return the model's matrix, shape [rows, features], and each row's entity.
 
         Raises:
@@ -168,6 +159,33 @@ class Schema:
         near = get_close_matches(name[:LONGEST_KEY], self.features, n=1)
         return f"; did you mean {near[0]!r}?" if near else ""
 
+    def from_wrapped(self, body: bytes) -> list[Row]:
+        """Read rows as MLflow, SageMaker, Vertex AI and Azure ML wrap them; raises as `from_json` does."""
+        return protocols.rows_from_json(body, self)
+
+    def from_csv(self, body: bytes) -> list[Row]:
+        """Read CSV with a header; raises as `from_json` does."""
+        return protocols.rows_from_csv(body, self)
+
+    def from_tensors(self, content: Any) -> list[Row]:
+        """Read an inference request of the Open Inference Protocol; raises as `from_json` does."""
+        return protocols.rows_from_tensors(content, self)
+
+    def tensor_inputs(self) -> list[dict[str, Any]]:
+        """Return the inputs of the Open Inference Protocol: one tensor for each feature."""
+        return [
+            {"name": name, "datatype": protocols.datatype_of(feature), "shape": [-1]}
+            for name, feature in self.features.items()
+        ]
+
+    def tensors(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return a row as the tensors of an inference request."""
+        return protocols.tensors(self, request)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the JSON schema of a row."""
+        return _row(self)
+
     def example(self, reference: Mapping[str, Any]) -> dict[str, Any]:
         """Return a typical row: of each number the median, of each category the most frequent one.
 
@@ -178,40 +196,6 @@ class Schema:
         """
         statistics = reference.get("features", {})
         return {name: _typical(feature, statistics.get(name, {})) for name, feature in self.features.items()}
-
-
-def parse(body: bytes) -> Any:
-    """Read JSON of any form.
-
-    Raises:
-        RefusedError: 400, it is not JSON.
-    """
-    try:
-        return msgspec.json.decode(body)
-    except RecursionError:
-        raise RefusedError(400, "The JSON is nested too deeply.") from None
-    except ValueError as error:
-        # Asked of the body, not of the error: msgspec 0.23 raises another type than 0.22 did.
-        if not _is_utf8(body):
-            raise RefusedError(400, "The body is not UTF-8.") from None
-        text = "The body is empty" if not body.strip() else f"The body is not JSON: {error}"
-        if b"NaN" in body or b"Infinity" in body:
-            text += "; JSON has no NaN and no Infinity, null stands for a missing value"
-        raise RefusedError(400, text + ".") from None
-
-
-def _is_utf8(body: bytes) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def shown(value: object) -> str:
-    """Return a stranger's text, short and harmless."""
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _type(feature: Feature) -> Any:
@@ -278,3 +262,34 @@ def _typical(feature: Feature, statistics: dict[str, Any]) -> Any:
     bin_of_middle = int(np.searchsorted(np.cumsum(counts), sum(counts) / 2, side="right"))
     value = float(f"{edges[min(bin_of_middle, len(edges) - 1)]:.{DIGITS}g}")
     return min(max(value, lowest), highest)
+
+
+def _row(schema: Schema) -> dict[str, Any]:
+    properties = {name: _column(feature) for name, feature in schema.features.items()}
+    for name in schema.along:
+        properties[name] = {"description": "May come along, and is not kept."}
+    entity = schema.signature.entity
+    if entity in schema.along:
+        properties[entity] = {
+            "type": ["string", "number", "boolean", "null"],
+            "maxLength": LONGEST_KEY,
+            "description": "Whom the row is about; may come along.",
+        }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(schema.features),
+        "properties": properties,
+    }
+
+
+def _column(feature: Feature) -> dict[str, Any]:
+    if feature.kind == "category":
+        return {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
+    lowest, highest = limits(feature)
+    column: dict[str, Any] = {
+        "type": ["number", "null"] if feature.nullable else "number",
+        "minimum": lowest,
+        "maximum": highest,
+    }
+    return column | ({"description": f"in {feature.unit}"} if feature.unit else {})

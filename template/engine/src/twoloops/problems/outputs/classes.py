@@ -1,46 +1,47 @@
-"""What classification means to the loops: targets are classes, a model answers with probabilities."""
+"""Classes: a target is one of a list, a model answers with a probability for each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twoloops.errors import ProjectError
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-NAME = "classification"
-
-
-def encode_target(column: pd.Series, classes: tuple[Any, ...]) -> NDArray[np.int64]:
+def encode_target(values: Sequence[Any], classes: tuple[Any, ...], name: str) -> NDArray[np.int64]:
     """Return each row's class as its place in `classes`, shape [rows].
+
+    Args:
+        values: the target as it came, one a row.
+        classes: all that there are.
+        name: of the target, for the message.
 
     Raises:
         ProjectError: the contract names no classes, or the data holds fewer than two of them.
     """
     if len(classes) < 2:
         raise ProjectError(
-            f"The contract does not say which classes {column.name!r} may have.",
+            f"The contract does not say which classes {name!r} may have.",
             hint="In problem/data.py give the target's column Check.isin([...]) with all classes.",
         )
     places = {value: place for place, value in enumerate(classes)}
-    target = np.asarray([places[value] for value in column], dtype=np.int64)
+    target = np.asarray([places[value] for value in values], dtype=np.int64)
     present = np.unique(target)
     if len(present) < 2:
         raise ProjectError(
-            f"Every row has the same {column.name!r}: {classes[present[0]]!r}. A classifier needs two classes or more.",
+            f"Every row has the same {name!r}: {classes[present[0]]!r}. A classifier needs two classes or more.",
             hint="Widen the time or the population that the data covers.",
         )
     return target
 
 
-def scores(estimator: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
+def scores(estimator: Any, inputs: Any) -> NDArray[np.float64]:
     """Return a fitted estimator's probabilities, shape [rows, classes]."""
-    return np.asarray(estimator.predict_proba(frame), dtype=np.float64)
+    return np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
 
 
 def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[str, NDArray[Any]]:
@@ -89,7 +90,7 @@ def separation(feature: NDArray[np.float64], target: NDArray[Any]) -> float:
 
 
 def draw(folder: Path, target: NDArray[Any], scores: NDArray[np.float64], classes: tuple[Any, ...]) -> None:
-    """Draw the pictures of a verdict into a folder: see classification_plots.py."""
-    from twoloops.problems.tabular import classification_plots
+    """Draw the pictures of a verdict into a folder: see classes_plots.py."""
+    from twoloops.problems.outputs import classes_plots
 
-    classification_plots.draw(folder, target, scores, classes)
+    classes_plots.draw(folder, target, scores, classes)

@@ -1,51 +1,52 @@
-"""What regression means to the loops: targets are amounts, a model answers with one amount a row."""
+"""Amounts: a target is a number, a model answers with one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twoloops.errors import ProjectError
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-NAME = "regression"
-
-
-def encode_target(column: pd.Series, classes: tuple[Any, ...]) -> NDArray[np.float64]:
+def encode_target(values: Sequence[Any], classes: tuple[Any, ...], name: str) -> NDArray[np.float64]:
     """Return each row's amount, shape [rows].
+
+    Args:
+        values: the target as it came, one a row; NaN where it is missing.
+        classes: none.
+        name: of the target, for the message.
 
     Raises:
         ProjectError: the contract names classes, an amount is NaN or infinite, or all are the same.
     """
     if classes:
         raise ProjectError(
-            f"The contract lists which values {column.name!r} may have, as for classes. A regressor predicts amounts.",
+            f"The contract lists which values {name!r} may have, as for classes. A regressor predicts amounts.",
             hint="In problem/data.py give the target's column Check.in_range(...) in place of Check.isin([...]).",
         )
-    target = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    target = np.asarray(values, dtype=np.float64)
     broken = np.flatnonzero(~np.isfinite(target))
     if len(broken):
         raise ProjectError(
-            f"{column.name!r} is NaN or infinite in {len(broken):,} of {len(target):,} rows (first: row {broken[0]}).",
+            f"{name!r} is NaN or infinite in {len(broken):,} of {len(target):,} rows (first: row {broken[0]}).",
             hint="Correct the data, or let the contract in problem/data.py refuse such rows: Check.in_range(...).",
         )
     present = np.unique(target)
     if len(present) < 2:
         raise ProjectError(
-            f"Every row has the same {column.name!r}: {present.tolist()}. A regressor needs two amounts or more.",
+            f"Every row has the same {name!r}: {present.tolist()}. A regressor needs two amounts or more.",
             hint="Widen the time or the population that the data covers.",
         )
     return target
 
 
-def scores(estimator: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
+def scores(estimator: Any, inputs: Any) -> NDArray[np.float64]:
     """Return a fitted estimator's amounts, shape [rows, 1]."""
-    return np.asarray(estimator.predict(frame), dtype=np.float64).reshape(-1, 1)
+    return np.asarray(estimator.predict(inputs), dtype=np.float64).reshape(-1, 1)
 
 
 def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[str, NDArray[Any]]:
@@ -72,7 +73,7 @@ def separation(feature: NDArray[np.float64], target: NDArray[Any]) -> float:
 
 
 def draw(folder: Path, target: NDArray[Any], scores: NDArray[np.float64], classes: tuple[Any, ...]) -> None:
-    """Draw the pictures of a verdict into a folder: see regression_plots.py."""
-    from twoloops.problems.tabular import regression_plots
+    """Draw the pictures of a verdict into a folder: see amounts_plots.py."""
+    from twoloops.problems.outputs import amounts_plots
 
-    regression_plots.draw(folder, target, scores, classes)
+    amounts_plots.draw(folder, target, scores, classes)
