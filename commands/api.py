@@ -92,7 +92,7 @@ def _signature(value: Any, *, made: bool = False) -> str:
 
 def _annotation(value: Any) -> str:
     text = value if isinstance(value, str) else getattr(value, "__forward_arg__", "") or inspect.formatannotation(value)
-    for module in ("twoloops.artifact.", "twoloops.inner_loop.splitting.", "typing."):
+    for module in ("twoloops.artifact.", "twoloops.problems.tabular.splitting.", "typing."):
         text = text.replace(module, "")
     return text
 

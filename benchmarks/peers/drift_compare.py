@@ -13,7 +13,8 @@ import pandas as pd
 import scipy.spatial.distance
 import scipy.stats
 from twoloops import drift, params
-from twoloops.artifact import Predictor, encode
+from twoloops.artifact import Predictor
+from twoloops.problems.tabular.encoding import encode
 
 LIBRARIES = (scipy.spatial.distance, scipy.stats)  # the comparison imports them when it is called first
 
@@ -26,7 +27,7 @@ frame = pd.read_parquet(source)
 start = time.perf_counter()
 matrix = encode(frame, predictor.signature.features)
 encoded = time.perf_counter()
-scores = predictor.score_matrix(matrix)
+scores = predictor.score_inputs(matrix)
 scored = time.perf_counter()
 report = drift.compare(matrix, scores, predictor.signature, reference, monitor)
 compared = time.perf_counter()

@@ -27,9 +27,11 @@ from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from twoloops import params as parameters
-from twoloops.artifact import Feature, Predictor, Signature, encode, write
-from twoloops.inner_loop import reference
-from twoloops.problems import task
+from twoloops.artifact import Predictor, write
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
+from twoloops import reference
+from twoloops.problems import problem as task
 
 NUMBERS = [f"number_{place:02}" for place in range(15)]
 CATEGORIES = {f"category_{place}": [f"value_{value}" for value in range(3 + place)] for place in range(5)}
@@ -71,7 +73,7 @@ def model(folder: Path) -> None:
         for name, values in CATEGORIES.items()
     ]
     signature = Signature(
-        task=task.NAME,
+        task=task.name,
         features=(*numbers, *categories),
         entity=ENTITY,
         event_time=None,
@@ -85,7 +87,7 @@ def model(folder: Path) -> None:
     fitted = problem.build(chosen, signature, seed=7).fit(pd.DataFrame(matrix, columns=signature.names), known)
     file = problem.export(fitted, signature)
     predictor = Predictor(file, signature)
-    documents = {"reference.json": reference.describe(matrix, predictor.score_matrix(matrix), signature)}
+    documents = {"reference.json": reference.describe(matrix, predictor.score_inputs(matrix), signature)}
     write(folder / "artifact", file, signature, documents)
 
     encoder = make_column_transformer(

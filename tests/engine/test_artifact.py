@@ -7,11 +7,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from twoloops import artifact, params
-from twoloops.artifact import Feature, ModelFile, Predictor, encode
+from twoloops.artifact import ModelFile, Predictor
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.train import check_parity, fit, inputs, read_parts
 from twoloops.problem import data as problem
-from twoloops.problems import task
+from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
 
 from tests.engine.support.project import Project
@@ -65,7 +67,7 @@ def test_a_damaged_artifact_is_refused(project: Project, damage: str) -> None:
 @each_problem_type
 def test_a_python_model_answers_like_the_graph(project: Project) -> None:
     checked = params.load()
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    signature = contract.signature(problem.CONTRACT, problem, task.name)
     train_rows, holdout = read_parts()
     estimator = fit(checked, train_rows, signature)
     python = Predictor(artifact.as_python(estimator), signature)
@@ -83,7 +85,7 @@ def test_a_python_model_with_foreign_code_is_refused(bare_project: Project) -> N
 
     import skops.io
 
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    signature = contract.signature(problem.CONTRACT, problem, task.name)
     content = skops.io.dumps(subprocess.Popen)
     with pytest.raises(ProjectError, match=r"subprocess\.Popen"):
         Predictor(ModelFile("model.skops", content), signature)
@@ -92,7 +94,7 @@ def test_a_python_model_with_foreign_code_is_refused(bare_project: Project) -> N
 def test_an_estimator_without_a_graph_form_tells_the_other_way(bare_project: Project) -> None:
     from sklearn.base import BaseEstimator
 
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    signature = contract.signature(problem.CONTRACT, problem, task.name)
     with pytest.raises(ProjectError, match="cannot become an ONNX graph") as raised:
         artifact.as_onnx(BaseEstimator(), signature)
     assert "as_python" in raised.value.hint
@@ -134,7 +136,7 @@ def test_trees_read_codes_themselves_and_answer_the_same(bare_project: Project, 
     estimator = make_pipeline(columns, chosen()).fit(frame, target)
     features = tuple(Feature(name=name, kind="number", nullable=False) for name in frame.columns)
     signature = artifact.Signature(
-        task=task.NAME, features=features, entity="id", event_time=None, target="y", classes=(0, 1)
+        task=task.name, features=features, entity="id", event_time=None, target="y", classes=(0, 1)
     )
     file = artifact.as_onnx(estimator, signature, zipmap=False)
     steps = [node.op_type for node in onnx.load_from_string(file.content).graph.node]
@@ -147,7 +149,7 @@ def test_trees_read_codes_themselves_and_answer_the_same(bare_project: Project, 
 
 
 def test_a_graph_that_cannot_be_loaded_tells_the_other_way(bare_project: Project) -> None:
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    signature = contract.signature(problem.CONTRACT, problem, task.name)
     with pytest.raises(ProjectError, match="cannot load the graph") as raised:
         Predictor(ModelFile("model.onnx", b"no graph"), signature)
     assert "as_python" in raised.value.hint

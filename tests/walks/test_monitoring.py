@@ -75,7 +75,8 @@ def test_a_retraining_without_new_data_says_so(trained: Installed) -> None:
 ALARMS = """
 import json
 from twoloops import params
-from twoloops.artifact import Predictor, encode
+from twoloops.artifact import Predictor
+from twoloops.problems.tabular.encoding import encode
 from twoloops import drift
 from loop.problem.sample import simulate
 
@@ -87,7 +88,7 @@ def alarms(moved):
     for seed in range(200):
         frame = simulate(monitor.minimum_rows, 1000 + seed, moved)
         matrix = encode(frame, predictor.signature.features)
-        scores = predictor.score_matrix(matrix)
+        scores = predictor.score_inputs(matrix)
         found += bool(drift.compare(matrix, scores, predictor.signature, predictor.reference, monitor).drifted)
     return found
 
@@ -110,7 +111,7 @@ import json, time
 import numpy as np
 import scipy.spatial.distance, scipy.stats
 from twoloops import params
-from twoloops.artifact import Feature, Signature
+from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.inner_loop.reference import describe
 from twoloops import drift
 

@@ -6,7 +6,7 @@ import pytest
 from twoloops import params
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.measure import Bootstrap, slices
-from twoloops.inner_loop.splitting import by_group, by_time, refuse_shared_entities
+from twoloops.problems.tabular.splitting import by_group, by_time, refuse_shared_entities
 
 from tests.engine.support.project import Project
 

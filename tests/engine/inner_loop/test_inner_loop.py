@@ -20,7 +20,7 @@ from twoloops.outer_loop.promote import promote
 from twoloops.platforms import platform
 from twoloops.problem import data as problem
 from twoloops.problem import metrics
-from twoloops.problems import task
+from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
 
 from tests.engine.support.project import Project, original
@@ -61,7 +61,7 @@ def test_the_same_inputs_give_the_same_artifact(project: Project) -> None:
 
 
 def signature() -> artifact.Signature:
-    return contract.signature(problem.CONTRACT, problem, task.NAME)
+    return contract.signature(problem.CONTRACT, problem, task.name)
 
 
 # What is broken in the rows, by the words that the refusal must hold.

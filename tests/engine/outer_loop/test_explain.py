@@ -31,7 +31,7 @@ def test_a_feature_that_the_model_does_not_use_moves_nothing(project: Project, m
     def one_eyed(self: Predictor, matrix: np.ndarray) -> np.ndarray:
         return np.repeat(np.nan_to_num(matrix[:, [0]]).astype(float), max(len(signature.classes), 1), axis=1)
 
-    monkeypatch.setattr(Predictor, "score_matrix", one_eyed)
+    monkeypatch.setattr(Predictor, "score_inputs", one_eyed)
     moves = [
         {each["feature"]: each["contribution"] for each in explain(ROWS, row=row, model="artifacts/model")["features"]}
         for row in range(5)

@@ -18,9 +18,11 @@ from pyarrow import parquet as pq
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency, ks_2samp
 from twoloops import drift, params, registry, storage, textfile
-from twoloops.artifact import Feature, Predictor, Signature, encode
+from twoloops.artifact import Predictor
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import reference
+from twoloops import reference
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
 from twoloops.outer_loop.monitoring import captures, history, page

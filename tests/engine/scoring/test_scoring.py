@@ -18,14 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from twoloops import params
-from twoloops.artifact import Feature, Predictor, Signature, encode
+from twoloops.artifact import Predictor
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.errors import ProjectError
 from twoloops.outer_loop.monitoring import captures
 from twoloops.problem import data as problem
-from twoloops.problems import task
+from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
 from twoloops.scoring import engines, locking, publishing, sampling
-from twoloops.scoring.checking import check, refuse_schema
+from twoloops.problems.tabular.checking import check, refuse_schema
 from twoloops.scoring.partitions import plan, read
 from twoloops.scoring.places import Place
 from twoloops.scoring.run import Options
@@ -35,7 +37,7 @@ from tests.engine.support.verbs import call
 from tests.engine.support.project import Project, example_rows
 
 MODEL = "artifacts/model"
-SIGNATURE = contract.signature(problem.CONTRACT, problem, task.NAME)
+SIGNATURE = contract.signature(problem.CONTRACT, problem, task.name)
 ENTITY, EVENT_TIME = SIGNATURE.entity, SIGNATURE.event_time
 KEYS = [name for name in (ENTITY, EVENT_TIME) if name is not None]
 ROWS = 600
@@ -179,14 +181,14 @@ def test_a_row_tells_all_its_reasons(project: Project, table: Table) -> None:
 
 
 def test_an_answer_that_is_not_finite_is_not_used(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Predictor.score_matrix
+    whole = Predictor.score_inputs
 
     def broken(self: Predictor, matrix: Any) -> Any:
         scores = whole(self, matrix).copy()
         scores[0] = np.nan
         return scores
 
-    monkeypatch.setattr(Predictor, "score_matrix", broken)
+    monkeypatch.setattr(Predictor, "score_inputs", broken)
     summary = table.score()
     assert summary["rules"] == {"the model's answer is not finite": summary["quarantined"]}
     assert np.isfinite(table.result().select_dtypes("number")).all(axis=None)

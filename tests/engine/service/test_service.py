@@ -19,17 +19,19 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twoloops import artifact, params
-from twoloops.artifact import Feature, Predictor, Signature
+from twoloops.artifact import Predictor
+from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.errors import ProjectError
 from twoloops.problem import data as problem
-from twoloops.problems import task
+from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
 from twoloops.service import server
 from twoloops.service.app import NAME, Service
 from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models, load, locate
-from twoloops.service.schema import RefusedError, Schema
+from twoloops.problems.tabular.schema import Schema
+from twoloops.contracts.serving import RefusedError
 
 from tests.engine.support.project import Project, example_rows
 
@@ -246,7 +248,7 @@ def test_a_whole_number_may_come_with_a_point() -> None:
 
 
 def test_rows_are_encoded_as_tables_are() -> None:
-    signature = contract.signature(problem.CONTRACT, problem, task.NAME)
+    signature = contract.signature(problem.CONTRACT, problem, task.name)
     rows = contract.check(example_rows().head(200), problem.CONTRACT, "the example")[signature.names]
     plain = rows.astype(object).where(rows.notna(), None)
     values = [[each.item() if hasattr(each, "item") else each for each in row] for row in plain.to_numpy()]

@@ -15,7 +15,8 @@ import yaml
 from twoloops import config
 from twoloops.errors import RedVerdictError
 from twoloops.paths import STATE_VARIABLE, paths
-from twoloops.storage import read_json, write_table
+from twoloops.problems.tabular.files import write_table
+from twoloops.storage import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
