@@ -74,7 +74,7 @@ def _signature(value: Any, *, made: bool = False) -> str:
         if each.kind is each.KEYWORD_ONLY and not starred:
             parts.append("*")
         starred = starred or each.kind in (each.KEYWORD_ONLY, each.VAR_POSITIONAL)
-        star = {each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**"}.get(each.kind, "")
+        star = "*" if each.kind is each.VAR_POSITIONAL else "**" if each.kind is each.VAR_KEYWORD else ""
         kind = "" if each.annotation is each.empty else f": {_annotation(each.annotation)}"
         default = "" if each.default is each.empty else f"{' = ' if kind else '='}{each.default!r}"
         parts.append(f"{star}{each.name}{kind}{default}")

@@ -62,7 +62,7 @@ def test_a_name_that_goes_works_and_warns(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.warns(
             DeprecationWarning, match=r"twoloops\.split_by_time goes in 2\.0\.0; use twoloops\.by_time"
         ) as told:
-            from twoloops import split_by_time  # type: ignore[attr-defined]
+            from twoloops import split_by_time
         assert split_by_time is twoloops.by_time
         assert told[0].filename == __file__  # where the name is used, not where it was
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,10 +57,8 @@ def run_small_loop(rows: pd.DataFrame, folder: Path, **changes: Any) -> dict[str
         app = import_module("twoloops.verbs").app
         import_module("twoloops.verbs.inner_loop")
         for verb in ("prepare", "train", "evaluate"):
-            try:
+            with suppress(RedVerdictError):  # a verdict as any other: the caller sees it
                 app([verb], standalone_mode=False)
-            except RedVerdictError:
-                pass  # a verdict as any other: the caller sees it
         verdict: dict[str, Any] = read_json(paths().verdict, "evaluate")
     return verdict
 
