@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from twoloops import artifact, params
+from twoloops import artifact, params, project_signature
 from twoloops.artifact import ModelFile, Predictor
-from twoloops.problems.tabular.encoding import encode
-from twoloops.problems.tabular.signature import Feature
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.train import check_parity, fit, inputs, read_parts
-from twoloops.problem import data as problem
 from twoloops.problems import problem as task
-from twoloops.problems.tabular import contract
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature
 
 from tests.engine.support.project import Project
 
@@ -67,7 +65,7 @@ def test_a_damaged_artifact_is_refused(project: Project, damage: str) -> None:
 @each_problem_type
 def test_a_python_model_answers_like_the_graph(project: Project) -> None:
     checked = params.load()
-    signature = contract.signature(problem.CONTRACT, problem, task.name)
+    signature = project_signature()
     train_rows, holdout = read_parts()
     estimator = fit(checked, train_rows, signature)
     python = Predictor(artifact.as_python(estimator), signature)
@@ -85,7 +83,7 @@ def test_a_python_model_with_foreign_code_is_refused(bare_project: Project) -> N
 
     import skops.io
 
-    signature = contract.signature(problem.CONTRACT, problem, task.name)
+    signature = project_signature()
     content = skops.io.dumps(subprocess.Popen)
     with pytest.raises(ProjectError, match=r"subprocess\.Popen"):
         Predictor(ModelFile("model.skops", content), signature)
@@ -94,7 +92,7 @@ def test_a_python_model_with_foreign_code_is_refused(bare_project: Project) -> N
 def test_an_estimator_without_a_graph_form_tells_the_other_way(bare_project: Project) -> None:
     from sklearn.base import BaseEstimator
 
-    signature = contract.signature(problem.CONTRACT, problem, task.name)
+    signature = project_signature()
     with pytest.raises(ProjectError, match="cannot become an ONNX graph") as raised:
         artifact.as_onnx(BaseEstimator(), signature)
     assert "as_python" in raised.value.hint
@@ -149,7 +147,7 @@ def test_trees_read_codes_themselves_and_answer_the_same(bare_project: Project, 
 
 
 def test_a_graph_that_cannot_be_loaded_tells_the_other_way(bare_project: Project) -> None:
-    signature = contract.signature(problem.CONTRACT, problem, task.name)
+    signature = project_signature()
     with pytest.raises(ProjectError, match="cannot load the graph") as raised:
         Predictor(ModelFile("model.onnx", b"no graph"), signature)
     assert "as_python" in raised.value.hint

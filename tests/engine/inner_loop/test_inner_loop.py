@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from twoloops import artifact, params, registry
+from twoloops import artifact, params, project_signature, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import tune as tuning
@@ -20,8 +20,6 @@ from twoloops.outer_loop.promote import promote
 from twoloops.platforms import platform
 from twoloops.problem import data as problem
 from twoloops.problem import metrics
-from twoloops.problems import problem as task
-from twoloops.problems.tabular import contract
 
 from tests.engine.support.project import Project, original
 
@@ -60,10 +58,6 @@ def test_the_same_inputs_give_the_same_artifact(project: Project) -> None:
     assert train(other)["identity"] != before
 
 
-def signature() -> artifact.Signature:
-    return contract.signature(problem.CONTRACT, problem, task.name)
-
-
 # What is broken in the rows, by the words that the refusal must hold.
 BROKEN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "is missing": lambda rows: rows.drop(columns=problem.TARGET),
@@ -71,7 +65,7 @@ BROKEN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "holds no rows": lambda rows: rows.head(0),
     "demands": lambda rows: rows.head(10),
     "leaks|break": lambda rows: rows.dropna(subset=[problem.TARGET]).assign(
-        **{signature().numeric[0]: lambda labelled: labelled[problem.TARGET].astype(float)}
+        **{project_signature().numeric[0]: lambda labelled: labelled[problem.TARGET].astype(float)}
     ),
     "same|single": lambda rows: rows.assign(**{problem.TARGET: rows[problem.TARGET].dropna().iloc[0]}),
 }
@@ -260,8 +254,8 @@ def test_the_champion_predicts_rows_without_target(promoted: Project) -> None:
 
 
 def test_rows_that_break_the_contract_are_not_predicted(promoted: Project) -> None:
-    promoted.rows().drop(columns=signature().names[0]).to_csv("new.csv", index=False)
-    with pytest.raises(ProjectError, match=f"{signature().names[0]}: the column is missing"):
+    promoted.rows().drop(columns=project_signature().names[0]).to_csv("new.csv", index=False)
+    with pytest.raises(ProjectError, match=f"{project_signature().names[0]}: the column is missing"):
         predict("new.csv", Path("out.csv"))
     assert not Path("out.csv").exists()
 

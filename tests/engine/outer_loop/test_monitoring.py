@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import typer
 from pyarrow import parquet as pq
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency, ks_2samp
-from twoloops import drift, params, registry, storage, textfile
+from twoloops import drift, params, reference, registry, storage, textfile
 from twoloops.artifact import Predictor
-from twoloops.problems.tabular.encoding import encode
-from twoloops.problems.tabular.signature import Feature, Signature
-from twoloops.errors import ProjectError
-from twoloops import reference
+from twoloops.contracts import captures as captured
+from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
 from twoloops.outer_loop.monitoring import captures, history, page
-from twoloops.outer_loop.monitoring.monitor import METRICS, PAGE, REPORT, monitor
+from twoloops.outer_loop.monitoring.monitor import monitor
+from twoloops.paths import paths
 from twoloops.problem import data as problem
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
 
 from tests.engine.support.project import Project
 from tests.engine.support.verbs import call
@@ -57,8 +57,8 @@ def some_rows(rows: int, seed: int, shift: float = 0.0) -> tuple[Any, Any]:
     return encode(table, SIGNATURE.features), np.column_stack([1 - share, share])
 
 
-def thresholds(**changes: Any) -> Any:
-    return params.load(Path(__file__).parents[1] / "params.yaml").monitor.model_copy(update=changes)
+def thresholds() -> params.MonitorParams:
+    return params.MonitorParams()
 
 
 def test_statistics_by_hand() -> None:
@@ -195,7 +195,7 @@ def capture(
     version = registry.in_use()
     predictor = Predictor.load(version.uri)
     signature = predictor.signature
-    frame = pd.read_parquet(storage.HOLDOUT).sample(rows, replace=True, random_state=number).assign(**before or {})
+    frame = pd.read_parquet(paths().holdout).sample(rows, replace=True, random_state=number).assign(**before or {})
     scores = predictor.scores(frame)
     columns: dict[str, Any] = {
         "captured_at": pa.array([datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)] * rows),
@@ -206,21 +206,25 @@ def capture(
     }
     for feature in signature.features:
         values = frame[feature.name].astype(object).where(frame[feature.name].notna(), None)
-        columns[captures.FEATURE + feature.name] = (
+        columns[captured.FEATURE + feature.name] = (
             pa.array(values.astype(float), pa.float64(), from_pandas=True)
             if feature.kind == "number"
             else pa.array([None if value is None else str(value) for value in values], pa.string())
         )
-    columns |= {captures.SCORE + name: scores[:, place] for place, name in enumerate(signature.outputs)}
+    columns |= {captured.SCORE + name: scores[:, place] for place, name in enumerate(signature.outputs)}
     for change in changes:
         change(columns)
     table = pa.table(columns).replace_schema_metadata(
-        {captures.QUALITY: json.dumps({"refused": refused, "dropped": dropped})}
+        {captured.QUALITY: json.dumps({"refused": refused, "dropped": dropped})}
     )
-    path = captures.CAPTURES / "production" / f"{number:09d}.parquet"
+    path = paths().captures / "production" / f"{number:09d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
     return path
+
+
+def metrics() -> str:
+    return (paths().monitoring / "monitor.prom").read_text(encoding="utf-8")
 
 
 def first_feature() -> Feature:
@@ -237,13 +241,13 @@ def test_it_waits_for_enough_rows_and_takes_each_file_once(watched: Project) -> 
     for _ in range(2):
         waiting = monitor(params.load())
         assert (waiting["decision"], waiting["window"]["rows"], waiting["retrain"]) == ("waiting", ROWS - 1, False)
-        assert not history.HISTORY.exists()
+        assert not paths().history.exists()
     capture(rows=1)
     told = monitor(params.load())
     assert (told["decision"], told["window"]["rows"]) == ("green", ROWS)
     assert monitor(params.load())["window"]["rows"] == 0
     # The numbers of the last window stay, and the run is seen.
-    assert f"monitor_window_rows {ROWS}.0" in METRICS.read_text(encoding="utf-8")
+    assert f"monitor_window_rows {ROWS}.0" in metrics()
 
 
 def test_hidden_files_wait_and_unreadable_ones_are_named(watched: Project) -> None:
@@ -253,7 +257,7 @@ def test_hidden_files_wait_and_unreadable_ones_are_named(watched: Project) -> No
     broken = whole.with_name("broken.parquet")
     broken.write_bytes(whole.read_bytes()[:-20])
     other = capture(lambda columns: columns.pop("model"))
-    lacking = capture(lambda columns: columns.pop(captures.FEATURE + first_feature().name))
+    lacking = capture(lambda columns: columns.pop(captured.FEATURE + first_feature().name))
     told = monitor(params.load())["window"]
     assert (told["rows"], told["files"]) == (ROWS, 1)
     assert set(told["unreadable"]) == {path.as_posix() for path in (broken, other, lacking)}
@@ -285,20 +289,20 @@ def test_rows_of_other_models_are_left_out(watched: Project) -> None:
 
 def test_what_a_deployment_asked_to_try_a_model_does_not_count(watched: Project) -> None:
     capture()
-    capture(lambda columns: columns.update(request_id=[f"{captures.TRIAL}{row}" for row in range(ROWS)]))
+    capture(lambda columns: columns.update(request_id=[f"{captured.TRIAL}{row}" for row in range(ROWS)]))
     told = monitor(params.load())
     assert told["window"]["rows"] == ROWS
     assert told["window"]["files"] == 2
 
 
 def broken_scores(columns: dict[str, Any]) -> None:
-    name = next(name for name in columns if name.startswith(captures.SCORE))
+    name = next(name for name in columns if name.startswith(captured.SCORE))
     columns[name] = [float("nan"), *columns[name][1:]]
 
 
 def other_scores(columns: dict[str, Any]) -> None:
     for name, values in columns.items():
-        if name.startswith(captures.SCORE):
+        if name.startswith(captured.SCORE):
             columns[name] = values + 0.01 * (1 + abs(values))
 
 
@@ -325,7 +329,7 @@ def test_refused_rows_alone_make_a_window(watched: Project) -> None:
     told = monitor(params.load())
     assert told["window_red"]
     assert state(told, "data drift") == "unknown"
-    assert "too few rows" in PAGE.read_text(encoding="utf-8")
+    assert "too few rows" in paths().monitor_page.read_text(encoding="utf-8")
 
 
 def move(feature: Feature) -> dict[str, Any]:
@@ -380,8 +384,8 @@ def test_labels_that_come_late_tell_the_performance(watched: Project) -> None:
     told = monitor(checked, labels="labels.csv")
     assert told["window_red"]
     assert state(told, "performance") == "red"
-    assert re.search(r"monitor_performance_missed\{.*\} 1\.0", METRICS.read_text(encoding="utf-8"))
-    assert "How good the answers were" in PAGE.read_text(encoding="utf-8")
+    assert re.search(r"monitor_performance_missed\{.*\} 1\.0", metrics())
+    assert "How good the answers were" in paths().monitor_page.read_text(encoding="utf-8")
     labels.head(3).to_csv("few.csv", index=False)
     few = monitor(checked, labels="few.csv")
     assert state(few, "performance") == "unknown"
@@ -438,18 +442,18 @@ def test_after_a_retraining_was_started_no_other_is_suggested(
     capture(refused=ROWS)
     told = monitor(checked, now=now)
     assert (told["decision"], told["retrain"]) == ("red", suggested)
-    assert "monitor_red 1.0" in METRICS.read_text(encoding="utf-8")
-    assert ("a retraining was started" in PAGE.read_text(encoding="utf-8")) is not suggested
+    assert "monitor_red 1.0" in metrics()
+    assert ("a retraining was started" in paths().monitor_page.read_text(encoding="utf-8")) is not suggested
 
 
 def test_a_damaged_history_is_told_with_the_way_out(watched: Project) -> None:
     capture()
     monitor(params.load())
-    history.HISTORY.write_text("{", encoding="utf-8")
+    paths().history.write_text("{", encoding="utf-8")
     with pytest.raises(ProjectError, match="damaged") as raised:
         monitor(params.load())
     assert "delete it" in raised.value.hint
-    history.HISTORY.unlink()
+    paths().history.unlink()
     assert monitor(params.load())["window"]["rows"] == ROWS
 
 
@@ -465,7 +469,7 @@ def test_files_that_are_gone_are_forgotten(watched: Project) -> None:
 
 def test_a_model_can_be_named(watched: Project) -> None:
     capture()
-    told = monitor(params.load(), model=str(storage.MODEL), root=captures.CAPTURES / "production")
+    told = monitor(params.load(), model=str(paths().model), root=paths().captures / "production")
     assert (told["window"]["rows"], told["model"]["version"]) == (ROWS, None)
     assert state(told, "staleness") == "unknown"
     with pytest.raises(ProjectError, match="no folder"):
@@ -538,7 +542,7 @@ def test_the_verb_tells_the_verdict_and_exits_with_3_when_it_is_red(watched: Pro
     assert again.exit_code == 0
     assert json.loads(again.stdout)["decision"] == "waiting"
     assert "still red" in call("monitor").output
-    assert json.loads(REPORT.read_text(encoding="utf-8"))["decision"] == "red"
+    assert json.loads((paths().monitoring / "report.json").read_text(encoding="utf-8"))["decision"] == "red"
 
 
 def retrain(work: Callable[[], None], *, force: bool = False) -> dict[str, Any]:
@@ -547,7 +551,7 @@ def retrain(work: Callable[[], None], *, force: bool = False) -> dict[str, Any]:
 
 
 def register_as(alias: str) -> Callable[[], None]:
-    return lambda: storage.write_json(storage.REGISTRATION, {"alias": alias, "version": "9", "identity": "i"})
+    return lambda: storage.write_json(paths().registration, {"alias": alias, "version": "9", "identity": "i"})
 
 
 def test_a_retraining_is_recorded_and_not_repeated_at_once(watched: Project) -> None:
@@ -575,10 +579,10 @@ def test_a_retraining_studies_how_fast_models_age(watched: Project, monkeypatch:
         study = partial(retraining.study_ageing, params.load(), print)
         retraining.retrain(register_as("challenger"), study, params.load(), reason="drift", force=True)
 
-    monkeypatch.setattr(retraining.problem, "EVENT_TIME", None)
+    monkeypatch.setattr("churn.problem.data.EVENT_TIME", None)
     study_too()
     assert studied == []
-    monkeypatch.setattr(retraining.problem, "EVENT_TIME", "any time")
+    monkeypatch.setattr("churn.problem.data.EVENT_TIME", "any time")
     study_too()
     assert len(studied) == 1
 
@@ -592,7 +596,7 @@ def interrupt() -> None:
 
 
 def red() -> None:
-    raise typer.Exit(2)
+    raise RedVerdictError("The verdict is red.")
 
 
 @pytest.mark.parametrize(
@@ -600,7 +604,7 @@ def red() -> None:
     [
         (fail, ProjectError, "failed", True),
         (interrupt, KeyboardInterrupt, None, True),
-        (red, typer.Exit, "no challenger", False),
+        (red, RedVerdictError, "no challenger", False),
     ],
 )
 def test_a_retraining_that_came_to_no_verdict_may_be_repeated(

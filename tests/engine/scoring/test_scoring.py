@@ -17,31 +17,32 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from twoloops import params
+from twoloops import params, project_signature
 from twoloops.artifact import Predictor
-from twoloops.problems.tabular.encoding import encode
-from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.errors import ProjectError
 from twoloops.outer_loop.monitoring import captures
+from twoloops.paths import paths
 from twoloops.problem import data as problem
-from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
-from twoloops.scoring import engines, locking, publishing, sampling
 from twoloops.problems.tabular.checking import check, refuse_schema
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
+from twoloops.scoring import engines, locking, sampling
 from twoloops.scoring.partitions import plan, read
 from twoloops.scoring.places import Place
 from twoloops.scoring.run import Options
 from twoloops.scoring.run import score as scoring
 
-from tests.engine.support.verbs import call
 from tests.engine.support.project import Project, example_rows
+from tests.engine.support.verbs import call
 
 MODEL = "artifacts/model"
-SIGNATURE = contract.signature(problem.CONTRACT, problem, task.name)
-ENTITY, EVENT_TIME = SIGNATURE.entity, SIGNATURE.event_time
-KEYS = [name for name in (ENTITY, EVENT_TIME) if name is not None]
 ROWS = 600
 EVERY_ROW_MAY_BE_BAD = {"score__maximum_quarantined_share": 1.0}
+
+
+def keys() -> list[str]:
+    return [name for name in (problem.ENTITY, problem.EVENT_TIME) if name is not None]
 
 
 def good_rows() -> pd.DataFrame:
@@ -93,10 +94,10 @@ def test_answers_are_those_of_the_predictor(table: Table) -> None:
     result = table.result()
     assert summary["status"] == "published"
     assert (summary["rows"], summary["scored"], summary["partitions"]) == (ROWS, ROWS, 3)
-    assert list(result) == [*KEYS, *expected, "model"]
+    assert list(result) == [*keys(), *expected, "model"]
     for name, column in expected.items():
         np.testing.assert_array_equal(result[name], column)
-    for name in KEYS:
+    for name in keys():
         assert result[name].tolist() == table.rows[name].tolist()
     assert set(result["model"]) == {summary["model"]["identity"][:12]}
 
@@ -106,9 +107,9 @@ def test_columns_are_carried_along_but_personal_ones_are_not(table: Table) -> No
     table.write()
     table.score(keep_columns=True)
     result = table.result()
-    assert {"note", *SIGNATURE.names} <= set(result)
+    assert {"note", *project_signature().names} <= set(result)
     assert not set(problem.PERSONAL) & set(result)
-    for name in SIGNATURE.names:
+    for name in project_signature().names:
         assert result[name].astype(object).where(result[name].notna(), None).tolist() == (
             table.rows[name].astype(object).where(table.rows[name].notna(), None).tolist()
         )
@@ -117,22 +118,22 @@ def test_columns_are_carried_along_but_personal_ones_are_not(table: Table) -> No
 
 def test_batches_are_bounded(table: Table) -> None:
     place = Place.of(str(table.source))
-    parts = plan(place, SIGNATURE, 250)
+    parts = plan(place, project_signature(), 250)
     assert [(part.first_row, part.rows, part.row_groups) for part in parts] == [
         (0, 200, (0, 1)),
         (200, 200, (2, 3)),
         (400, 200, (4, 5)),
     ]
-    sizes = [[len(batch) for batch in read(place, part, SIGNATURE, 70)] for part in parts]
+    sizes = [[len(batch) for batch in read(place, part, project_signature(), 70)] for part in parts]
     assert all(sum(each) == 200 and max(each) <= 70 for each in sizes)
 
 
 def broken_values() -> dict[str, tuple[str, Any]]:
     """Return a column and a value by the reason for which a row with it is refused."""
-    cases: dict[str, tuple[str, Any]] = {f"{ENTITY} is missing": (ENTITY, None)}
-    if EVENT_TIME:
-        cases[f"{EVENT_TIME} is missing"] = (EVENT_TIME, None)
-    for feature in SIGNATURE.features:
+    cases: dict[str, tuple[str, Any]] = {f"{problem.ENTITY} is missing": (problem.ENTITY, None)}
+    if problem.EVENT_TIME:
+        cases[f"{problem.EVENT_TIME} is missing"] = (problem.EVENT_TIME, None)
+    for feature in project_signature().features:
         name = feature.name
         if not feature.nullable:
             cases[f"{name} is missing"] = (name, None)
@@ -151,7 +152,7 @@ def broken_values() -> dict[str, tuple[str, Any]]:
 def test_each_bad_value_is_quarantined_with_its_reason_and_place(project: Project, table: Table) -> None:
     project.set(**EVERY_ROW_MAY_BE_BAD)
     cases = broken_values()
-    table.rows = table.rows.astype(dict.fromkeys(SIGNATURE.numeric, "float64")).reset_index(drop=True)
+    table.rows = table.rows.astype(dict.fromkeys(project_signature().numeric, "float64")).reset_index(drop=True)
     expected = {}
     for place, (reason, (column, value)) in enumerate(cases.items()):
         row = 7 * place  # in several batches and partitions
@@ -162,20 +163,20 @@ def test_each_bad_value_is_quarantined_with_its_reason_and_place(project: Projec
     bad = table.result("quarantine").set_index("source_row")
     assert bad["reason"].to_dict() == expected
     assert set(bad["source_file"]) == {table.source.resolve().as_posix()}
-    assert {ENTITY, *SIGNATURE.names} <= set(bad)
+    assert {problem.ENTITY, *project_signature().names} <= set(bad)
     assert summary["rules"] == {reason.partition(":")[0]: 1 for reason in cases}
     good = table.rows.drop(index=list(expected))
-    assert table.result()[ENTITY].tolist() == good[ENTITY].tolist()
+    assert table.result()[problem.ENTITY].tolist() == good[problem.ENTITY].tolist()
     np.testing.assert_array_equal(table.result()["prediction"], Predictor.load(MODEL).predict(good)["prediction"])
 
 
 def test_a_row_tells_all_its_reasons(project: Project, table: Table) -> None:
     project.set(**EVERY_ROW_MAY_BE_BAD)
-    name = SIGNATURE.numeric[0]
-    table.rows = table.rows.assign(**{name: np.inf, ENTITY: None})
+    name = project_signature().numeric[0]
+    table.rows = table.rows.assign(**{name: np.inf, problem.ENTITY: None})
     table.write()
     summary = table.score()
-    assert set(table.result("quarantine")["reason"]) == {f"{name} is not finite: inf; {ENTITY} is missing"}
+    assert set(table.result("quarantine")["reason"]) == {f"{name} is not finite: inf; {problem.ENTITY} is missing"}
     assert (summary["scored"], summary["quarantined"]) == (0, ROWS)
     assert not table.files("predictions")
 
@@ -194,26 +195,28 @@ def test_an_answer_that_is_not_finite_is_not_used(table: Table, monkeypatch: pyt
     assert np.isfinite(table.result().select_dtypes("number")).all(axis=None)
 
 
-def test_types_are_read_as_in_training() -> None:
+def test_types_are_read_as_in_training(bare_project: Project) -> None:
     frame = good_rows_of_example()
-    columns: dict[str, Any] = {name: frame[name].tolist() for name in KEYS}
-    for feature in SIGNATURE.features:
+    columns: dict[str, Any] = {name: frame[name].tolist() for name in keys()}
+    for feature in project_signature().features:
         columns[feature.name] = [None if pd.isna(value) else str(value) for value in frame[feature.name]]
-    numeric = SIGNATURE.numeric[0]
+    numeric = project_signature().numeric[0]
     columns[numeric][3] = "many"
-    if EVENT_TIME:
-        columns[EVENT_TIME] = [moment.isoformat() for moment in frame[EVENT_TIME]]
-        columns[EVENT_TIME][4] = "yesterday"
-    checked = check(pa.RecordBatch.from_pydict(columns), SIGNATURE)
+    if problem.EVENT_TIME:
+        columns[problem.EVENT_TIME] = [moment.isoformat() for moment in frame[problem.EVENT_TIME]]
+        columns[problem.EVENT_TIME][4] = "yesterday"
+    checked = check(pa.RecordBatch.from_pydict(columns), project_signature())
     assert checked.reasons()[0] == f"{numeric} is not a number: 'many'"
     bad = [3]
-    if EVENT_TIME:
+    if problem.EVENT_TIME:
         bad.append(4)
-        assert checked.reasons()[1] == f"{EVENT_TIME} is not a time: 'yesterday'"
+        assert checked.reasons()[1] == f"{problem.EVENT_TIME} is not a time: 'yesterday'"
         assert checked.event_time is not None
-        assert checked.event_time[0].as_py() == frame[EVENT_TIME].iloc[0].to_pydatetime()
+        assert checked.event_time[0].as_py() == frame[problem.EVENT_TIME].iloc[0].to_pydatetime()
     assert np.flatnonzero(checked.bad).tolist() == bad
-    np.testing.assert_array_equal(checked.matrix[~checked.bad], encode(frame, SIGNATURE.features)[~checked.bad])
+    np.testing.assert_array_equal(
+        checked.matrix[~checked.bad], encode(frame, project_signature().features)[~checked.bad]
+    )
 
 
 def test_any_type_that_holds_the_values_will_do() -> None:
@@ -267,14 +270,14 @@ def test_too_many_bad_rows_publish_nothing(project: Project, table: Table) -> No
     project.set(score__maximum_quarantined_share=0.1)
     table.score()
     before = table.manifest()
-    table.rows.loc[table.rows.index[:61], ENTITY] = None
+    table.rows.loc[table.rows.index[:61], problem.ENTITY] = None
     table.write()
     assert table.score()["status"] == "failed"
     assert table.manifest() == before
     assert len(table.result()) == ROWS
     summary = json.loads((table.target / "summary.json").read_text())
     assert (summary["status"], summary["quarantined"], summary["scored"]) == ("failed", 61, ROWS - 61)
-    metrics = publishing.METRICS.read_text()
+    metrics = paths().scoring_metrics.read_text()
     assert "score_failed 1.0" in metrics
     assert "score_last_success_timestamp_seconds" in metrics
     told = call("score", str(table.source), str(table.target), "--model", MODEL)
@@ -293,7 +296,7 @@ def everything(folder: Path) -> dict[str, int]:
 
 def test_nothing_changed_nothing_runs(table: Table) -> None:
     table.score()
-    before, captured = everything(table.target), everything(captures.CAPTURES)
+    before, captured = everything(table.target), everything(paths().captures)
     again = table.score()
     assert (again["status"], again["partitions_scored_now"], again["rows"]) == ("unchanged", 0, ROWS)
     assert everything(table.target) == before
@@ -301,7 +304,7 @@ def test_nothing_changed_nothing_runs(table: Table) -> None:
     assert (forced["status"], forced["partitions_scored_now"]) == ("published", 3)
     assert set(everything(table.target)) != set(before)
     assert len(everything(table.target)) == len(before)
-    assert everything(captures.CAPTURES) == captured, "the same rows are not captured twice"
+    assert everything(paths().captures) == captured, "the same rows are not captured twice"
 
 
 def test_what_changed_is_replaced_and_leftovers_go(table: Table) -> None:
@@ -317,7 +320,10 @@ def test_what_changed_is_replaced_and_leftovers_go(table: Table) -> None:
     summary = table.score()
     assert (summary["partitions"], summary["partitions_scored_now"]) == (4, 1)
     assert table.files("predictions")[:3] == kept
-    assert table.result()[ENTITY].tolist() == [*table.rows[ENTITY], *table.rows[ENTITY].tail(60)]
+    assert table.result()[problem.ENTITY].tolist() == [
+        *table.rows[problem.ENTITY],
+        *table.rows[problem.ENTITY].tail(60),
+    ]
 
     first.unlink()
     assert table.score()["rows"] == 60
@@ -378,7 +384,7 @@ def test_a_second_run_is_refused(table: Table) -> None:
             table.score()
         assert target.read_json(locking.LOCK) == other, "the other keeps its lock"
     assert not (table.target / "manifest.json").exists()
-    assert "score_failed 1.0" in publishing.METRICS.read_text()
+    assert "score_failed 1.0" in paths().scoring_metrics.read_text()
 
 
 @pytest.mark.parametrize("gone", [{"pid": os.getpid()}, {"renewed_at": LONG_AGO}])
@@ -402,12 +408,12 @@ def test_who_lost_the_lock_publishes_nothing(table: Table, monkeypatch: pytest.M
 
 
 def no_column(table: Table) -> None:
-    table.rows = table.rows.drop(columns=SIGNATURE.names[-1])
+    table.rows = table.rows.drop(columns=project_signature().names[-1])
     table.write()
 
 
 def a_list(table: Table) -> None:
-    table.rows[SIGNATURE.numeric[0]] = pd.Series([[1.0]] * len(table.rows), index=table.rows.index)
+    table.rows[project_signature().numeric[0]] = pd.Series([[1.0]] * len(table.rows), index=table.rows.index)
     table.write()
 
 
@@ -434,8 +440,8 @@ def damaged_inside(table: Table) -> None:
 
 def twice(table: Table) -> None:
     arrow = pq.read_table(table.source)
-    place = arrow.schema.get_field_index(ENTITY)
-    pq.write_table(arrow.append_column(ENTITY, arrow.column(place)), table.source)
+    place = arrow.schema.get_field_index(problem.ENTITY)
+    pq.write_table(arrow.append_column(problem.ENTITY, arrow.column(place)), table.source)
 
 
 def inside(table: Table) -> None:
@@ -465,11 +471,11 @@ def test_what_cannot_be_scored_is_told(table: Table, words: str) -> None:
     assert raised.value.hint
     assert not (table.target / "manifest.json").exists()
     assert not list(table.target.rglob("*.parquet"))
-    assert "score_failed 1.0" in publishing.METRICS.read_text()
+    assert "score_failed 1.0" in paths().scoring_metrics.read_text()
 
 
 def test_the_monitor_gets_a_sample(table: Table) -> None:
-    name = SIGNATURE.numeric[0]
+    name = project_signature().numeric[0]
     table.rows.loc[table.rows.index[:20], name] = np.inf
     table.write()
     summary = table.score()
@@ -480,7 +486,7 @@ def test_the_monitor_gets_a_sample(table: Table) -> None:
     assert (window.rows, window.refused) == (ROWS - 20, 20)
     assert window.skew < 1e-6
     assert summary["drift"]["rows"] == ROWS - 20
-    assert set(summary["drift"]["features"]) == set(SIGNATURE.names)
+    assert set(summary["drift"]["features"]) == set(project_signature().names)
     # New rows are captured, those before are not once more.
     table.rows.head(30).iloc[20:].to_parquet(table.source.with_name("new.parquet"))
     table.source = table.source.parent
@@ -488,9 +494,11 @@ def test_the_monitor_gets_a_sample(table: Table) -> None:
     assert captures.gather(captures.find(None)[1:], predictor).rows == 10
 
 
-def test_a_sample_is_uniform_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_uniform_and_bounded(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "LIMIT", 200)
-    signature = SIGNATURE.model_copy(update={"features": SIGNATURE.features[:1], "classes": (), "personal": (ENTITY,)})
+    signature = project_signature().model_copy(
+        update={"features": project_signature().features[:1], "classes": (), "personal": (problem.ENTITY,)}
+    )
     samples = []
     for part in range(2):
         sample = sampling.Sample(signature, 1.0)

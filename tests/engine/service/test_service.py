@@ -18,24 +18,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from twoloops import artifact, params
+from twoloops import artifact, params, project_signature
 from twoloops.artifact import Predictor
-from twoloops.problems.tabular.signature import Feature, Signature
+from twoloops.contracts.serving import RefusedError
 from twoloops.errors import ProjectError
 from twoloops.problem import data as problem
-from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
+from twoloops.problems.tabular.schema import Schema
+from twoloops.problems.tabular.signature import Feature, Signature
+from twoloops.service import models as service_models
 from twoloops.service import server
-from twoloops.service.app import NAME, Service
+from twoloops.service.app import Service
 from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models, load, locate
-from twoloops.problems.tabular.schema import Schema
-from twoloops.contracts.serving import RefusedError
 
 from tests.engine.support.project import Project, example_rows
 
 MODEL = Path("artifacts/model")
+NAME = "churn"  # the package of the project, and so the name of its model
 FEATURES = (
     Feature(name="colour", kind="category", nullable=True, categories=("red", "blue")),
     Feature(name="my size", kind="number", nullable=False, minimum=0.0, maximum=10.0),
@@ -247,8 +248,8 @@ def test_a_whole_number_may_come_with_a_point() -> None:
     assert matrix[0, 2] == 2
 
 
-def test_rows_are_encoded_as_tables_are() -> None:
-    signature = contract.signature(problem.CONTRACT, problem, task.name)
+def test_rows_are_encoded_as_tables_are(bare_project: Project) -> None:
+    signature = project_signature()
     rows = contract.check(example_rows().head(200), problem.CONTRACT, "the example")[signature.names]
     plain = rows.astype(object).where(rows.notna(), None)
     values = [[each.item() if hasattr(each, "item") else each for each in row] for row in plain.to_numpy()]
@@ -666,7 +667,7 @@ def test_where_the_model_is_found(project: Project, monkeypatch: pytest.MonkeyPa
         locate(None, {"AZUREML_MODEL_DIR": "data"})
     with pytest.raises(ProjectError, match="Nothing is deployed"):
         locate(None, {})
-    monkeypatch.setattr(f"{NAME}.outer_loop.service.models.SAGEMAKER_MODEL", MODEL)
+    monkeypatch.setattr(service_models, "SAGEMAKER_MODEL", MODEL)
     assert locate(None, {}) == MODEL
 
 
@@ -934,7 +935,7 @@ def test_where_it_listens() -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    program = f"import {NAME}.outer_loop.service.server, {NAME}.cli, sys; print(*sys.modules)"
+    program = "import twoloops.service.server, twoloops.cli, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pandas", "pyarrow", "sklearn", "mlflow", "scipy", "onnx"} & set(loaded)
 

@@ -87,10 +87,10 @@ def _near(start: Path) -> Config:
     for folder in (start, *start.parents):
         path = folder / FILE
         try:
-            changed = path.stat().st_mtime_ns
+            state = path.stat()
         except OSError:
             continue
-        if found := _read(path.absolute(), changed):
+        if found := _read(path.absolute(), state.st_mtime_ns, state.st_size):
             return found
     raise ProjectError(
         f"There is no project in {start}: no {FILE} with [{TABLE}] here or above.",
@@ -99,13 +99,16 @@ def _near(start: Path) -> Config:
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, changed: int) -> Config | None:
-    """Return the configuration in a file, or None when the file has none; `changed` tells two states of it apart."""
+def _read(path: Path, changed: int, size: int) -> Config | None:
+    """Return the configuration in a file, or None when the file has none; time and size tell two states of it apart."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not valid TOML: {error}", hint="Correct the line that is named.") from error
-    table = content.get("tool", {}).get("twoloops")
+    tool = content.get("tool", {})
+    table = tool.get("twoloops") if isinstance(tool, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise ProjectError(f"{TABLE} in {path} is {table!r}, and has to be a table.", hint=f"Begin it with [{TABLE}].")
     return None if table is None else check(table, path.parent)
 
 
