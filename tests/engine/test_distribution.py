@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -129,3 +130,18 @@ def test_it_installs_and_works_outside_the_repository(built: Path, tmp_path: Pat
         file.write("# changed\n")
     done = subprocess.run([python, "-m", "twoloops", "doctor"], cwd=folder, capture_output=True, text=True, check=False)
     assert "is not as it was built: twoloops/cli.py" in done.stdout
+
+
+def test_its_page_names_every_key_every_extra_and_every_room() -> None:
+    page = (ENGINE / "README.md").read_text(encoding="utf-8")
+    keys = [each.name for each in dataclasses.fields(config.Config) if each.name not in ("root", "platform_settings")]
+    assert [key for key in keys if f"\n| `{key}` |" not in page] == []
+    table = tomllib.loads((ENGINE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = page.partition("## Extras")[2].partition("\n## ")[0]
+    assert [extra for extra in table["optional-dependencies"] if f"`{extra}`" not in extras] == []
+    rooms = page.partition("## Where what stands")[2].partition("\n## ")[0]
+    folders = [path.parent.name for path in (ENGINE / "src/twoloops").glob("*/__init__.py")]
+    assert [name for name in folders if f"`{name}/`" not in rooms] == []
+    points = table["entry-points"]
+    named = [name for kind in points.values() for name in kind if f"`{name}`" not in page]
+    assert named == []

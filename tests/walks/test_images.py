@@ -118,7 +118,7 @@ def test_the_image_serves(trained: Installed, tmp_path: Path) -> None:
     project = tmp_path / "project"
     render(project, HOSTILE | {"serving_mode": "online"})
     refused = podman_build_without_lock(project)
-    assert "uv.lock is missing. Make it with: uv lock." in refused
+    assert "uv.lock is not whole yet. Complete it with: uv lock." in refused
     lock(project)
     with image_of(project) as image:
         holds_what_it_needs_and_no_more(image)
