@@ -210,11 +210,11 @@ def spoil(project: Path) -> None:
     """Edit what releases change, all of it."""
     put("README.md", "# All ours\n")(project)
     put("pyproject.toml", "[project]\nname = 'ours'\n")(project)
-    delete("docs/parameters.md")(project)
+    delete("docs/runbooks.md")(project)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("life", ["files come and go", "modules are renamed", "everything is ours"])
+@pytest.mark.parametrize("life", ["files come and go", "files are renamed", "everything is ours"])
 def test_the_dry_run_says_what_an_update_of_this_template_does(
     life: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
