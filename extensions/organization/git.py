@@ -18,7 +18,8 @@ BUILDER = (
     *("-c", "core.autocrlf=false", "-c", "core.fileMode=true"),
 )
 # What of the upstream a build looks at; the rest is its maintainers'.
-KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md")
+COMMANDS = ("pyproject.toml", "commands", "extensions")  # owners of projects run them from the built template
+KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md", *COMMANDS)
 RELEASE = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 

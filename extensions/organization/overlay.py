@@ -32,8 +32,8 @@ def layer_of(path: str) -> str:
 
 
 def destination(path: str) -> str:
-    """Return where a path of template/ ends up in the project."""
-    return path.partition("/")[2].removesuffix(SUFFIX)
+    """Return where a path of template/ ends up in the project; what is in no layer, the engine, stays where it is."""
+    return (path.partition("/")[2] if layer_of(path) else path).removesuffix(SUFFIX)
 
 
 def check_names(overlay: Iterable[str], layers: Iterable[str]) -> None:
