@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.stub import ANY
 from twoloops import artifact, config, lineage, registry, storage
+from twoloops.contracts.graph import Graph, Step
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.paths import paths
 from twoloops.platforms.aws import bucket, packages, pipelines, steps
@@ -15,6 +16,7 @@ from twoloops.platforms.aws import images as ecr
 from twoloops.platforms.aws import loop as sagemaker
 from twoloops.platforms.shared import images, loop
 from twoloops.platforms.shared.objects import upload_model
+from twoloops.platforms.shared.plan import Plan
 from twoloops.platforms.shared.steps import watch
 
 from tests.engine.support.aws_stubs import ACCOUNT, BUCKET, KEY, NETWORK, REGION, ROLE, Cloud, stored
@@ -91,27 +93,34 @@ def test_a_missing_engine_is_told(code: Path, cloud: Cloud) -> None:
 # --------------------------------------------------------------- pipelines
 
 
-def steps_of(cloud: Cloud, words: list[list[str]], **settings: Any) -> list[Any]:
+JOIN = Step("join", ("python -m churn.join",), ("a.csv", "b.csv"), ("joined.csv",))
+LOOK = Step("look", ("python -m churn.look",), ("a.csv",), ("seen.json",))
+PREPARE = Step("prepare", ("churn prepare --new-holdout",), ("joined.csv", "seen.json"), ("train.parquet",))
+
+
+def steps_of(cloud: Cloud, *steps: Step, **settings: Any) -> list[Any]:
     cloud.settle(**settings)
-    definition = sagemaker.define(words)
+    definition = sagemaker.define(Graph(steps))
     assert definition["Version"] == "2020-12-01"
     assert {each["Name"] for each in definition["Parameters"]} == set(loop.PARAMETERS)
     found: list[Any] = definition["Steps"]
     return found
 
 
-def test_each_step_is_a_verb_in_the_projects_image(cloud: Cloud) -> None:
-    first, second = steps_of(cloud, [["prepare", "--new-holdout"], ["train"]])
+def test_each_step_is_a_job_in_the_projects_image_after_those_it_reads_from(cloud: Cloud) -> None:
+    first, second, third = steps_of(cloud, JOIN, LOOK, PREPARE)
     asked = first["Arguments"]
-    assert asked["AppSpecification"]["ContainerArguments"] == [{"Get": "Parameters.Run"}, "prepare", "--new-holdout"]
+    assert asked["AppSpecification"]["ContainerArguments"] == [{"Get": "Parameters.Run"}, "join"]
     assert asked["ProcessingResources"]["ClusterConfig"]["VolumeKmsKeyId"] == KEY
     assert asked["RoleArn"] == ROLE
     assert "NetworkConfig" not in asked
-    assert (first.get("DependsOn"), second["DependsOn"]) == (None, ["prepare"])
+    assert "DependsOn" not in first
+    assert "DependsOn" not in second, "it runs beside the first"
+    assert third["DependsOn"] == ["join", "look"]
 
 
 def test_in_a_network_of_its_own_each_step_is_in_it(cloud: Cloud) -> None:
-    (step,) = steps_of(cloud, [["prepare"]], **NETWORK)
+    (step,) = steps_of(cloud, JOIN, **NETWORK)
     assert step["Arguments"]["NetworkConfig"]["VpcConfig"]["Subnets"] == NETWORK["subnet_ids"]
 
 
@@ -227,14 +236,6 @@ def test_ctrl_c_stops_the_execution(cloud: Cloud, monkeypatch: pytest.MonkeyPatc
 
 
 # -------------------------------------------------------------------- loop
-
-
-def test_the_steps_follow_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loop.list_steps("train", False) == [["prepare"], ["train"]]
-    monkeypatch.setattr(loop.problem, "EVENT_TIME", None)
-    assert loop.list_steps(None, True) == [["prepare", "--new-holdout"], ["train"], ["evaluate"], ["register"]]
-    monkeypatch.setattr(loop.problem, "EVENT_TIME", "time")
-    assert loop.list_steps(None, True)[-1] == ["staleness"]
 
 
 @pytest.mark.parametrize(
@@ -365,9 +366,12 @@ def test_an_artifact_is_uploaded_with_its_manifest_last(project: Project, cloud:
     assert upload_model(bucket, HOME, paths().model) == f"s3://{BUCKET}/{home}"
 
 
-def test_a_step_hands_on_what_it_has_changed_also_after_a_failure(cloud: Cloud, project: Project) -> None:
+def test_a_step_fetches_the_plan_and_what_it_reads(cloud: Cloud, project: Project) -> None:
     parameters = paths().params.read_bytes()
-    listed = {"Contents": [{"Key": "models/runs/abc-1/params.yaml", "Size": len(parameters)}]}
+    prepare = Step("prepare", ("churn prepare",), ("data/raw/rows.parquet",), ("data/prepared",))
+    cloud["s3"].add_response("get_object", stored(Plan(Graph((prepare,)), {}).dump()))
+    names = ("params.yaml", "artifacts/model/manifest.json")  # the second is not the step's to read
+    listed = {"Contents": [{"Key": f"models/runs/abc-1/{name}", "Size": len(parameters)} for name in names]}
     cloud["s3"].add_response("list_objects_v2", listed)
     cloud["s3"].add_response("head_object", {"ContentLength": len(parameters), "ETag": '"1"'})
     cloud["s3"].add_response("get_object", stored(parameters))

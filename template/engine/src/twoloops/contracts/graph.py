@@ -126,6 +126,23 @@ class Graph:
             )
         )
 
+    def reading(self, path: str, place: str, package: str) -> Graph:
+        """Return the graph in which the verbs read something from another place; other commands know but the path.
+
+        Args:
+            path: as the graph has it.
+            place: a URL.
+            package: the project's, which is the command's name.
+        """
+        return Graph(
+            tuple(
+                replace(step, reads=tuple(place if read == path else read for read in step.reads))
+                if step.verb(package)
+                else step
+                for step in self.steps
+            )
+        )
+
     def and_then(self, *steps: Step) -> Graph:
         """Return the graph with more steps, at its end."""
         return Graph((*self.steps, *steps))

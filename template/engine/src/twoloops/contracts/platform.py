@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
+    from twoloops.contracts.graph import Graph
     from twoloops.contracts.release import Deployment, Status, Traffic
 
 Tell = Callable[[str], None]
@@ -116,8 +117,8 @@ class Platform(Protocol):
     def monitor_memory(self) -> AbstractContextManager[None]:
         """Bring what the monitor and retrainings remember, and keep what is new of it, also after a failure."""
 
-    def submit(self, until: str | None, *, new_holdout: bool, tell: Tell) -> None:
-        """Run the graph there, wait, and leave here what a local run leaves (PIPELINES).
+    def submit(self, graph: Graph, tell: Tell) -> None:
+        """Run a graph there, wait, and leave here what a local run leaves (PIPELINES).
 
         Raises:
             RedVerdictError: the model is not good enough.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from twoloops.errors import ProjectError
@@ -42,6 +43,21 @@ def fetch(source: str) -> str:
         hint=f"Let DVC keep it ('uv run dvc add {source}', a remote, 'uv run dvc push') and commit {pointer.name}; "
         "or let data.source name a URL.",
     )
+
+
+def pull(sources: Iterable[str]) -> None:
+    """Bring of other files that steps read those that DVC keeps; what git has is here.
+
+    Args:
+        sources: their paths.
+
+    Raises:
+        ProjectError: DVC cannot bring one.
+    """
+    for source in sources:
+        pointer = Path(f"{source}.dvc")
+        if "://" not in source and pointer.exists():
+            _pull(pointer)
 
 
 def _pull(pointer: Path) -> None:

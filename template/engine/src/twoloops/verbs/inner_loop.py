@@ -71,12 +71,16 @@ def fetch(as_json: Json = False) -> None:
     """Bring the data of data.source to this machine: from DVC's remote, or simulated as long as it is called so."""
     from twoloops import params
     from twoloops.inner_loop import noted
-    from twoloops.inner_loop.fetch import HERE, SIMULATED
+    from twoloops.inner_loop.fetch import HERE, SIMULATED, pull
     from twoloops.inner_loop.fetch import fetch as step
+    from twoloops.pipelines import graph
 
     source = params.load().data.source
+    steps = graph.load(paths().root)
+    maker = None if "://" in source else steps.maker(Path(source).as_posix())
     with noted("fetch"), working("fetching the data"):
-        origin = step(source)
+        pull(each for each in steps.sources if each != Path(source).as_posix())
+        origin = f"made by the step {maker.name}" if maker else step(source)
     if origin == SIMULATED:
         simulate(as_json=as_json)
         return
@@ -182,7 +186,7 @@ def run(
         steps = steps.until(until)
     require_sources_and_git(steps)
     if submit:
-        platform_that(PIPELINES).submit(until, new_holdout=False, tell=typer.echo)
+        platform_that(PIPELINES).submit(steps, typer.echo)
     elif not local.run(steps, run_verb, force=force, tell=lambda line: typer.secho(line, bold=True)):
         typer.echo("Nothing has changed since the last run; --force runs all the same.")
     _after(steps.maker(RELATIVE.registration.as_posix()) is not None)

@@ -225,7 +225,7 @@ def retrain(
     """Run the inner loop on the newest data, with a new holdout. A red verdict exits with 2."""
     from twoloops import params
     from twoloops.outer_loop.retrain import retrain as step
-    from twoloops.outer_loop.retrain import study_ageing
+    from twoloops.outer_loop.retrain import study_ageing, study_step
     from twoloops.pipelines import graph, local
     from twoloops.verbs.inner_loop import hand_over, require_sources_and_git
 
@@ -238,7 +238,8 @@ def retrain(
     if submit:
         there = platform_that(PIPELINES)
         # The study is a step of the same run.
-        run_all, study = partial(there.submit, None, new_holdout=True, tell=typer.echo), lambda: None
+        steps = steps.and_then(*study_step(package))
+        run_all, study = partial(there.submit, steps, typer.echo), lambda: None
     context.with_resource(platform.monitor_memory())
     result = step(run_all, study, checked, reason=reason, force=force)
     if result["challenger"] is None:

@@ -15,6 +15,7 @@ from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORI
 
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
+    from twoloops.contracts.graph import Graph
     from twoloops.contracts.platform import Infrastructure
     from twoloops.contracts.release import Deployment, Status, Traffic
     from twoloops.registry import Version
@@ -127,11 +128,11 @@ def monitor_memory() -> AbstractContextManager[None]:
     return sync_memory(bucket, settings().home)
 
 
-def submit(until: str | None, *, new_holdout: bool, tell: Tell) -> None:
-    """Run the graph as a SageMaker Pipeline."""
+def submit(graph: Graph, tell: Tell) -> None:
+    """Run a graph as a SageMaker Pipeline."""
     from twoloops.platforms.aws import loop
 
-    loop.submit(until, new_holdout=new_holdout, tell=tell)
+    loop.submit(graph, tell)
 
 
 def score(tell: Tell) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The inner loop on SageMaker: a pipeline whose steps are the project's verbs."""
+"""The inner loop on SageMaker: a pipeline of the graph's steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twoloops import lineage
+from twoloops.contracts.graph import Graph
 from twoloops.errors import ProjectError
 from twoloops.platforms.aws import bucket, images, machines, packages, pipelines
 from twoloops.platforms.aws.account import settings
@@ -36,10 +37,10 @@ class SageMaker:
         """Return the execution of these inputs that is under way, or the name of the next one."""
         return pipelines.find_attempt(settings().training_pipeline, inputs)
 
-    def start(self, name: str, steps: list[list[str]], parameters: dict[str, str]) -> str:
+    def start(self, name: str, graph: Graph, parameters: dict[str, str]) -> str:
         """Bring the pipeline up to date, start an execution, and return its ARN."""
         known = settings()
-        pipelines.put(known.training_pipeline, known.training_role_arn, define(steps))
+        pipelines.put(known.training_pipeline, known.training_role_arn, define(graph))
         return pipelines.start(known.training_pipeline, name, parameters)
 
     def wait(self, address: str, tell: Callable[[str], None]) -> ProjectError | None:
@@ -48,13 +49,13 @@ class SageMaker:
         return None if outcome.status == pipelines.SUCCEEDED else pipelines.failure(outcome)
 
 
-def submit(until: str | None, *, new_holdout: bool, tell: Callable[[str], None]) -> None:
+def submit(graph: Graph, tell: Callable[[str], None]) -> None:
     """Run the inner loop on SageMaker; `shared.loop.submit` tells more."""
-    loop.submit(SageMaker(), until, new_holdout=new_holdout, tell=tell)
+    loop.submit(SageMaker(), graph, tell)
 
 
-def define(steps: list[list[str]]) -> dict[str, Any]:
-    """Return the definition of a pipeline that runs these verbs one after the other."""
+def define(graph: Graph) -> dict[str, Any]:
+    """Return the definition of a pipeline with a processing step for each step of the graph."""
     known, job = settings(), machines.load().training
     environment = {
         loop.TRACKING_URI: pipelines.parameter(loop.TRACKING),
@@ -65,15 +66,15 @@ def define(steps: list[list[str]]) -> dict[str, Any]:
     return pipelines.definition(
         [
             pipelines.step(
-                words[0],
+                step.name,
                 image=pipelines.parameter(loop.IMAGE),
-                arguments=[pipelines.parameter(loop.RUN), *words],
+                arguments=[pipelines.parameter(loop.RUN), step.name],
                 environment=environment,
                 role=known.training_role_arn,
                 job=job,
-                after=steps[place - 1][0] if place else None,
+                after=graph.before(step),
             )
-            for place, words in enumerate(steps)
+            for step in graph.steps
         ],
         loop.PARAMETERS,
     )

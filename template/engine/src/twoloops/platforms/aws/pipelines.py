@@ -1,7 +1,7 @@
 """Pipelines of SageMaker: their definition, and an execution from its start to its end.
 
-A definition is plain JSON (schema 2020-12-01). Each step is a container that runs one of the
-project's verbs; the steps run one after the other.
+A definition is plain JSON (schema 2020-12-01). Each step is a container, and begins when those before it have
+succeeded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def step(
     role: str,
     job: Job,
     entrypoint: Sequence[str] = ENTRYPOINT,
-    after: str | None = None,
+    after: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return a step that runs a container of the project.
 
@@ -58,7 +58,7 @@ def step(
         role: what the container may do.
         job: the machine.
         entrypoint: the program.
-        after: the step that has to succeed before.
+        after: the steps that have to succeed before.
     """
     made = settings()
     arguments_of_job: dict[str, Any] = {
@@ -82,7 +82,7 @@ def step(
     }
     if made.network:
         arguments_of_job["NetworkConfig"] = made.network
-    order = {"DependsOn": [after]} if after else {}
+    order = {"DependsOn": list(after)} if after else {}
     return {"Name": name, "Type": "Processing", "Arguments": arguments_of_job, **order}
 
 

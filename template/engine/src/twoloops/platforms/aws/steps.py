@@ -1,28 +1,36 @@
 """The program of a step of the pipeline, in its container.
 
-    python -m twoloops.platforms.aws.steps RUN VERB [OPTION ...]
+    python -m twoloops.platforms.aws.steps RUN STEP
 
-RUN is a folder in the bucket, with what the steps of one run hand on to each other. What was registered is recorded
-as a model package too.
+RUN is a folder in the bucket, with what the steps of one run hand on to each other and with the graph that says what
+STEP is. What was registered is recorded as a model package too.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from twoloops import config
+from twoloops.contracts.graph import Step
 from twoloops.platforms.aws import bucket, packages
 from twoloops.platforms.shared.steps import run_program, run_step
 
 REGISTER = "register"
 
 
-def main(run: str, *words: str) -> int:
-    """Run a verb on what lies in the bucket, and return its exit code.
+def main(run: str, name: str) -> int:
+    """Run a step on what lies in the bucket, and return its exit code.
 
     Args:
         run: the folder in the bucket.
-        words: the verb and its options.
+        name: the step's.
     """
-    finish = (lambda folder: packages.record(folder, run)) if words[0] == REGISTER else None
-    return run_step(bucket, run, list(words), finish)
+
+    def finish(folder: Path, step: Step) -> None:
+        if step.verb(config.current().package)[:1] == (REGISTER,):
+            packages.record(folder, run)
+
+    return run_step(bucket, run, name, finish)
 
 
 if __name__ == "__main__":

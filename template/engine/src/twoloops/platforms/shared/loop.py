@@ -1,9 +1,11 @@
-"""The inner loop elsewhere: its steps are the project's verbs, in the image that trains; it knows no cloud."""
+"""The inner loop elsewhere: the steps of the graph, each in the image that trains; it knows no cloud."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
+import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +13,16 @@ from typing import Any, Protocol
 
 import yaml
 
-from twoloops import config, lineage, params, registry, storage
+import twoloops
+from twoloops import config, lineage, registry, storage
+from twoloops.contracts.graph import Graph, overlap
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import GREEN, failed_rules
 from twoloops.paths import RELATIVE, paths
+from twoloops.platforms.shared import plan
 from twoloops.platforms.shared.objects import ObjectStore
-from twoloops.problem import data as problem
+from twoloops.platforms.shared.steps import ALWAYS
 
-STEPS = ("prepare", "train", "evaluate", "register")
-STALENESS = "staleness"
-NEW_HOLDOUT = "--new-holdout"
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 # What differs from run to run, and is given to each of them.
 RUN, IMAGE, SERVE_IMAGE, CODE_VERSION, TRACKING = PARAMETERS = (
@@ -64,12 +66,12 @@ class Runner(Protocol):
     def find_attempt(self, inputs: str) -> Attempt:
         """Return the run of these inputs that is under way, or the name of the next one; `inputs` is a digest."""
 
-    def start(self, name: str, steps: list[list[str]], parameters: dict[str, str]) -> str:
+    def start(self, name: str, graph: Graph, parameters: dict[str, str]) -> str:
         """Start a run, once, and return its address.
 
         Args:
             name: of the attempt.
-            steps: verbs with their options; each step begins when the one before has succeeded.
+            graph: a step begins when those before it (`Graph.before`) have succeeded.
             parameters: PARAMETERS with their values.
         """
 
@@ -81,15 +83,14 @@ class Runner(Protocol):
         """
 
 
-def submit(runner: Runner, until: str | None, *, new_holdout: bool, tell: Callable[[str], None]) -> None:
+def submit(runner: Runner, graph: Graph, tell: Callable[[str], None]) -> None:
     """Run the inner loop elsewhere, wait, and leave here what a local run leaves.
 
     The same code and data under way already is taken up, and not started twice.
 
     Args:
         runner: the cloud's.
-        until: the last step; None: all.
-        new_holdout: freeze a new holdout, and study afterwards how fast models age.
+        graph: the steps.
         tell: prints a line.
 
     Raises:
@@ -102,9 +103,9 @@ def submit(runner: Runner, until: str | None, *, new_holdout: bool, tell: Callab
         CODE_VERSION: lineage.code_version(),
         TRACKING: choose_tracking_uri(runner.default_tracking_uri()),
     }
-    steps = list_steps(until, new_holdout)
-    files = _inputs(runner, tell)
-    inputs = _digest([json.dumps([steps, parameters], sort_keys=True).encode(), *files.values()])
+    files = _inputs(runner, graph, tell)
+    parts = [part for name, content in sorted(files.items()) for part in (name.encode(), content)]
+    inputs = _digest([json.dumps(parameters, sort_keys=True).encode(), *parts])
     attempt = runner.find_attempt(inputs)
     run = f"{runner.home}/models/runs/{attempt.name}"
     address = attempt.address
@@ -113,30 +114,14 @@ def submit(runner: Runner, until: str | None, *, new_holdout: bool, tell: Callab
     else:
         for name, content in files.items():
             runner.store.upload_bytes(content, f"{run}/{name}")
-        address = runner.start(attempt.name, steps, parameters | {RUN: run})
+        address = runner.start(attempt.name, graph, parameters | {RUN: run})
         tell(f"Run {attempt.name} has started: {run}")
     failure = runner.wait(address, tell)
     # A run has a folder of its own: a verdict in it was given by this run.
-    if RELATIVE.verdict.as_posix() in _download_results(runner.store, run):
+    if RELATIVE.verdict.as_posix() in _download_results(runner.store, run, graph):
         report_verdict(storage.read_json(paths().verdict, "evaluate"), tell)
     if failure:
         raise failure
-
-
-def list_steps(until: str | None, new_holdout: bool) -> list[list[str]]:
-    """Return the verbs with their options.
-
-    Args:
-        until: the last step; None: all.
-        new_holdout: freeze a new holdout, and study how fast models age.
-    """
-    wanted = STEPS[: STEPS.index(until) + 1] if until else STEPS
-    steps = [[name] for name in wanted]
-    if new_holdout:
-        steps[0].append(NEW_HOLDOUT)
-        if problem.EVENT_TIME is not None:
-            steps.append([STALENESS])
-    return steps
 
 
 def choose_tracking_uri(default: str | None) -> str:
@@ -163,17 +148,66 @@ def choose_tracking_uri(default: str | None) -> str:
     return uri
 
 
-def _inputs(runner: Runner, tell: Callable[[str], None]) -> dict[str, bytes]:
-    """Return the files that the first step starts with: what git has and the image has not."""
+def _inputs(runner: Runner, graph: Graph, tell: Callable[[str], None]) -> dict[str, bytes]:
+    """Return the files that the steps start with: what git has of what they read, and the plan.
+
+    What git has not is data. It is uploaded once, by its content, and the plan says where it lies. The engine is in
+    the image.
+    """
+    root = paths().root
     content = yaml.safe_load(paths().params.read_text(encoding="utf-8"))
-    content["data"]["source"] = locate_source(runner, params.load().data.source, tell)
-    files = {
+    source = content["data"]["source"]
+    own = posixpath.normpath(source) if "://" not in source else source
+    if graph.maker(own) is None:
+        # The verbs read the table where it lies, and the model's lineage tells that place.
+        content["data"]["source"] = locate_source(runner, source, tell)
+        graph = graph.reading(own, content["data"]["source"], config.current().package)
+    always = {name: (root / name).read_bytes() for name in ALWAYS if (root / name).exists()}
+    given = [name for name in graph.sources if "://" not in name and name not in always and not _is_engine(root / name)]
+    in_git, data = split_sources(root, given)
+    return {
+        **{name: (root / name).read_bytes() for name in in_git},
+        **always,
         RELATIVE.params.as_posix(): yaml.safe_dump(content, sort_keys=False).encode(),
-        config.FILE: (paths().root / config.FILE).read_bytes(),
+        plan.FILE: plan.Plan(graph, {name: locate_source(runner, name, tell) for name in data}).dump(),
     }
-    if paths().frozen_holdout.exists():
-        files[RELATIVE.frozen_holdout.as_posix()] = paths().frozen_holdout.read_bytes()
-    return files
+
+
+def _is_engine(path: Path) -> bool:
+    return Path(twoloops.__file__).resolve().is_relative_to(path.resolve())
+
+
+def split_sources(root: Path, sources: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the files of sources that git has, or would take, and those that it is told to ignore.
+
+    Of a folder in which git has files, those alone are meant.
+
+    Args:
+        root: the project's folder.
+        sources: files and folders in it.
+
+    Raises:
+        ProjectError: one is not there, or there is no git.
+    """
+    in_git: list[str] = []
+    data: list[str] = []
+    for source in sources:
+        path = root / source
+        if not path.exists():
+            raise ProjectError(
+                f"There is no {source}, which dvc.yaml lets a step read.", hint="Bring it, or correct it."
+            )
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", source]
+        try:
+            listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ProjectError("git does not say which files it has.", hint="Run this in the repository.") from error
+        known = [name for name in listed if name and (root / name).is_file()]
+        in_git += known
+        if not known:
+            files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+            data += [each.relative_to(root).as_posix() for each in files]
+    return in_git, data
 
 
 def locate_source(runner: Runner, source: str, tell: Callable[[str], None]) -> str:
@@ -214,16 +248,21 @@ def _digest(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _download_results(store: ObjectStore, run: str) -> set[str]:
-    """Download what the run has left, as a local run leaves it, and return the names of the files."""
-    files = [name for name in store.sizes(run) if Path(name).is_relative_to(RELATIVE.reports)]
-    holdout = RELATIVE.frozen_holdout.as_posix()
-    files += [holdout] if store.exists(f"{run}/{holdout}") else []
+def _download_results(store: ObjectStore, run: str, graph: Graph) -> set[str]:
+    """Download what the run has left and people read, as a local run leaves it, and return the names of the files.
+
+    That is what lies in reports/, what git keeps of the steps' results, and the model.
+    """
+    kept = [RELATIVE.reports.as_posix(), *(name for step in graph.steps for name in step.kept)]
+    made = [name for step in graph.steps for name in step.writes]
+    wanted = [name for name in made if any(overlap(name, each) for each in kept)]
+    there = list(store.sizes(run))
+    files = [name for name in there if any(name == each or name.startswith(f"{each}/") for each in wanted)]
     store.download(run, paths().root, files)
-    model = f"{run}/{RELATIVE.model.as_posix()}"
-    if names := list(store.sizes(model)):
+    model = f"{RELATIVE.model.as_posix()}/"
+    if names := [name.removeprefix(model) for name in there if name.startswith(model)]:
         with storage.replacing(paths().model) as new:
-            store.download(model, new, names)
+            store.download(f"{run}/{model.rstrip('/')}", new, names)
     return set(files)
 
 
