@@ -1,6 +1,7 @@
 """Platforms, hosts and problem types are found by entry points, and an organization's own package can add one."""
 
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,23 @@ def test_what_another_package_registers_is_found(kind: str, tmp_path: Path, monk
     try:
         assert plugins.find(kind, "acme").NAME == "of the organization"
         configure(tmp_path, **{kind.removesuffix("s"): "acme"})
-        chosen = {"problems": problems.task, "platforms": platform, "hosts": host}[kind]
+        chosen = {"problems": problems.problem, "platforms": platform, "hosts": host}[kind]
         assert chosen.NAME == "of the organization"
         assert config.current().package == "churn"
     finally:
         plugins._registered.cache_clear()
         sys.modules.pop(f"acme_{kind}", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (kind, name)
+        for kind in ("platforms", "hosts", "problems")
+        for name in entry_points(group=f"twoloops.{kind}").names
+    ],
+)
+def test_what_the_engine_registers_is_found_as_an_entry_point_is(kind: str, name: str) -> None:
+    """`find` reads the engine's own registrations by itself: a module, or an attribute of one."""
+    [point] = entry_points(group=f"twoloops.{kind}", name=name)
+    assert plugins.find(kind, name) is point.load()

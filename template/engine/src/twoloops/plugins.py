@@ -27,19 +27,21 @@ def find(kind: str, name: str) -> Any:
         ProjectError: nothing is.
     """
     if own := _own(f"twoloops.{kind}").get(name):
-        return import_module(own)
-    found = _registered(kind).get(name)
-    if found is None:
+        module, _, attribute = own.partition(":")
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
+    point = _registered(kind).get(name)
+    if point is None:
         raise ProjectError(
             f"[tool.twoloops] asks for {name!r}, and no installed package has it among its {kind}.",
             hint=f"There are: {', '.join(sorted(_registered(kind)))}. Correct pyproject.toml, or install the package.",
         )
-    return found.load()
+    return point.load()
 
 
 @lru_cache
 def _own(group: str) -> dict[str, str]:
-    """Return the modules that the engine itself registers in a group, by name.
+    """Return what the engine itself registers in a group, `module` or `module:attribute` by name.
 
     Each start of the command asks for its platform, and to read what every installed package registers would take a
     fifth of that time. The file's place and form: https://packaging.python.org/en/latest/specifications/entry-points/
