@@ -22,13 +22,13 @@ import msgspec
 from twoloops import config
 from twoloops.contracts.serving import Detail, RefusedError, Schema
 from twoloops.errors import ProjectError
+from twoloops.json_body import parse, shown
 from twoloops.params import ServeParams
 from twoloops.service import openapi, protocols
 from twoloops.service.capture import Capture
 from twoloops.service.log import Rarely, log
 from twoloops.service.metrics import CONTENT_TYPE, Metrics
 from twoloops.service.models import Model, ModelError, Models
-from twoloops.service.requests import parse, shown
 
 MEGABYTE: Final = 1_000_000
 LARGE_BODIES: Final = 32  # so many of the largest size may be half received; beyond, clients shall come back

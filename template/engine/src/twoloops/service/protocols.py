@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twoloops.contracts.serving import RefusedError
-from twoloops.service.requests import shown
+from twoloops.json_body import shown
 
 # ------------------------------------------------------------------ Open Inference Protocol
 

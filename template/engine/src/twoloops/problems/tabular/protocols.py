@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twoloops.contracts.serving import DATATYPES, RefusedError
+from twoloops.json_body import parse, shown
 from twoloops.problems.tabular.signature import Feature
-from twoloops.service.requests import parse, shown
 
 if TYPE_CHECKING:
     from twoloops.problems.tabular.schema import Schema

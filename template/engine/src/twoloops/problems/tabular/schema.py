@@ -15,10 +15,10 @@ import numpy as np
 from msgspec import UNSET, Meta
 
 from twoloops.contracts.serving import Detail, RefusedError
+from twoloops.json_body import parse, shown
 from twoloops.problems.tabular import protocols
 from twoloops.problems.tabular.encoding import Matrix, row_encoder
 from twoloops.problems.tabular.signature import Feature, Signature
-from twoloops.service.requests import parse, shown
 
 LARGEST: Final = float(np.finfo(np.float32).max)  # models read float32
 LONGEST_KEY: Final = 256  # characters of an entity: it is kept in the captures
