@@ -254,7 +254,7 @@ def everything(gitlab: GitLab) -> None:
     rules = [{"id": 8, "user_id": 6, "group_id": None}]
     gitlab.say(f"GET {PROJECT}/protected_environments", [{"name": "production", "approval_rules": rules}])
     for name in ("RUNNER", "GITLAB_TOKEN", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI"):
-        gitlab.say(f"GET {PROJECT}/variables/{name}", {"value": "else"})
+        gitlab.say(f"GET {PROJECT}/variables/{name}", {"value": "else", "protected": True})
         gitlab.say(f"PUT {PROJECT}/variables/{name}", {})
     gitlab.say(f"GET {PROJECT}/labels/drift", {})
     flows = [{"description": f"churn: {flow}", "id": 1} for flow in settings.SCHEDULES]
