@@ -12,53 +12,19 @@ import pytest
 
 from commands.rendering import render
 from tests.support.tools import need
+from tests.support.trust import Trust, trusts
 
 from .harness import ASKED
 
-ROLE = "arn:aws:iam::123456789012:role/churn--"
-GITHUB = "repo:ml-team@1/churn@2:"
-GITLAB = "project_path:ml-team/churn:ref_type:branch:ref:"
-AZURE = "sc://ml-team/churn/churn-"
-ANYONE, FIXED = "sts.amazonaws.com", "api://AzureADTokenExchange"
-# By host: who issues the tokens, and for each role for whom one has to be and whose it may be.
-TRUST: dict[str, tuple[str, dict[str, tuple[str, list[str]]]]] = {
-    "github": (
-        "token.actions.githubusercontent.com",
-        {
-            "plan": (ANYONE, [f"{GITHUB}pull_request", f"{GITHUB}ref:refs/heads/main"]),
-            "train": (ANYONE, [f"{GITHUB}ref:refs/heads/main"]),
-            "apply/dev-": (ANYONE, [f"{GITHUB}environment:dev-"]),
-            "deploy/dev-": (ANYONE, [f"{GITHUB}environment:dev-"]),
-            "apply/live": (ANYONE, [f"{GITHUB}environment:live"]),
-            "deploy/live": (ANYONE, [f"{GITHUB}environment:live"]),
-        },
-    ),
-    "gitlab": (
-        "gitlab.com",
-        {
-            "plan": (f"{ROLE}ci-plan", [f"{GITLAB}*"]),
-            "train": (f"{ROLE}ci-train", [f"{GITLAB}main"]),
-            "apply/dev-": (f"{ROLE}dev-c6605--apply", [f"{GITLAB}main"]),
-            "deploy/dev-": (f"{ROLE}dev-c6605--deploy", [f"{GITLAB}main"]),
-            "apply/live": (f"{ROLE}live--apply", [f"{GITLAB}main"]),
-            "deploy/live": (f"{ROLE}live--deploy", [f"{GITLAB}main"]),
-        },
-    ),
-    "azure_devops": (
-        "vstoken.dev.azure.com/01234567-89ab-cdef-0123-456789abcdef",
-        {
-            "plan": (FIXED, [f"{AZURE}plan"]),
-            "train": (FIXED, [f"{AZURE}train"]),
-            "apply/dev-": (FIXED, [f"{AZURE}apply-dev-"]),
-            "deploy/dev-": (FIXED, [f"{AZURE}deploy-dev-"]),
-            "apply/live": (FIXED, [f"{AZURE}apply-live"]),
-            "deploy/live": (FIXED, [f"{AZURE}deploy-live"]),
-        },
-    ),
+# By host: who issues the tokens, and how they name the repository.
+ISSUERS = {
+    "github": ("token.actions.githubusercontent.com", "repo:ml-team@1/churn@2"),
+    "gitlab": ("gitlab.com", "project_path:ml-team/churn"),
+    "azure_devops": ("vstoken.dev.azure.com/01234567-89ab-cdef-0123-456789abcdef", "sc://ml-team/churn"),
 }
 
 
-@pytest.fixture(params=TRUST)
+@pytest.fixture(params=ISSUERS)
 def told(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any]]:
     """Return a code host and Terraform's locals for it; that this needs no provider, shows that they know no cloud."""
     need("terraform")
@@ -83,6 +49,7 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str,
 
 def test_each_role_trusts_the_tokens_of_its_jobs_alone(told: tuple[str, dict[str, Any]]) -> None:
     host, found = told
-    issuer, trust = TRUST[host]
+    issuer, repository = ISSUERS[host]
     assert found["issuer"] == issuer
-    assert {role: (each["audience"], each["subjects"]) for role, each in found["trust"].items()} == trust
+    expected = trusts(host, repository, {"dev-": "dev-c6605", "live": "live"})
+    assert {role: Trust(each["audience"], tuple(each["subjects"])) for role, each in found["trust"].items()} == expected

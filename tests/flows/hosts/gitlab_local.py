@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import yaml
 
-from ..conftest import UV, need
+from tests.flows.project import FlowProject, node_tool
+from tests.support.tools import UV, need
+
 from . import gitlab_api
-from .harness import Hosted, node_tool
 from .tokens import token
 
-MACHINE = "own-machine"  # the tag of the runner
 # gitlab-ci-local lays a job's folder out anew before after_script as well, where GitLab goes on in the same one. On a
 # machine of one's own files that git does not know stay there (GIT_CLEAN_FLAGS: none).
 RSYNC = """#!/usr/bin/env bash
@@ -54,7 +54,7 @@ class Run:
 class Pipelines:
     """A project, a GitLab, and the machine that runs the jobs."""
 
-    def __init__(self, project: Hosted, gitlab: gitlab_api.GitLab) -> None:
+    def __init__(self, project: FlowProject, gitlab: gitlab_api.GitLab) -> None:
         """Keep both, and lay out the machine: its git leads every push to the bare remote."""
         self.project, self.gitlab = project, gitlab
         self._home = project.folder.parent / "home"
@@ -79,7 +79,6 @@ class Pipelines:
         manual: Sequence[str] = (),
         jobs: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
-        own_machine: bool = True,
         preview: bool = False,
     ) -> Run:
         """Run a pipeline to its end.
@@ -90,7 +89,6 @@ class Pipelines:
             manual: the jobs that a person starts.
             jobs: run these alone.
             variables: further ones, of the project or predefined.
-            own_machine: whether the project's variables RUNNER and PROJECT_STATE are set.
             preview: run nothing, and return the expanded pipeline as the log.
         """
         known = {
@@ -106,8 +104,6 @@ class Pipelines:
             "GITLAB_TOKEN": gitlab_api.TOKEN,
             "UV_CACHE_DIR": self._cache,  # the runner's cache of packages, warm
         }
-        if own_machine:
-            known |= {"RUNNER": MACHINE, "PROJECT_STATE": str(self.project.state)}
         command = [
             *node_tool("gitlab-ci-local", "dist", "index.js"), "--force-shell-executor", "--shell-isolation",
             "--no-artifacts-to-source", "--no-color", "--concurrency=1", f"--home={self._home}",
@@ -137,7 +133,7 @@ class Pipelines:
         for folder in (self._marks, self.project.folder / ".gitlab-ci-local/artifacts"):
             shutil.rmtree(folder, ignore_errors=True)
         self._marks.mkdir()
-        env = self.project.environment(GIT_CONFIG_GLOBAL=str(self._git), KEEP_FILES=str(own_machine).lower())
+        env = self.project.environment(GIT_CONFIG_GLOBAL=str(self._git), KEEP_FILES=str("RUNNER" in known).lower())
         env["SHLVL"] = "2"  # else bash, which finds a socket as its input, takes itself for rshd's and reads ~/.bashrc
         env["PATH"] = f"{self._home / 'bin'}{os.pathsep}{env['PATH']}"
         with self._tokens("change" if source == "merge_request_event" else "main", asked=not preview):
@@ -161,7 +157,7 @@ class Pipelines:
         subject = f"{self.gitlab.known_as}:ref_type:branch:ref:{branch}"
         for job in jobs.values():
             for name, wanted in job.pop("id_tokens", {}).items():
-                job["variables"][name] = token("https://gitlab.com", subject, wanted["aud"])
+                job.setdefault("variables", {})[name] = token("https://gitlab.com", subject, wanted["aud"])
         file.write_text(yaml.safe_dump(jobs), encoding="utf-8")
         try:
             yield

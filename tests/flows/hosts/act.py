@@ -1,7 +1,7 @@
 """The flows of a GitHub project, run to their end on this machine by nektos/act.
 
 act does not enforce permissions, environments with their approvals, concurrency and timeouts: they are
-asserted on the files. What is run on the project's own machine keeps its state in `Hosted.state`. There
+asserted on the files. What is run on the project's own machine keeps its state in `FlowProject.state`. There
 the checkout stays when a job ends, and a service goes on to run from it; act takes its copy away, so
 what such a job runs is the code in the project's folder, with libraries that lie beside it.
 """
@@ -18,11 +18,12 @@ from typing import Any
 
 import yaml
 
-from ..conftest import need
-from .github_api import FLOW, GitHub
-from .harness import Hosted
+from tests.flows.project import FlowProject
+from tests.support.tools import need
 
-STUBS = Path(__file__).parents[1] / "stubs"
+from .github_api import FLOW, GitHub
+
+STUBS = Path(__file__).parents[2] / "stubs"
 RUNNER = "ours"  # the label of the machine that keeps a state
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 USES = re.compile(r"uses: (?P<action>[\w.-]+/[\w.-]+)@(?P<version>\w+)")
@@ -47,7 +48,7 @@ class Run:
         return self.log[-4000:]
 
 
-def readable(project: Hosted) -> Hosted:
+def readable(project: FlowProject) -> FlowProject:
     """Take out of a project's flows what act, older than it, does not know: it changes nothing of what is run.
 
     `queue` lets more than one run wait (of 2026-05), and `$/` is the running commit's own repository (of 2026-07).
@@ -60,14 +61,14 @@ def readable(project: Hosted) -> Hosted:
     return project
 
 
-def rights(project: Hosted, flow: str) -> dict[str, str]:
+def rights(project: FlowProject, flow: str) -> dict[str, str]:
     """Return what the jobs of a flow may do with its login."""
     content = yaml.safe_load((project.folder / f".github/workflows/{flow}.yml").read_text(encoding="utf-8"))
     return {right: kind for job in content["jobs"].values() for right, kind in job["permissions"].items()}
 
 
 def run(
-    project: Hosted,
+    project: FlowProject,
     github: GitHub,
     flow: str,
     event: str,
@@ -104,8 +105,9 @@ def run(
     has = {"GITHUB_API_URL": github.address, "GITHUB_REPOSITORY": github.name, "STUB_ARTIFACTS": str(artifacts)}
     # By these a job asks for a token. Where GitHub's address says of itself which job asks, the stand-in has to say it.
     place = "pull_request" if event == "pull_request" else "ref:refs/heads/main"
-    has["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{github.address}/id-token?flow={flow}.yml&place={place}"
-    has["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = FLOW
+    if not fork:
+        has["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{github.address}/id-token?flow={flow}.yml&place={place}"
+        has["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = FLOW
     has |= {"OMP_NUM_THREADS": "1", **project.installed, **(environment or {})}
     command = [
         need("act"), event, "--no-cache-server", "--pull=false", "--actor=someone",
