@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from commands.rendering import TEMPLATE, clean_environment
@@ -154,6 +155,17 @@ def tell(aws: Mapping[str, str], route: str, content: Any) -> Any:
     request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
         return json.load(answer)
+
+
+def client(service: str, aws: Mapping[str, str]) -> Any:
+    """Return boto3's client of a service of the emulator."""
+    return boto3.client(
+        service,
+        endpoint_url=aws["AWS_ENDPOINT_URL"],
+        region_name="eu-west-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
 
 def options(provider: str, **more: Any) -> list[str]:

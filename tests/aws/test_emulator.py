@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from .conftest import Make
-from .harness import EVERYTHING, FEW_RETRIES, Terraform, documents, many, options
+from .harness import EVERYTHING, FEW_RETRIES, Terraform, client, documents, many, options
 from .policies import allows, problems
 from .test_files import APPLIED
 
@@ -36,16 +35,6 @@ RENAMED = {
 }
 FREE = {"sts:GetCallerIdentity"}  # needs no permission
 SERVICES = {"CloudWatch": "cloudwatch", "CloudWatch Logs": "logs", "Scheduler": "scheduler"}
-
-
-def client(service: str, aws: dict[str, str]) -> Any:
-    return boto3.client(
-        service,
-        endpoint_url=aws["AWS_ENDPOINT_URL"],
-        region_name="eu-west-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
 
 
 def prepared(terraform: Terraform) -> Terraform:

@@ -16,8 +16,8 @@ from tests.conftest import UV, commit
 from tests.flows.github_api import GitHub, serving
 
 from .conftest import Make
-from .harness import Terraform
-from .test_emulator import ACCOUNT, client, left, prepared
+from .harness import Terraform, client
+from .test_emulator import ACCOUNT, left, prepared
 
 pytestmark = pytest.mark.slow
 LOCK = {"Bucket": f"{ACCOUNT}-churn-state", "Key": "environments/staging/environment.tfstate.tflock"}

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,23 @@ case "$1 $2" in
   *) exec {uv} "$@" ;;
 esac
 """
-PLAYED = 'exec {python} {stand_in} {folder} "${{@:3}}"'
+PLAYED = """case "$3" in
+    {real}) exec {python} -m twoloops "${{@:3}}" ;;
+    *) exec {python} {stand_in} {folder} "${{@:3}}" ;;
+  esac"""
 RUN = 'printf \'{{"verb": "%s"}}\\n\' "${{*:3}}" >> {folder}/notes.jsonl; exec {uv} "$@"'
 
 
 class FlowProject:
     """A rendered and committed project with a bare remote, ready for a host's runner."""
 
-    def __init__(self, folder: Path, *, played: bool = True) -> None:
+    def __init__(self, folder: Path, *, played: bool = True, real: Sequence[str] = ()) -> None:
         """Keep the folder; what belongs to the run lies beside it.
 
         Args:
             folder: of a rendered project.
             played: does the stand-in take the place of every verb?
+            real: but for these.
         """
         self.folder = folder
         answers = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
@@ -77,7 +81,7 @@ class FlowProject:
         }  # fmt: skip
         quoted = {name: shlex.quote(str(value)) for name, value in names.items()}
         shim = self._bin / "uv"
-        verb = (PLAYED if played else RUN).format(**quoted)
+        verb = (PLAYED if played else RUN).format(real="|".join(real) or "''", **quoted)
         shim.write_text(SHIM.format(package=self.package, verb=verb, **quoted), encoding="utf-8")
         shim.chmod(0o755)
 
@@ -164,18 +168,19 @@ class FlowProject:
             shutil.rmtree(self.state, ignore_errors=True)
 
 
-def begin(folder: Path, provider: str, *, played: bool = True, **answers: Any) -> FlowProject:
+def begin(folder: Path, provider: str, *, played: bool = True, real: Sequence[str] = (), **answers: Any) -> FlowProject:
     """Render, commit and push a project for a host.
 
     Args:
         folder: to render into; its parent takes what belongs to the run (origin.git, state, bin).
         provider: the answer of ci_provider.
         played: does the stand-in take the place of every verb? Else the project is installed.
+        real: but for these.
         answers: further ones.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     render(folder, {"package_name": PACKAGE, "serving_mode": "online", "ci_provider": provider, **answers})
-    project = FlowProject(folder, played=played)
+    project = FlowProject(folder, played=played, real=real)
     if not played:
         environment = project.environment(UV_NO_SYNC="false")
         subprocess.run([UV, "sync", "--quiet"], cwd=folder, env=environment, check=True)
