@@ -27,11 +27,11 @@ from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from twoloops import params as parameters
+from twoloops import reference
 from twoloops.artifact import Predictor, write
+from twoloops.problems import problem as task
 from twoloops.problems.tabular.encoding import encode
 from twoloops.problems.tabular.signature import Feature, Signature
-from twoloops import reference
-from twoloops.problems import problem as task
 
 NUMBERS = [f"number_{place:02}" for place in range(15)]
 CATEGORIES = {f"category_{place}": [f"value_{value}" for value in range(3 + place)] for place in range(5)}

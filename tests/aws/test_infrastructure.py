@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import UV, commit
-from tests.flows.github_api import GitHub, serving
+from tests.flows.hosts.github_api import GitHub, serving
 
 from .conftest import Make
 from .harness import Terraform, client
