@@ -97,12 +97,16 @@ def test_another_registry_or_tool_is_no_other_environment(tmp_path: Path) -> Non
     assert environment.resolve(tmp_path) == before | {"solver": "4.1"}
 
 
-def test_without_a_lock_file_what_is_installed_is_told(tmp_path: Path) -> None:
+def test_without_a_whole_lock_file_what_is_installed_is_told(tmp_path: Path) -> None:
+    assert environment.resolve(tmp_path)["pytest"] == pytest.__version__
+    # As a project begins: versions for uv to take, and nothing of the project.
+    begun = 'version = 1\npackage = [{ name = "pytest", version = "0", source = { registry = "." } }]'
+    (tmp_path / "uv.lock").write_text(begun, encoding="utf-8")
     assert environment.resolve(tmp_path)["pytest"] == pytest.__version__
 
 
-@pytest.mark.parametrize("text", ["[", "version = 1", LOCK.replace('editable = "."', 'editable = "other"')])
-def test_a_lock_file_of_something_else_is_told(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["[", "version = 1"])
+def test_what_is_no_lock_file_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "uv.lock").write_text(text, encoding="utf-8")
-    with pytest.raises(ProjectError, match=r"uv\.lock is no lock file of this project"):
+    with pytest.raises(ProjectError, match=r"uv\.lock is no lock file"):
         environment.resolve(tmp_path)

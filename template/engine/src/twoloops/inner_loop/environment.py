@@ -27,25 +27,28 @@ def resolve(root: Path) -> dict[str, str]:
     another for others, both are told. A package that no registry gave is told with its place and commit.
 
     Args:
-        root: the project's folder. Without a uv.lock in it, what is installed is told, tools and all.
+        root: the project's folder. Without a uv.lock in it, or with one that uv has not completed yet, what is
+            installed is told, tools and all.
 
     Raises:
-        ProjectError: uv.lock cannot be read, or is not this project's.
+        ProjectError: uv.lock is no lock file.
     """
     lock = root / LOCK
-    if not lock.exists():
-        return dict(sorted((each.metadata["Name"].lower(), each.version) for each in distributions()))
     try:
-        packages = tomllib.loads(lock.read_text(encoding="utf-8"))["package"]
-        own = next(each for each in packages if each["source"].get("editable", each["source"].get("virtual")) == ".")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, StopIteration) as error:
-        raise ProjectError(
-            f"{lock} is no lock file of this project: {error!r}", hint="Make it anew: uv lock."
-        ) from error
+        packages = tomllib.loads(lock.read_text(encoding="utf-8"))["package"] if lock.exists() else []
+        own = next((each for each in packages if _is_own(each["source"])), None)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise ProjectError(f"{lock} is no lock file: {error!r}", hint="Make it anew: uv lock.") from error
+    if own is None:
+        return dict(sorted((each.metadata["Name"].lower(), each.version) for each in distributions()))
     found: defaultdict[str, set[str]] = defaultdict(set)
     for each in _reachable(packages, own):
         found[each["name"]].add(_version(each))
     return {name: ", ".join(sorted(versions)) for name, versions in sorted(found.items())}
+
+
+def _is_own(source: Mapping[str, str]) -> bool:
+    return "." in (source.get("editable"), source.get("virtual"))
 
 
 def _reachable(packages: Iterable[Mapping[str, Any]], own: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
