@@ -96,6 +96,7 @@ def _finish(folder: Path, problem_type: str) -> None:
     from twoloops.inner_loop.train import train
     from twoloops.outer_loop.promote import promote
 
+    shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
     project = begin_project(folder, problem_type)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

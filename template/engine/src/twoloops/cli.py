@@ -97,12 +97,14 @@ def _room(verb: Any) -> str:
 
 
 def _start(
+    context: typer.Context,
     verbose: Annotated[
         bool, typer.Option(*VERBOSE, help="Log what is done, on standard error. May stand after the verb too.")
     ] = False,
     debug: Annotated[bool, typer.Option(*DEBUG, help="Log more, and show where an error came from.")] = False,
 ) -> None:
     start_logging(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
+    logger.info("%s in %s", context.invoked_subcommand, Path.cwd())
 
 
 class _Handler(logging.StreamHandler[Any]):

@@ -7,6 +7,7 @@ mlruns/. Set MLFLOW_TRACKING_URI to use a server instead.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import subprocess
@@ -26,6 +27,8 @@ from twoloops.paths import paths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -136,8 +139,7 @@ def make_ahead() -> None:
 
 @lru_cache
 def _client(uri: str) -> MlflowClient:
-    import logging
-
+    logger.debug("the registry is %s", uri.rpartition("@")[2])  # what stands before @ may be a password
     if _making:
         _making.wait()
     if uri.startswith("sqlite:"):
@@ -246,7 +248,9 @@ def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
         if not client.search_registered_models(filter_string=f"name = '{model_name()}'"):
             client.create_registered_model(model_name())
         source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
-        return _version(client.create_model_version(model_name(), source, run_id, tags=dict(tags)))
+        made = _version(client.create_model_version(model_name(), source, run_id, tags=dict(tags)))
+    logger.info("version %s of %s is registered, from %s", made.number, model_name(), source)
+    return made
 
 
 def find_version(tag: str, value: str) -> Version | None:
@@ -269,12 +273,14 @@ def set_alias(alias: str, version: Version) -> None:
     """Let an alias name this version."""
     with _connection() as client:
         client.set_registered_model_alias(model_name(), alias, version.number)
+    logger.info("version %s of %s is %s", version.number, model_name(), alias)
 
 
 def remove_alias(alias: str) -> None:
     """Let an alias name no version."""
     with _connection() as client:
         client.delete_registered_model_alias(model_name(), alias)
+    logger.info("no version of %s is %s any more", model_name(), alias)
 
 
 @contextmanager
@@ -295,6 +301,7 @@ def downloaded(uri: str) -> Iterator[Path]:
 
             # By the address of the files: for one of a registered model, MLflow asks the process's own registry.
             source, where = client.get_model_version_download_uri(*_named(client, uri)), tracking_uri()
+            logger.debug("%s is copied from %s", uri, source)
             copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
         yield copy
 

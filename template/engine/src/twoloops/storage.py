@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from twoloops.errors import ProjectError
+
+logger = logging.getLogger(__name__)
 
 WEB_SCHEMES = ("http://", "https://")
 
@@ -28,6 +31,7 @@ def replacing(target: Path) -> Iterator[Path]:
             # A folder cannot be replaced in one step: the old one waits in the temporary folder.
             target.rename(Path(folder) / "previous")
         new.replace(target)
+    logger.debug("wrote %s", target)
 
 
 def write_json(target: Path, content: Any) -> None:

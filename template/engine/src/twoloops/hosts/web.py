@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from twoloops.errors import ProjectError
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
 # Tried again: a host that is busy says so with these, and often when to come back (Retry-After).
@@ -129,6 +132,7 @@ class Client:
                 0,
                 hint="Check the network, then run the same verb again: what is done already is not done twice.",
             ) from error
+        logger.debug("%s %s: %s answers %s", method, address.partition("?")[0], self._name, answer.status_code)
         if answer.ok:
             return answer
         meaning = MEANINGS.get(answer.status_code, "it refuses")

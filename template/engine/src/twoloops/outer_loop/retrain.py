@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from twoloops.params import Params
 from twoloops.paths import RELATIVE, paths
 from twoloops.problem import data as problem
 from twoloops.storage import read_json
+
+logger = logging.getLogger(__name__)
 
 SAME = "The data gives the same model as before. Bring newer data to data.source, with its labels."
 
@@ -97,6 +100,7 @@ def retrain(
         raise
     finally:
         history.note(history.Retraining(started_at=now, reason=reason, outcome=outcome))
+        logger.info("the retraining, %s, ended with %s", reason, outcome or "an interruption")
     study()
     if outcome == "no challenger":
         return {"challenger": None, "why": SAME, "reason": reason}

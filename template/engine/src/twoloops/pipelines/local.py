@@ -7,6 +7,7 @@ model takes to train.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from twoloops.errors import ProjectError
 from twoloops.inner_loop import noted
 from twoloops.paths import paths
 from twoloops.storage import read_json
+
+logger = logging.getLogger(__name__)
 
 REGISTER = "register"
 # Verbs that have to be done again for another registry, though no file has changed.
@@ -109,4 +112,6 @@ def _changed(*names: str) -> bool:
 def _dvc(*arguments: str) -> int:
     from dvc.cli import main
 
-    return int(main(list(arguments)))
+    code = int(main(list(arguments)))
+    logger.debug("dvc %s ended with %s", " ".join(arguments), code)
+    return code

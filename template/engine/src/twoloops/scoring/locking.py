@@ -8,6 +8,7 @@ publishes, and the one whose lock was overwritten stops. No run writes into anot
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -19,6 +20,8 @@ from typing import Any, Final
 
 from twoloops.errors import ProjectError
 from twoloops.scoring.places import Place
+
+logger = logging.getLogger(__name__)
 
 LOCK = "lock.json"
 RENEWED_EVERY_SECONDS: Final = 20.0
@@ -50,8 +53,11 @@ class Lock:
                 hint=f"Wait until it ends. If it is surely gone, delete {self._target.uri}/{LOCK}; "
                 f"without a sign of life it counts as gone after {STALE_SECONDS:.0f} seconds.",
             )
+        if other is not None:
+            logger.info("the lock of run %s on %s is taken over: its process is gone", other["run"], other["host"])
         self._write()
         self.confirm()
+        logger.debug("run %s has the lock of %s", self._run, self._target.uri)
 
     def _write(self) -> None:
         self._renewed = time.monotonic()

@@ -12,7 +12,7 @@ from twoloops.contracts.platform import INFRASTRUCTURE
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 from twoloops.platforms import platform
-from twoloops.verbs import DELIVERY, Json, app, tell, working
+from twoloops.verbs import DELIVERY, Json, app, from_caller, tell, working
 
 
 @app.command(rich_help_panel=DELIVERY)
@@ -77,13 +77,17 @@ def update_template(context: typer.Context) -> None:
 def propose(
     branch: Annotated[str, typer.Argument(help="The branch, which is on the code host already.")],
     title: Annotated[str, typer.Option(help="The change's title.")],
-    body_file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="A Markdown file with its text.")],
+    body_file: Annotated[Path, typer.Option(callback=from_caller, help="A Markdown file with its text.")],
     as_json: Json = False,
 ) -> None:
     """Open a change of a branch into main on the code host, or bring the open one up to date."""
     from twoloops.hosts import host
 
-    url = host.propose(branch, title, body_file.read_text(encoding="utf-8"))
+    try:
+        body = body_file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProjectError(f"{body_file} cannot be read: {error}", hint="Name a Markdown file.") from error
+    url = host.propose(branch, title, body)
     tell({"url": url}, as_json, [f"The change: {url}"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from twoloops.outer_loop.monitoring import captures, checks, history, metrics, p
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.storage import read_json, replacing, write_json
+
+logger = logging.getLogger(__name__)
 
 SHOWN_WINDOWS = 40  # on the page
 NO_LABELS = "No labels were given (--labels), so the performance is not known."
@@ -75,6 +78,7 @@ def monitor(
     watched = _watched(model, params)
     files = captures.find(root)
     consumed = set(past.consumed)
+    logger.info("%s files of captures, %s of them judged before", len(files), len(consumed))
     window = captures.gather([path for path in files if captures.label(path) not in consumed], watched.predictor)
     measured: performance.Performance | str = NO_LABELS
     if labels:

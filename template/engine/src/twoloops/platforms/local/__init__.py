@@ -7,6 +7,7 @@ offers: what takes long to load, HTTP and the registry, is imported where it is 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from twoloops import registry
     from twoloops.platforms.local.connection import Endpoint
+
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 FIRST_PORT = 8000  # of the last environment; the others come after it
@@ -94,6 +97,7 @@ def deploy(environment: str, wanted: Deployment) -> None:
         if release:
             _place(release)
     before = deployment(environment)
+    logger.info("%s is to run %s; before: %s", environment, wanted, before)
     if before != wanted:
         _tell(folder, wanted)
     try:
@@ -148,10 +152,12 @@ def stop(environment: str) -> bool:
     process = _process(_known(environment))
     if process is None:
         return False
+    logger.info("process %s of %s is told to stop", process.pid, environment)
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
     except psutil.TimeoutExpired:
+        logger.warning("process %s did not stop in %s s, and is killed", process.pid, STOP_SECONDS)
         process.kill()
         process.wait(ANSWER_SECONDS)
     for started in _started:
@@ -258,6 +264,9 @@ def _start(environment: str, folder: Path) -> int:
     _started.append(process)
     note = {"pid": process.pid, "port": port, "started_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_json(folder / "service.json", note)
+    logger.info(
+        "the service of %s is process %s on port %s; its log is %s", environment, process.pid, port, _log(folder)
+    )
     return port
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from twoloops.storage import WEB_SCHEMES, replacing
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
 
@@ -51,6 +54,7 @@ def read_table(source: str | Path) -> pd.DataFrame:
         raise ProjectError(f"{place} cannot be reached: {_first_line(error)}", hint=hint) from error
     if table.num_rows == 0:
         raise ProjectError(f"{place} holds no rows.", hint=hint)
+    logger.info("read %s rows of %s columns from %s", table.num_rows, table.num_columns, place)
     frame: pd.DataFrame = table.to_pandas()
     return frame
 
