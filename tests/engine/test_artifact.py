@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from twoloops import artifact, params, project_signature
+from twoloops import artifact, as_onnx, params, project_signature
 from twoloops.artifact import ModelFile, Predictor
 from twoloops.errors import ProjectError
-from twoloops.inner_loop.train import check_parity, fit, inputs, read_parts
+from twoloops.inner_loop.train import check_parity, fit, read_parts
 from twoloops.problems import problem as task
 from twoloops.problems.tabular.encoding import encode
-from twoloops.problems.tabular.signature import Feature
+from twoloops.problems.tabular.signature import Feature, Signature
 
 from tests.engine.support.project import Project
 
@@ -69,7 +69,7 @@ def test_a_python_model_answers_like_the_graph(project: Project) -> None:
     train_rows, holdout = read_parts()
     estimator = fit(checked, train_rows, signature)
     python = Predictor(artifact.as_python(estimator), signature)
-    expected = task.scores(estimator, inputs(holdout, signature))
+    expected = task.answer(estimator, task.encode(holdout, signature), signature)
     np.testing.assert_allclose(python.scores(holdout), expected)
 
     identity = artifact.write(Path("artifacts/model"), artifact.as_python(estimator), signature, {})
@@ -94,7 +94,7 @@ def test_an_estimator_without_a_graph_form_tells_the_other_way(bare_project: Pro
 
     signature = project_signature()
     with pytest.raises(ProjectError, match="cannot become an ONNX graph") as raised:
-        artifact.as_onnx(BaseEstimator(), signature)
+        as_onnx(BaseEstimator(), signature)
     assert "as_python" in raised.value.hint
 
 
@@ -106,11 +106,11 @@ def test_any_name_of_a_column_can_be_converted() -> None:
 
     names = ["mean radius", "features", "features.matrix", "größe", "a/b"]
     features = tuple(Feature(name=name, kind="number", nullable=False) for name in names)
-    signature = artifact.Signature(task="regression", features=features, entity="id", event_time=None, target="y")
+    signature = Signature(task="regression", features=features, entity="id", event_time=None, target="y")
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, len(names))), columns=names).astype("float32")
     scaled = make_column_transformer((StandardScaler(), names))
     estimator = make_pipeline(scaled, LinearRegression()).fit(frame, frame.sum(axis=1))
-    shipped = Predictor(artifact.as_onnx(estimator, signature), signature)
+    shipped = Predictor(as_onnx(estimator, signature), signature)
     np.testing.assert_allclose(shipped.scores(frame)[:, 0], estimator.predict(frame), atol=1e-5)
 
 
@@ -133,10 +133,8 @@ def test_trees_read_codes_themselves_and_answer_the_same(bare_project: Project, 
     chosen = getattr(ensemble, last, None) or getattr(linear_model, last)
     estimator = make_pipeline(columns, chosen()).fit(frame, target)
     features = tuple(Feature(name=name, kind="number", nullable=False) for name in frame.columns)
-    signature = artifact.Signature(
-        task=task.name, features=features, entity="id", event_time=None, target="y", classes=(0, 1)
-    )
-    file = artifact.as_onnx(estimator, signature, zipmap=False)
+    signature = Signature(task=task.name, features=features, entity="id", event_time=None, target="y", classes=(0, 1))
+    file = as_onnx(estimator, signature, zipmap=False)
     steps = [node.op_type for node in onnx.load_from_string(file.content).graph.node]
     assert (steps == ["TreeEnsembleClassifier"]) == (chosen is not linear_model.LogisticRegression)
     unknown = frame.assign(colour=np.float32(-1), shape=np.float32(9))

@@ -5,7 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ Main = Callable[..., int]
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch) -> Main:
+def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     """Return what runs the command as a program does, in the working folder, and returns its exit code."""
     here = logging.getLogger().handlers
 

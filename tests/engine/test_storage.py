@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from twoloops.errors import ProjectError
-from twoloops.storage import read_json, replacing
 from twoloops.problems.tabular.files import read_table, write_table
+from twoloops.storage import read_json, replacing
 
 ROWS = pd.DataFrame({"key": ["a", "b", "c"], "amount": [1.5, None, 3.0]})
 

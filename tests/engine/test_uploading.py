@@ -7,7 +7,6 @@ import obstore
 import pandas as pd
 import pytest
 from small_project import Project
-
 from twoloops import params
 from twoloops.service import uploading
 from twoloops.service.capture import Capture

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from twoloops import params
+from twoloops import by_group, by_time, params
 from twoloops.errors import ProjectError
-from twoloops.inner_loop.measure import Bootstrap, slices
-from twoloops.problems.tabular.splitting import by_group, by_time, refuse_shared_entities
+from twoloops.inner_loop.measure import Bootstrap
+from twoloops.inner_loop.prepare import refuse_shared_entities
+from twoloops.problems.tabular import classification
 
 from tests.engine.support.project import Project
 
@@ -46,6 +47,13 @@ def test_another_rule_than_the_frozen_one_is_refused() -> None:
         by_group(ROWS, "key", 0.2, frozen)
 
 
+@pytest.fixture
+def keyed(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the project's rows be about what the column `key` names."""
+    monkeypatch.setattr("churn.problem.data.ENTITY", "key")
+
+
+@pytest.mark.usefixtures("keyed")
 def test_groups_stay_on_their_side() -> None:
     first = by_group(ROWS.head(60), "key", 0.3, None)
     split = by_group(ROWS, "key", 0.3, None)
@@ -54,6 +62,7 @@ def test_groups_stay_on_their_side() -> None:
     assert 0.1 < len(split.holdout) / len(ROWS) < 0.5
 
 
+@pytest.mark.usefixtures("keyed")
 def test_an_entity_on_both_sides_is_refused() -> None:
     split = by_time(ROWS, "day", 0.2, None)
     with pytest.raises(ProjectError, match="20 values of 'key' are on both sides"):
@@ -91,7 +100,7 @@ def test_a_statistic_that_is_not_defined_has_no_interval(project: Project) -> No
 
 def test_slices_name_the_missing_and_leave_out_the_small() -> None:
     frame = pd.DataFrame({"plan": ["a", "a", None, None, "b"]})
-    assert {name: list(rows) for name, rows in slices(frame, ["plan"], 2).items()} == {
+    assert {name: list(rows) for name, rows in classification.slices(frame, ["plan"], 2).items()} == {
         "plan=(missing)": [2, 3],
         "plan=a": [0, 1],
     }

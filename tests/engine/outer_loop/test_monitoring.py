@@ -19,6 +19,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from twoloops import drift, params, reference, registry, storage, textfile
 from twoloops.artifact import Predictor
 from twoloops.contracts import captures as captured
+from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
@@ -26,6 +27,7 @@ from twoloops.outer_loop.monitoring import captures, history, page
 from twoloops.outer_loop.monitoring.monitor import monitor
 from twoloops.paths import paths
 from twoloops.problem import data as problem
+from twoloops.problems.tabular import classification
 from twoloops.problems.tabular.encoding import encode
 from twoloops.problems.tabular.signature import Feature, Signature
 
@@ -44,6 +46,7 @@ SIGNATURE = Signature(
     target="bought",
     classes=("no", "yes"),
 )
+LAYOUT = Layout(classification.watched(SIGNATURE), tuple(SIGNATURE.outputs))
 COLOURS = np.asarray(["red", "blue", None], dtype=object)
 NUMBERS = count()
 ROWS = 60
@@ -81,8 +84,8 @@ def test_statistics_agree_with_scipy_where_each_value_has_a_bin(seed: int) -> No
     before, _ = some_rows(700, seed)
     now, scores = some_rows(400, seed + 100)
     now[:200, 1] = 3
-    known = reference.describe(before, scores, SIGNATURE)
-    report = drift.compare(now, scores, SIGNATURE, known, thresholds())
+    known = reference.describe(before, LAYOUT.watched, scores, LAYOUT.outputs)
+    report = drift.compare(now, scores, LAYOUT, known, thresholds())
     steps = next(each for each in report.features if each.name == "steps")
     assert steps.kolmogorov_smirnov == pytest.approx(ks_2samp(before[:, 1], now[:, 1]).statistic)
     counts = np.asarray([np.bincount(part[:, 1].astype(int), minlength=4) for part in (before, now)])
@@ -94,9 +97,9 @@ def test_statistics_agree_with_scipy_where_each_value_has_a_bin(seed: int) -> No
 def test_binned_distance_is_close_to_that_of_the_rows(seed: int) -> None:
     before, _ = some_rows(2000, seed)
     now, scores = some_rows(1500, seed + 100, shift=0.5)
-    known = reference.describe(before, scores, SIGNATURE)
+    known = reference.describe(before, LAYOUT.watched, scores, LAYOUT.outputs)
     size = next(
-        each for each in drift.compare(now, scores, SIGNATURE, known, thresholds()).features if each.name == "size"
+        each for each in drift.compare(now, scores, LAYOUT, known, thresholds()).features if each.name == "size"
     )
     exact = ks_2samp(before[:, 0], now[:, 0], nan_policy="omit").statistic
     assert size.kolmogorov_smirnov is not None
@@ -105,37 +108,37 @@ def test_binned_distance_is_close_to_that_of_the_rows(seed: int) -> None:
 
 def test_counts_add_up() -> None:
     before, before_scores = some_rows(800, 1)
-    known = reference.describe(before, before_scores, SIGNATURE)
+    known = reference.describe(before, LAYOUT.watched, before_scores, LAYOUT.outputs)
     now, scores = some_rows(500, 2)
-    parts = [drift.count(now[part], scores[part], SIGNATURE, known) for part in (slice(0, 123), slice(123, None))]
-    assert parts[0] + parts[1] == drift.count(now, scores, SIGNATURE, known)
-    assert json.loads(json.dumps(drift.compare(now, scores, SIGNATURE, known, thresholds()).as_dict()))
+    parts = [drift.count(now[part], scores[part], LAYOUT, known) for part in (slice(0, 123), slice(123, None))]
+    assert parts[0] + parts[1] == drift.count(now, scores, LAYOUT, known)
+    assert json.loads(json.dumps(drift.compare(now, scores, LAYOUT, known, thresholds()).as_dict()))
 
 
 def test_what_drifts_is_named_and_nothing_else() -> None:
     before, before_scores = some_rows(3000, 1)
-    known = reference.describe(before, before_scores, SIGNATURE)
+    known = reference.describe(before, LAYOUT.watched, before_scores, LAYOUT.outputs)
     same, scores = some_rows(600, 2)
-    assert drift.compare(same, scores, SIGNATURE, known, thresholds()).drifted == []
+    assert drift.compare(same, scores, LAYOUT, known, thresholds()).drifted == []
     moved, scores = some_rows(600, 2, shift=2)
-    report = drift.compare(moved, scores, SIGNATURE, known, thresholds())
+    report = drift.compare(moved, scores, LAYOUT, known, thresholds())
     assert report.drifted_features == [report.features[0].name] == ["size"]
     assert report.drifted_scores == []
     # So few rows could have come like this by chance, though the index is as large.
-    few = drift.compare(moved[:5], scores[:5], SIGNATURE, known, thresholds())
+    few = drift.compare(moved[:5], scores[:5], LAYOUT, known, thresholds())
     assert max(each.psi for each in few.features) > 0.2
     assert few.drifted == []
-    assert drift.compare(same, scores**3, SIGNATURE, known, thresholds()).drifted_scores == ["no", "yes"]
+    assert drift.compare(same, scores**3, LAYOUT, known, thresholds()).drifted_scores == ["no", "yes"]
 
 
 def test_missing_unknown_and_infinite_values_are_seen() -> None:
     before, before_scores = some_rows(3000, 1)
-    known = reference.describe(before, before_scores, SIGNATURE)
+    known = reference.describe(before, LAYOUT.watched, before_scores, LAYOUT.outputs)
     now, scores = some_rows(600, 2)
     now[:300, 0] = np.nan
     now[:60, 2] = -1
     scores[:6] = [[np.nan, np.inf]]
-    report = drift.compare(now, scores, SIGNATURE, known, thresholds())
+    report = drift.compare(now, scores, LAYOUT, known, thresholds())
     assert report.lacking == ["size"]
     assert report.not_finite == pytest.approx(0.01)
     assert next(each.unknown for each in report.features if each.name == "colour") == pytest.approx(0.1)
@@ -144,29 +147,29 @@ def test_missing_unknown_and_infinite_values_are_seen() -> None:
 def test_a_constant_and_an_empty_feature_have_bins_too() -> None:
     before, scores = some_rows(1000, 1)
     before[:, 0], before[:, 1] = np.nan, 5
-    known = json.loads(json.dumps(reference.describe(before, scores, SIGNATURE)))
-    assert drift.compare(before, scores, SIGNATURE, known, thresholds()).drifted == []
+    known = json.loads(json.dumps(reference.describe(before, LAYOUT.watched, scores, LAYOUT.outputs)))
+    assert drift.compare(before, scores, LAYOUT, known, thresholds()).drifted == []
     for value in (4.9, 5.1):
         now = before.copy()
         now[:, 0], now[:, 1] = 1, value
-        assert set(drift.compare(now, scores, SIGNATURE, known, thresholds()).drifted_features) == {"size", "steps"}
+        assert set(drift.compare(now, scores, LAYOUT, known, thresholds()).drifted_features) == {"size", "steps"}
 
 
 def test_a_value_that_is_frequent_has_a_bin_of_its_own() -> None:
     before, scores = some_rows(1000, 1)
     before[:, 1] = np.where(np.arange(1000) < 700, 0, np.arange(1000))
-    about = reference.describe(before, scores, SIGNATURE)["features"]["steps"]
+    about = reference.describe(before, LAYOUT.watched, scores, LAYOUT.outputs)["features"]["steps"]
     assert about["counts"][0] == 700
     assert about["edges"][1] == np.nextafter(0, 1)
 
 
 def test_what_cannot_be_compared_is_told() -> None:
     matrix, scores = some_rows(100, 1)
-    known = reference.describe(matrix, scores, SIGNATURE)
+    known = reference.describe(matrix, LAYOUT.watched, scores, LAYOUT.outputs)
     with pytest.raises(ProjectError, match="no rows"):
-        drift.compare(matrix[:0], scores[:0], SIGNATURE, known, thresholds())
+        drift.compare(matrix[:0], scores[:0], LAYOUT, known, thresholds())
     with pytest.raises(ProjectError, match="says nothing of 'size'"):
-        drift.compare(matrix, scores, SIGNATURE, {}, thresholds())
+        drift.compare(matrix, scores, LAYOUT, {}, thresholds())
 
 
 @pytest.fixture

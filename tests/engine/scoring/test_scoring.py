@@ -19,10 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from twoloops import params, project_signature
 from twoloops.artifact import Predictor
+from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError
 from twoloops.outer_loop.monitoring import captures
 from twoloops.paths import paths
 from twoloops.problem import data as problem
+from twoloops.problems import problem as task
 from twoloops.problems.tabular import contract
 from twoloops.problems.tabular.checking import check, refuse_schema
 from twoloops.problems.tabular.encoding import encode
@@ -118,13 +120,13 @@ def test_columns_are_carried_along_but_personal_ones_are_not(table: Table) -> No
 
 def test_batches_are_bounded(table: Table) -> None:
     place = Place.of(str(table.source))
-    parts = plan(place, project_signature(), 250)
+    parts = plan(place, task.batches(project_signature()), 250)
     assert [(part.first_row, part.rows, part.row_groups) for part in parts] == [
         (0, 200, (0, 1)),
         (200, 200, (2, 3)),
         (400, 200, (4, 5)),
     ]
-    sizes = [[len(batch) for batch in read(place, part, project_signature(), 70)] for part in parts]
+    sizes = [[len(batch) for batch in read(place, part, task.batches(project_signature()), 70)] for part in parts]
     assert all(sum(each) == 200 and max(each) <= 70 for each in sizes)
 
 
@@ -215,7 +217,7 @@ def test_types_are_read_as_in_training(bare_project: Project) -> None:
         assert checked.event_time[0].as_py() == frame[problem.EVENT_TIME].iloc[0].to_pydatetime()
     assert np.flatnonzero(checked.bad).tolist() == bad
     np.testing.assert_array_equal(
-        checked.matrix[~checked.bad], encode(frame, project_signature().features)[~checked.bad]
+        checked.inputs[~checked.bad], encode(frame, project_signature().features)[~checked.bad]
     )
 
 
@@ -244,7 +246,7 @@ def test_any_type_that_holds_the_values_will_do() -> None:
         refuse_schema(batch.schema, signature, "rows")
         checked = check(batch, signature)
         # A category that cannot be read as one has no code: whichever it is given, it is refused.
-        np.testing.assert_array_equal(checked.matrix[:2], np.asarray(expected, np.float32)[:2])
+        np.testing.assert_array_equal(checked.inputs[:2], np.asarray(expected, np.float32)[:2])
         first, second = (reason.split("; ") for reason in checked.reasons())
         assert first == ["size is missing", "grade is missing"]
         assert [reason.partition(":")[0] for reason in second] == ["size is above 10", "grade is not a known value"]
@@ -499,9 +501,10 @@ def test_a_sample_is_uniform_and_bounded(bare_project: Project, monkeypatch: pyt
     signature = project_signature().model_copy(
         update={"features": project_signature().features[:1], "classes": (), "personal": (problem.ENTITY,)}
     )
+    layout = Layout(task.watched(signature), tuple(signature.outputs))
     samples = []
     for part in range(2):
-        sample = sampling.Sample(signature, 1.0)
+        sample = sampling.Sample(layout, 1.0, keeps_entities=False)
         for first in range(0, 5000, 100):
             rows = np.arange(first, first + 100)
             draw = sampling.draws(100, 7, "ab", first + 10_000 * part)
@@ -513,7 +516,7 @@ def test_a_sample_is_uniform_and_bounded(bare_project: Project, monkeypatch: pyt
         assert held.num_rows <= 2 * 200
         samples.append((held, sample.below))
     whole = sampling.merged(samples)
-    matrix, scores = sampling.arrays(whole, signature)
+    matrix, scores = sampling.arrays(whole, layout)
     assert matrix.shape == (200, 1)
     assert len(np.unique(scores)) == 200
     # 200 uniform draws of 0 to 9999: the mean's standard error is 204.

@@ -24,6 +24,7 @@ from twoloops.contracts.serving import RefusedError
 from twoloops.errors import ProjectError
 from twoloops.problem import data as problem
 from twoloops.problems.tabular import contract
+from twoloops.problems.tabular.encoding import encode, row_encoder
 from twoloops.problems.tabular.schema import Schema
 from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.service import models as service_models
@@ -253,8 +254,8 @@ def test_rows_are_encoded_as_tables_are(bare_project: Project) -> None:
     rows = contract.check(example_rows().head(200), problem.CONTRACT, "the example")[signature.names]
     plain = rows.astype(object).where(rows.notna(), None)
     values = [[each.item() if hasattr(each, "item") else each for each in row] for row in plain.to_numpy()]
-    by_rows = artifact.row_encoder(signature.features)(values)
-    np.testing.assert_array_equal(by_rows, artifact.encode(rows, signature.features))
+    by_rows = row_encoder(signature.features)(values)
+    np.testing.assert_array_equal(by_rows, encode(rows, signature.features))
 
 
 def test_the_example_is_typical_and_nobody() -> None:
@@ -753,7 +754,7 @@ def test_what_was_answered_is_kept(client: Client, tmp_path: Path) -> None:
     assert client.metric("service_captured_rows_total", outcome="kept") == 2
 
 
-def encoded(client: Client) -> artifact.Matrix:
+def encoded(client: Client) -> np.ndarray:
     schema = client.service.models.current.stable.schema
     return schema.encode(schema.from_objects(client.row))[0]
 

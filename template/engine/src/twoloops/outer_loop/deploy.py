@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twoloops import config, registry
 from twoloops.contracts.release import Deployment, Release, UnfitError
+from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
 from twoloops.outer_loop import trial
 from twoloops.outer_loop.canary import Say, watch
@@ -243,9 +244,10 @@ def _record(environment: str, version: Version, verdict: str, figures: dict[str,
 
 def _same_inputs(old: Release, candidate: Candidate) -> bool:
     """Say whether the same requests suit both versions."""
+    common = set(Signature.model_fields)  # what is left says what a record holds
     with candidate_of(old) as before:
-        features = (before.predictor.signature.features, candidate.predictor.signature.features)
-    return features[0] == features[1]
+        asked = [each.predictor.signature.model_dump(exclude=common) for each in (before, candidate)]
+    return asked[0] == asked[1]
 
 
 def slow(found: Load, before: Load | None, limits: DeployParams) -> str | None:
