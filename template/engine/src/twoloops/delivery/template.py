@@ -16,8 +16,8 @@ ANSWERS = ".copier-answers.yml"
 RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 # Copier's short names of code hosts.
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
-URL = re.compile(r"(https?|ssh|git|file)://[^\s#]+")
-SSH = re.compile(r"(?P<host>[\w.-]+@[\w.-]+):(?P<path>[^\s#:]+)")  # as ssh has it
+URL = re.compile(r"(https?|ssh|git|file)://[^-\s#][^\s#]*")
+SSH = re.compile(r"(?P<host>\w[\w.-]*@\w[\w.-]*):(?P<path>[^\s#:]+)")  # as ssh has it
 
 
 def update(words: Sequence[str]) -> int:
