@@ -45,7 +45,7 @@ def test_what_another_package_registers_is_found(kind: str, tmp_path: Path, monk
     (information / "entry_points.txt").write_text(f"[twoloops.{kind}]\nacme = acme_{kind}\n")
     (installed / f"acme_{kind}.py").write_text('NAME = "of the organization"\n')
     monkeypatch.syspath_prepend(str(installed))
-    plugins._registered.cache_clear()
+    plugins._entry_points.cache_clear()
     try:
         assert plugins.find(kind, "acme").NAME == "of the organization"
         configure(tmp_path, **{kind.removesuffix("s"): "acme"})
@@ -53,7 +53,7 @@ def test_what_another_package_registers_is_found(kind: str, tmp_path: Path, monk
         assert chosen.NAME == "of the organization"
         assert config.current().package == "churn"
     finally:
-        plugins._registered.cache_clear()
+        plugins._entry_points.cache_clear()
         sys.modules.pop(f"acme_{kind}", None)
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet as pq
 from twoloops import Predictor, problem, registry
 
 rows, seed, drift = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-version = registry.in_use()
+version = registry.find_in_use()
 predictor = Predictor.load(version.uri)
 signature = predictor.signature
 frame = problem.module("sample").simulate(rows, seed, drift)

@@ -252,7 +252,7 @@ def test_a_corrupted_artifact_changes_nothing(deployed: Deployed) -> None:
     deployed.start()
     number = deployed.register()
     place = deployed.code(
-        f"import mlflow\nwith registry.downloaded('models:/{deployed.project.package}/{number}'): pass\n"
+        f"import mlflow\nwith registry.download('models:/{deployed.project.package}/{number}'): pass\n"
         f"run = registry.get('{number}').run_id\nprint(mlflow.get_run(run).info.artifact_uri.removeprefix('file://'))"
     )
     model = Path(place) / "model/model.onnx"

@@ -79,7 +79,7 @@ def notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 def bring(number: str | None = None, to: str | None = None, *, approved: bool = True) -> dict[str, Any]:
     """Deploy, without a word."""
-    steps = deploy.Deploying(platform, params.load(), lambda _: approved, lambda _: None, lambda _: None)
+    steps = deploy.DeploymentRun(platform, params.load(), lambda _: approved, lambda _: None, lambda _: None)
     return steps.run(number, to)
 
 

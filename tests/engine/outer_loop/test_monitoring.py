@@ -195,7 +195,7 @@ def capture(
         before: feature columns to replace before the model scores the rows.
     """
     number = next(NUMBERS)
-    version = registry.in_use()
+    version = registry.find_in_use()
     predictor = Predictor.load(version.uri)
     signature = predictor.signature
     frame = pd.read_parquet(paths().holdout).sample(rows, replace=True, random_state=number).assign(**before or {})
@@ -231,7 +231,7 @@ def metrics() -> str:
 
 
 def first_feature() -> Feature:
-    return Predictor.load(registry.in_use().uri).signature.features[0]
+    return Predictor.load(registry.find_in_use().uri).signature.features[0]
 
 
 def state(result: dict[str, Any], name: str) -> str:
@@ -359,7 +359,7 @@ def test_drift_turns_windows_red_and_so_many_red_windows_the_verdict(watched: Pr
 
 
 def test_missing_values_turn_quality_red(watched: Project) -> None:
-    nullable = [each for each in Predictor.load(registry.in_use().uri).signature.features if each.nullable]
+    nullable = [each for each in Predictor.load(registry.find_in_use().uri).signature.features if each.nullable]
     if not nullable:
         pytest.skip("no feature may be missing")
     capture(before={nullable[0].name: None})

@@ -515,7 +515,7 @@ def test_a_sample_is_uniform_and_bounded(bare_project: Project, monkeypatch: pyt
         assert held is not None
         assert held.num_rows <= 2 * 200
         samples.append((held, sample.below))
-    whole = sampling.merged(samples)
+    whole = sampling.merge(samples)
     matrix, scores = sampling.arrays(whole, layout)
     assert matrix.shape == (200, 1)
     assert len(np.unique(scores)) == 200

@@ -18,4 +18,4 @@ def register(patch: pytest.MonkeyPatch, kind: str, name: str, value: Any) -> Non
         name: as [tool.twoloops] has it.
         value: the module, or an object that is like one.
     """
-    patch.setitem(plugins._registered(kind), name, SimpleNamespace(load=lambda: value))
+    patch.setitem(plugins._entry_points(kind), name, SimpleNamespace(load=lambda: value))

@@ -144,7 +144,7 @@ class Predictor:
         if str(uri).startswith("models:/"):
             from twoloops import registry
 
-            with registry.downloaded(str(uri)) as folder:
+            with registry.download(str(uri)) as folder:
                 return cls._from_folder(folder)
         return cls._from_folder(Path(uri))
 

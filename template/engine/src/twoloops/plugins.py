@@ -30,11 +30,11 @@ def find(kind: str, name: str) -> Any:
         module, _, attribute = own.partition(":")
         found = import_module(module)
         return getattr(found, attribute) if attribute else found
-    point = _registered(kind).get(name)
+    point = _entry_points(kind).get(name)
     if point is None:
         raise ProjectError(
             f"[tool.twoloops] asks for {name!r}, and no installed package has it among its {kind}.",
-            hint=f"There are: {', '.join(sorted(_registered(kind)))}. Correct pyproject.toml, or install the package.",
+            hint=f"There are: {', '.join(sorted(_entry_points(kind)))}. Correct pyproject.toml, or install the package.",
         )
     return point.load()
 
@@ -56,7 +56,7 @@ def _own(group: str) -> dict[str, str]:
 
 
 @lru_cache
-def _registered(kind: str) -> dict[str, EntryPoint]:
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=f"twoloops.{kind}")}

@@ -208,12 +208,12 @@ def _number(client: MlflowClient, model: str, alias: str) -> str | None:
     return str(number) if number else None
 
 
-def anything() -> bool:
+def has_models() -> bool:
     """Say whether a model is champion or challenger."""
     return find(CHAMPION) is not None or find(CHALLENGER) is not None
 
 
-def in_use() -> Version:
+def find_in_use() -> Version:
     """Return the champion, or the challenger as long as there is no champion.
 
     Raises:
@@ -284,7 +284,7 @@ def remove_alias(alias: str) -> None:
 
 
 @contextmanager
-def downloaded(uri: str) -> Iterator[Path]:
+def download(uri: str) -> Iterator[Path]:
     """Give a temporary folder with a copy of a registered artifact.
 
     Args:
@@ -300,13 +300,13 @@ def downloaded(uri: str) -> Iterator[Path]:
             from mlflow.artifacts import download_artifacts
 
             # By the address of the files: for one of a registered model, MLflow asks the process's own registry.
-            source, where = client.get_model_version_download_uri(*_named(client, uri)), tracking_uri()
+            source, where = client.get_model_version_download_uri(*_parse_uri(client, uri)), tracking_uri()
             logger.debug("%s is copied from %s", uri, source)
             copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
         yield copy
 
 
-def _named(client: MlflowClient, uri: str) -> tuple[str, str]:
+def _parse_uri(client: MlflowClient, uri: str) -> tuple[str, str]:
     """Return the name and the number of the version that an address means."""
     parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if parts is None:

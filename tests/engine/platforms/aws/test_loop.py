@@ -331,7 +331,7 @@ def test_a_version_is_recorded_once_and_approved(
 ) -> None:
     assert recorded(project, cloud, monkeypatch) == PACKAGE
     assert packages.record(project.folder, RUN) == PACKAGE  # asks nobody
-    version = registry.in_use()
+    version = registry.find_in_use()
     for status in (packages.PENDING, packages.APPROVED):
         about: dict[str, Any] = {
             "ModelPackageName": "1",
@@ -349,7 +349,7 @@ def test_a_version_is_recorded_once_and_approved(
 
 
 def test_a_version_of_this_machine_needs_no_approval(promoted: Project) -> None:
-    packages.approve(registry.in_use())
+    packages.approve(registry.find_in_use())
     assert not registry.is_shared()
 
 

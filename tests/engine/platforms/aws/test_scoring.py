@@ -49,7 +49,7 @@ def test_an_environment_without_its_infrastructure_is_told(
     cloud["sagemaker"].add_response("update_pipeline", {"PipelineArn": "arn"})
     cloud["scheduler"].add_client_error("get_schedule", "ResourceNotFoundException")
     with pytest.raises(ProjectError, match="has no schedule yet") as raised:
-        scoring.schedule(registry.in_use())
+        scoring.schedule(registry.find_in_use())
     assert "--apply" in raised.value.hint
 
 
@@ -112,7 +112,7 @@ def test_scoring_by_hand_wants_a_version(cloud: Cloud) -> None:
 
 
 def test_a_champion_of_this_machine_asks_nothing_of_the_platform(promoted: Project) -> None:
-    platform.follow_champion(registry.in_use())
+    platform.follow_champion(registry.find_in_use())
 
 
 def test_a_container_without_its_model_says_so(project: Project, cloud: Cloud, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def respond(result: dict[str, Any], lines: list[str], tell: Callable[[str], None
         reason = "drift: " + " ".join(result["reasons"])[:200]
         where = host.start("train", {"reason": reason})
         # Noted now: the next run of the monitor must not start another before this one has begun.
-        history.note(history.Retraining(started_at=datetime.now(UTC), reason=reason))
+        history.record(history.Retraining(started_at=datetime.now(UTC), reason=reason))
         tell(f"Retraining is started: {where or 'the flow train'}.")
 
 

@@ -11,7 +11,7 @@ from twoloops.storage import write_json
 
 
 @contextmanager
-def noted(step: str) -> Iterator[None]:
+def record_failure(step: str) -> Iterator[None]:
     """Write down why a step failed, for the report on a change: a reviewer need not search the log."""
     paths().failure.unlink(missing_ok=True)
     try:

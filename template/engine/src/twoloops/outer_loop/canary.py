@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twoloops.contracts.client import SilentError
 from twoloops.contracts.release import Deployment, Traffic, UnfitError
 from twoloops.errors import ProjectError
-from twoloops.outer_loop.trial import encoded, post
+from twoloops.outer_loop.trial import encode_json, post
 
 if TYPE_CHECKING:
     from twoloops.contracts.platform import Platform
@@ -134,7 +134,7 @@ def watch(
     if deployed.canary is None:
         raise ValueError("there is no canary to watch")
     number, old_number = deployed.canary.version, deployed.stable.version
-    own = _OwnTraffic(platform, environment, [encoded(row) for row in rows])
+    own = _OwnTraffic(platform, environment, [encode_json(row) for row in rows])
     before = platform.traffic(environment)
     between = max(TURN_SECONDS, platform.LATE_SECONDS / LOOKS)
     patience = limits.canary_seconds + PATIENCE_SECONDS + 2 * platform.LATE_SECONDS

@@ -28,7 +28,7 @@ from twoloops.outer_loop.promote import (
     reinstate,
     rollback_result,
 )
-from twoloops.outer_loop.trial import Candidate, Load, candidate_of
+from twoloops.outer_loop.trial import Candidate, Load, load_candidate
 
 if TYPE_CHECKING:
     from twoloops.contracts.platform import Platform
@@ -39,7 +39,7 @@ PASSED, FAILED = "passed", "failed"
 ATTEMPTS = 2  # a machine has bad moments: what is too slow is measured again
 
 
-class Deploying:
+class DeploymentRun:
     """One run of `deploy`: what it needs at every step."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Deploying:
             )
         with self._platform.lock("A deployment"):
             champion = registry.find(registry.CHAMPION)
-            version = _chosen(number, champion)
+            version = _choose_version(number, champion)
             release = Release.of(version)
             running = self._platform.deployment(last)
             if last in targets and running and running.runs(release.version):
@@ -71,25 +71,25 @@ class Deploying:
             if champion is None or (version.number != champion.number and FOLLOWED not in version.tags):
                 check_comparison(version, champion)
             if last in targets:
-                _only_canary(last, running, release)
+                _refuse_another_canary(last, running, release)
             self._say(f"Version {release.version}, registered {release.registered_at}, into {', '.join(targets)}.")
-            with candidate_of(release) as candidate:
+            with load_candidate(release) as candidate:
                 passed = {}
                 for environment in trials:
                     if environment in targets:
                         passed[environment] = self._try(environment, candidate, version, running)
                     elif last in targets:
-                        _demand_trial(environment, version)
+                        _require_trial(environment, version)
                 result = {"version": release.version, "trials": passed, "deployed": False}
                 if last not in targets or not self._approve(f"Bring version {release.version} into {last}?"):
                     return result
-                figures = self._bring(last, candidate, version, running)
+                figures = self._go_live(last, candidate, version, running)
             return result | {"deployed": True, "canary": figures, **self._make_champion(version, champion)}
 
     def _confirm(self, last: str, running: Deployment, version: Version, champion: Version | None) -> dict[str, Any]:
         """Make sure that what was deployed answers and is champion; an earlier run may have been cut off here."""
         self._say(f"{last} runs version {version.number} already: making sure that it answers.")
-        with candidate_of(running.stable) as candidate:
+        with load_candidate(running.stable) as candidate:
             self._platform.deploy(last, running)
             self._say(f"  smoke test: {trial.smoke(self._platform.endpoint(last), candidate, self._tolerance)}")
         return {
@@ -105,14 +105,14 @@ class Deploying:
     ) -> dict[str, Any]:
         self._say(f"{environment}:")
         try:
-            figures = self._tested(environment, candidate, running)
+            figures = self._test(environment, candidate, running)
         except UnfitError as error:
             _record(environment, version, FAILED, {"reason": str(error)})
             raise
         _record(environment, version, PASSED, figures)
         return figures
 
-    def _tested(self, environment: str, candidate: Candidate, running: Deployment | None) -> dict[str, Any]:
+    def _test(self, environment: str, candidate: Candidate, running: Deployment | None) -> dict[str, Any]:
         wanted = Deployment(candidate.release)
         self._progress(f"{environment}: starting version {candidate.release.version}")
         self._platform.deploy(environment, wanted)
@@ -126,7 +126,7 @@ class Deploying:
             before = None
             if running and running.stable != candidate.release:
                 # Measured here and now, so that the figures compare, and users are not disturbed.
-                with candidate_of(running.stable) as old:
+                with load_candidate(running.stable) as old:
                     before = self._load(environment, old)
                 self._say(f"  load test of version {running.stable.version}, to compare with: {before}")
             found = self._load(environment, candidate)
@@ -151,29 +151,29 @@ class Deploying:
         endpoint, limits = self._platform.endpoint(environment), self._limits
         return trial.load(endpoint, candidate.rows, limits.load_seconds, limits.load_connections)
 
-    def _bring(
+    def _go_live(
         self, last: str, candidate: Candidate, version: Version, running: Deployment | None
     ) -> dict[str, Any] | None:
         self._say(f"{last}:")
         try:
             if running:
-                return self._after(last, candidate, running.stable)
-            self._first(last, candidate)
+                return self._take_over(last, candidate, running.stable)
+            self._start_first(last, candidate)
             return None
         except UnfitError as error:
             _record(last, version, FAILED, {"reason": str(error)})
             raise
 
-    def _first(self, last: str, candidate: Candidate) -> None:
+    def _start_first(self, last: str, candidate: Candidate) -> None:
         """Nothing runs yet: there is nobody to disturb, and nothing to go back to."""
         try:
-            self._whole(last, candidate)
+            self._move_all_requests(last, candidate)
         except BaseException:
             self._platform.remove(last)
             self._say(f"  {last} is empty again")
             raise
 
-    def _after(self, last: str, candidate: Candidate, old: Release) -> dict[str, Any] | None:
+    def _take_over(self, last: str, candidate: Candidate, old: Release) -> dict[str, Any] | None:
         """Take over from `old`: a share of the requests first, then all; back at the first fault."""
         figures = None
         try:
@@ -184,17 +184,17 @@ class Deploying:
                 self._platform.deploy(last, shared)
                 self._say(f"  canary: version {candidate.release.version} takes {share:.0%} of the requests")
                 figures = watch(self._platform, last, shared, candidate.rows, self._limits, self._progress)
-                self._say(f"  canary: {_told(figures)}")
+                self._say(f"  canary: {_describe(figures)}")
             else:
                 self._say(f"  no canary: its inputs differ from those of version {old.version}")
-            self._whole(last, candidate)
+            self._move_all_requests(last, candidate)
         except BaseException:  # also Ctrl-C: nobody watches the canary any more
             self._platform.deploy(last, Deployment(old))
             self._say(f"  rolled back: version {old.version} takes all requests")
             raise
         return figures
 
-    def _whole(self, last: str, candidate: Candidate) -> None:
+    def _move_all_requests(self, last: str, candidate: Candidate) -> None:
         self._progress(f"{last}: moving all requests")
         self._platform.deploy(last, Deployment(candidate.release))
         endpoint = self._platform.endpoint(last)
@@ -206,14 +206,14 @@ class Deploying:
         return {"champion": version.number, "before": champion.number if champion else None}
 
 
-def _chosen(number: str | None, champion: Version | None) -> Version:
+def _choose_version(number: str | None, champion: Version | None) -> Version:
     version = registry.get(number) if number else registry.find(registry.CHALLENGER) or champion
     if version is None:
         raise ProjectError("No model is registered yet.", hint="Run the verb 'run': it registers a green model.")
     return version
 
 
-def _only_canary(last: str, running: Deployment | None, release: Release) -> None:
+def _refuse_another_canary(last: str, running: Deployment | None, release: Release) -> None:
     if running and running.canary and running.canary.version != release.version:
         raise ProjectError(
             f"Version {running.canary.version} is canary in {last}: its deployment was cut off.",
@@ -221,7 +221,7 @@ def _only_canary(last: str, running: Deployment | None, release: Release) -> Non
         )
 
 
-def _demand_trial(environment: str, version: Version) -> None:
+def _require_trial(environment: str, version: Version) -> None:
     found = json.loads(version.tags.get(_tag(environment), "{}"))
     if found.get("verdict") != PASSED:
         what = f"failed there: {found['reason']}" if found else "has not been there"
@@ -245,7 +245,7 @@ def _record(environment: str, version: Version, verdict: str, figures: dict[str,
 def _same_inputs(old: Release, candidate: Candidate) -> bool:
     """Say whether the same requests suit both versions."""
     common = set(Signature.model_fields)  # what is left says what a record holds
-    with candidate_of(old) as before:
+    with load_candidate(old) as before:
         asked = [each.predictor.signature.model_dump(exclude=common) for each in (before, candidate)]
     return asked[0] == asked[1]
 
@@ -264,7 +264,7 @@ def slow(found: Load, before: Load | None, limits: DeployParams) -> str | None:
     return None
 
 
-def _told(figures: dict[str, Any]) -> str:
+def _describe(figures: dict[str, Any]) -> str:
     own = figures["own_requests"]
     return (
         f"{figures['requests']} requests in {figures['seconds']:.0f} s, {figures['errors']} errors, "

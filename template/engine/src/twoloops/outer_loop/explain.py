@@ -24,5 +24,5 @@ def explain(source: str, *, row: int = 0, entity: str | None = None, model: str 
     Raises:
         ProjectError: there is no such record, it breaks the contract, or there is no model.
     """
-    predictor = Predictor.load(model or registry.in_use().uri)
+    predictor = Predictor.load(model or registry.find_in_use().uri)
     return predictor.problem.explain(predictor, source, row, entity)

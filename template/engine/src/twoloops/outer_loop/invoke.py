@@ -10,7 +10,7 @@ from typing import Any
 
 from twoloops.contracts.client import Answer, Client, Endpoint
 from twoloops.errors import ProjectError
-from twoloops.outer_loop.trial import encoded
+from twoloops.outer_loop.trial import encode_json
 from twoloops.problems import problem
 
 OVERLOADED = 503
@@ -59,7 +59,7 @@ def invoke(
         while waiting:
             places = waiting.pop()
             progress(f"{places[0]:,} of {len(rows):,} rows")
-            answer = _send(client, encoded([rows[place] for place in places]))
+            answer = _send(client, encode_json([rows[place] for place in places]))
             if answer.status == 200:
                 content = answer.json()
                 common = {"model_version": content["model_version"], "request_id": content["request_id"]}
@@ -68,7 +68,7 @@ def invoke(
                     for place, each in zip(places, content["predictions"], strict=True)
                 ]
                 continue
-            bad, rest = _refused(answer, places)
+            bad, rest = _split_refused(answer, places)
             for place, why in bad.items():
                 refuse(place, why)
             refused += len(bad)
@@ -102,7 +102,7 @@ def _send(client: Client, content: bytes) -> Answer:
     return answer
 
 
-def _refused(answer: Answer, places: list[int]) -> tuple[dict[int, str], list[list[int]]]:
+def _split_refused(answer: Answer, places: list[int]) -> tuple[dict[int, str], list[list[int]]]:
     """Return the rows that were refused, with the reason, and those to be sent again."""
     said = answer.json()
     bad: dict[int, str] = {}

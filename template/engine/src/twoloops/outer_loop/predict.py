@@ -23,7 +23,7 @@ def predict(source: str, target: Path, model: str | None = None) -> dict[str, An
     Raises:
         ProjectError: no model is registered, or the table breaks the contract.
     """
-    uri = model or registry.in_use().uri
+    uri = model or registry.find_in_use().uri
     predictor = Predictor.load(uri)
     records = predictor.problem.check(predictor.problem.load(source), source, labelled=False)
     columns = predictor.predict(records)

@@ -86,7 +86,7 @@ def retrain(
             f"{past.retraining.outcome}; monitor.cool_down_hours asks to wait until {cooling:%Y-%m-%d %H:%M} UTC.",
             hint="Wait, or give --force when the data or the code has changed since.",
         )
-    history.note(history.Retraining(started_at=now, reason=reason))
+    history.record(history.Retraining(started_at=now, reason=reason))
     outcome: Literal["challenger", "no challenger", "failed"] | None = "failed"
     try:
         run()
@@ -99,7 +99,7 @@ def retrain(
         outcome = None
         raise
     finally:
-        history.note(history.Retraining(started_at=now, reason=reason, outcome=outcome))
+        history.record(history.Retraining(started_at=now, reason=reason, outcome=outcome))
         logger.info("the retraining, %s, ended with %s", reason, outcome or "an interruption")
     study()
     if outcome == "no challenger":

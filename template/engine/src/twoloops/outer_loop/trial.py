@@ -40,13 +40,13 @@ class Candidate:
 
 
 @contextmanager
-def candidate_of(release: Release) -> Iterator[Candidate]:
+def load_candidate(release: Release) -> Iterator[Candidate]:
     """Load a version from the registry, and draw rows such as it was trained on.
 
     Raises:
         UnfitError: its artifact cannot be loaded.
     """
-    with registry.downloaded(release.uri) as folder:
+    with registry.download(release.uri) as folder:
         try:
             predictor = Predictor.load(folder)
         except ProjectError as error:
@@ -61,7 +61,7 @@ def candidate_of(release: Release) -> Iterator[Candidate]:
         yield Candidate(release, predictor, rows)
 
 
-def encoded(content: Any) -> bytes:
+def encode_json(content: Any) -> bytes:
     """Return `content` as the bytes of a JSON document."""
     return json.dumps(content).encode()
 
@@ -93,11 +93,11 @@ def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
             ready = client.send("GET", "/health/ready")
             runs = ready.json().get("stable") or {}
             if ready.status != 200 or runs.get("identity") != release.identity:
-                raise _unfit(release, f"/health/ready answers {_said(ready)}")
+                raise _unfit(release, f"/health/ready answers {_describe(ready)}")
         rows = candidate.rows[:SMOKE_ROWS]
-        answer = post(client, encoded(rows))
+        answer = post(client, encode_json(rows))
         if answer.status != 200:
-            raise _unfit(release, f"/predict answers good rows with {_said(answer)}")
+            raise _unfit(release, f"/predict answers good rows with {_describe(answer)}")
         content = answer.json()
         if content["model_version"] != release.version:
             raise _unfit(release, f"another version answers: {content['model_version']}")
@@ -137,20 +137,20 @@ def contract(endpoint: Endpoint, candidate: Candidate) -> str:
         for route in routes:
             answer = client.send("GET", route)
             if answer.status != 200:
-                raise _unfit(release, f"GET {route} answers {_said(answer)}")
+                raise _unfit(release, f"GET {route} answers {_describe(answer)}")
         for path, content in protocols:
-            answer = post(client, encoded(content), path)
+            answer = post(client, encode_json(content), path)
             if answer.status != 200:
-                raise _unfit(release, f"POST {path} answers good rows with {_said(answer)}")
+                raise _unfit(release, f"POST {path} answers good rows with {_describe(answer)}")
         for what, content, kind, told in bad_inputs(candidate, row):
             answer = client.send("POST", "/predict", content, kind, X_Request_ID=f"{TRIAL}{uuid.uuid4()}")
             if not 400 <= answer.status < 500 or told not in answer.content.decode(errors="replace"):
                 demand = f"a refusal (4xx) that names {told!r}" if told else "a refusal (4xx)"
-                raise _unfit(release, f"{what}: /predict answers {_said(answer)}, not with {demand}")
+                raise _unfit(release, f"{what}: /predict answers {_describe(answer)}, not with {demand}")
             refused += 1
-        answer = post(client, encoded(row))
+        answer = post(client, encode_json(row))
         if answer.status != 200:
-            raise _unfit(release, f"after bad input a good row is answered with {_said(answer)}")
+            raise _unfit(release, f"after bad input a good row is answered with {_describe(answer)}")
     answered = len(routes) + len(protocols)
     return f"{refused} kinds of bad input refused, {answered} {'route answers' if answered == 1 else 'routes answer'}"
 
@@ -170,14 +170,14 @@ def bad_inputs(candidate: Candidate, row: dict[str, Any]) -> Iterator[tuple[str,
     plain = "application/json"
     predictor = candidate.predictor
     for what, content, name in predictor.problem.bad_requests(predictor.signature, row):
-        yield what, encoded(content), plain, name
-        yield f"{what}, in the second of two rows", encoded([row, content]), plain, name
-    yield "NaN", encoded(row | {next(iter(row)): float("nan")}), plain, ""
-    yield "malformed JSON", encoded(row)[:-2], plain, ""
+        yield what, encode_json(content), plain, name
+        yield f"{what}, in the second of two rows", encode_json([row, content]), plain, name
+    yield "NaN", encode_json(row | {next(iter(row)): float("nan")}), plain, ""
+    yield "malformed JSON", encode_json(row)[:-2], plain, ""
     yield "an empty body", b"", plain, ""
     yield "no rows", b"[]", plain, ""
     yield "a number in place of rows", b"1", plain, ""
-    yield "another content type", encoded(row), "text/plain", ""
+    yield "another content type", encode_json(row), "text/plain", ""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
     Raises:
         ProjectError: requests may not be sent at all; that says nothing about the service.
     """
-    bodies = [encoded(row) for row in rows]
+    bodies = [encode_json(row) for row in rows]
     times: list[float] = []
     errors: list[str] = []
     end = time.perf_counter() + seconds
@@ -232,7 +232,7 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
                 try:
                     answer = post(client, bodies[place % len(bodies)])
                     if answer.status != 200:
-                        errors.append(_said(answer))
+                        errors.append(_describe(answer))
                 except SilentError as error:
                     errors.append(str(error))
                 times.append(time.perf_counter() - begin)
@@ -244,7 +244,7 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
     return Load(len(times), len(errors), seconds, float(median), float(p99))
 
 
-def _said(answer: Answer) -> str:
+def _describe(answer: Answer) -> str:
     return f"{answer.status} {answer.content[:300].decode(errors='replace')}"
 
 

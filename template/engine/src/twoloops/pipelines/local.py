@@ -17,7 +17,7 @@ from pathlib import Path
 from twoloops import config, registry
 from twoloops.contracts.graph import FILE, Graph, Step
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import noted
+from twoloops.inner_loop import record_failure
 from twoloops.paths import paths
 from twoloops.storage import read_json
 
@@ -53,7 +53,7 @@ def run(graph: Graph, verb: Verb, *, force: bool, tell: Callable[[str], None]) -
                 tell(f"{step.name}: nothing has changed, skipped")
                 continue
             tell(f"{step.name}:")
-            with _at_work(step), noted(step.name):
+            with _at_work(step), record_failure(step.name):
                 if words := step.verb(config.current().package):
                     verb(words)
                     done.append(step.name)

@@ -33,7 +33,7 @@ class Lock:
     """The right to work in a target, while it is renewed."""
 
     def __init__(self, target: Place, run: str) -> None:
-        """Keep where, and the run's name; `held` takes the lock."""
+        """Keep where, and the run's name; `acquire` takes the lock."""
         self._target = target
         self._run = run
         self._started = _now()
@@ -85,7 +85,7 @@ class Lock:
 
 
 @contextmanager
-def held(target: Place, run: str) -> Iterator[Lock]:
+def acquire(target: Place, run: str) -> Iterator[Lock]:
     """Hold the lock of a target for the time of the block.
 
     Raises:

@@ -14,7 +14,7 @@ from pyarrow import parquet as pq
 
 from twoloops.contracts.scoring import Batches
 from twoloops.errors import ProjectError
-from twoloops.scoring.places import Place, told
+from twoloops.scoring.places import Place, translate_errors
 
 CSV_ENDINGS = (".csv", ".csv.gz")
 CSV_BLOCK_BYTES = 8 << 20
@@ -76,7 +76,7 @@ def plan(source: Place, batches: Batches, partition_rows: int) -> list[Partition
 
 
 def _files(source: Place) -> list[fs.FileInfo]:
-    with told(source.uri):
+    with translate_errors(source.uri):
         (info,) = source.filesystem.get_file_info([source.path])
         if info.type == fs.FileType.NotFound:
             raise FileNotFoundError
@@ -101,10 +101,14 @@ def _files(source: Place) -> list[fs.FileInfo]:
 def _cut(source: Place, file: fs.FileInfo, batches: Batches, partition_rows: int) -> list[Partition]:
     modified = int(file.mtime_ns or 0)
     if file.path.lower().endswith(CSV_ENDINGS):
-        with told(file.path), _csv(source, file.path) as reader:
+        with translate_errors(file.path), _csv(source, file.path) as reader:
             batches.refuse_schema(reader.schema, file.path)
         return [Partition(file.path, file.size, modified)]
-    with told(file.path), source.filesystem.open_input_file(file.path) as stream, pq.ParquetFile(stream) as parquet:
+    with (
+        translate_errors(file.path),
+        source.filesystem.open_input_file(file.path) as stream,
+        pq.ParquetFile(stream) as parquet,
+    ):
         batches.refuse_schema(parquet.schema_arrow, file.path)
         counts = [parquet.metadata.row_group(place).num_rows for place in range(parquet.num_row_groups)]
     parts: list[Partition] = []
@@ -127,7 +131,7 @@ def read(source: Place, partition: Partition, batches: Batches, batch_rows: int)
     Raises:
         ProjectError: the file cannot be read, or is damaged.
     """
-    with told(partition.file):
+    with translate_errors(partition.file):
         if not partition.row_groups:
             with _csv(source, partition.file) as reader:
                 for batch in reader:
@@ -153,11 +157,11 @@ def _kept(names: list[str], batches: Batches) -> list[str]:
 def _csv(source: Place, path: str) -> csv.CSVStreamingReader:
     """Open a CSV file with every column as text: a guess from the first rows could fail on later ones."""
 
-    def opened(options: csv.ConvertOptions) -> csv.CSVStreamingReader:
+    def open_csv(options: csv.ConvertOptions) -> csv.CSVStreamingReader:
         stream = source.filesystem.open_input_stream(path, compression="gzip" if path.lower().endswith(".gz") else None)
         return csv.open_csv(stream, csv.ReadOptions(block_size=CSV_BLOCK_BYTES), convert_options=options)
 
-    with opened(csv.ConvertOptions()) as reader:
+    with open_csv(csv.ConvertOptions()) as reader:
         names = reader.schema.names
     types = dict.fromkeys(names, pa.string())
-    return opened(csv.ConvertOptions(column_types=types, strings_can_be_null=True))
+    return open_csv(csv.ConvertOptions(column_types=types, strings_can_be_null=True))

@@ -37,7 +37,7 @@ class Place:
         """
         if uri.startswith(WEB_SCHEMES):
             raise ProjectError(f"{uri} is a web address: rows cannot be streamed from it.", hint=HINT)
-        with told(uri):
+        with translate_errors(uri):
             if "://" in uri:
                 filesystem, path = fs.FileSystem.from_uri(uri)
             else:
@@ -59,21 +59,21 @@ class Place:
         one, two = f"{self.path}/", f"{other.path}/"
         return self.filesystem.equals(other.filesystem) and (one.startswith(two) or two.startswith(one))
 
-    def listed(self, folder: str) -> dict[str, int]:
+    def list_files(self, folder: str) -> dict[str, int]:
         """Return the files in one of its folders: name (with the folder's) and size in bytes."""
-        with told(self.uri):
+        with translate_errors(self.uri):
             selector = fs.FileSelector(f"{self.path}/{folder}", allow_not_found=True)
             found = self.filesystem.get_file_info(selector)
         return {f"{folder}/{each.base_name}": each.size for each in found if each.type == fs.FileType.File}
 
     def remove(self, name: str) -> None:
         """Delete a file of it, if there is one."""
-        with told(self.uri), suppress(FileNotFoundError):
+        with translate_errors(self.uri), suppress(FileNotFoundError):
             self.filesystem.delete_file(f"{self.path}/{name}")
 
     def read_json(self, name: str) -> Any:
         """Return the content of a JSON file of it; None when there is none, or it is no JSON."""
-        with told(self.uri):
+        with translate_errors(self.uri):
             try:
                 with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
                     content = stream.read()
@@ -96,7 +96,7 @@ class Place:
         On a disk it is written beside and renamed. An object appears when its upload is completed,
         which happens at the end.
         """
-        with told(self.uri):
+        with translate_errors(self.uri):
             if self.is_local:
                 with replacing(Path(self.path, name)) as new, pa.OSFile(str(new), "wb") as sink:
                     yield sink
@@ -106,7 +106,7 @@ class Place:
 
 
 @contextmanager
-def told(place: str) -> Iterator[None]:
+def translate_errors(place: str) -> Iterator[None]:
     """Turn what can go wrong on the way to a place into an error for people."""
     try:
         yield

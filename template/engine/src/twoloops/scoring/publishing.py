@@ -25,8 +25,8 @@ from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.scoring.engines import Model
 from twoloops.scoring.locking import Lock
-from twoloops.scoring.places import Place, told
-from twoloops.scoring.sampling import arrays, as_capture, merged
+from twoloops.scoring.places import Place, translate_errors
+from twoloops.scoring.sampling import arrays, as_capture, merge
 from twoloops.scoring.scorer import FOLDERS, STATE
 from twoloops.storage import replacing
 
@@ -183,7 +183,7 @@ def _remove_leftovers(target: Place, result: Result) -> None:
     valid = {file["file"] for record in result.records for file in files(record)}
     valid |= {f"{STATE}/{record['fingerprint']}.json" for record in result.records}
     for folder in FOLDERS:
-        for name in target.listed(folder):
+        for name in target.list_files(folder):
             if name not in valid and OWN_NAME.fullmatch(name.rpartition("/")[2]):
                 target.remove(name)
 
@@ -193,9 +193,9 @@ def _sample(target: Place, records: list[dict[str, Any]]) -> pa.Table | None:
     for record in records:
         if record["sample"]:
             path = f"{target.path}/{record['sample']['file']}"
-            with told(target.uri), target.filesystem.open_input_file(path) as stream:
+            with translate_errors(target.uri), target.filesystem.open_input_file(path) as stream:
                 samples.append((pq.read_table(stream), record["sample_below"]))
-    return merged(samples) if samples else None
+    return merge(samples) if samples else None
 
 
 def _capture(sample: pa.Table | None, records: list[dict[str, Any]], model: Model, now: datetime) -> None:

@@ -18,7 +18,7 @@ from twoloops.errors import ProjectError
 from twoloops.params import Params
 from twoloops.scoring import engines, partitions, publishing
 from twoloops.scoring.engines import Engine, Model, Tell
-from twoloops.scoring.locking import held
+from twoloops.scoring.locking import acquire
 from twoloops.scoring.partitions import CONNECTIONS, Partition
 from twoloops.scoring.places import Place
 from twoloops.scoring.sampling import threshold
@@ -34,7 +34,7 @@ class Watch(Protocol):
         """Begin to show that `rows` will be done; None: nobody knows how many."""
 
 
-def unseen(rows: int | None) -> AbstractContextManager[Tell]:
+def show_nothing(rows: int | None) -> AbstractContextManager[Tell]:
     """Show nothing."""
     return nullcontext(lambda _: None)
 
@@ -64,7 +64,7 @@ def score(
     *,
     model: str | None = None,
     options: Options = Options(),
-    watch: Watch = unseen,
+    watch: Watch = show_nothing,
 ) -> dict[str, Any]:
     """Score a table of any size; what is done already, and has not changed, is not done again.
 
@@ -104,10 +104,10 @@ def score(
 def _load(uri: str | None) -> Model:
     number = None
     if uri is None:
-        version = registry.in_use()
+        version = registry.find_in_use()
         uri, number = version.uri, version.number
     is_registered = uri.startswith(REGISTRY_SCHEME)
-    with registry.downloaded(uri) if is_registered else nullcontext(Path(uri)) as folder:
+    with registry.download(uri) if is_registered else nullcontext(Path(uri)) as folder:
         predictor = Predictor.load(folder)
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     if is_registered and number is None:
@@ -123,7 +123,7 @@ def _score(
     source: Place, target: Place, params: Params, model: Model, options: Options, watch: Watch, started: float
 ) -> dict[str, Any]:
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
-    with held(target, run) as lock:
+    with acquire(target, run) as lock:
         publishing.clear_unfinished(target)
         plan = partitions.plan(source, model.predictor.batches, params.score.partition_rows)
         job = Job(
@@ -164,7 +164,7 @@ def _score(
 
 def _done(target: Place, plan: list[Partition], job: Job) -> dict[str, dict[str, Any]]:
     """Return the records of partitions that are scored, and whose files are there as they were written."""
-    there = {name: size for folder in FOLDERS for name, size in target.listed(folder).items()}
+    there = {name: size for folder in FOLDERS for name, size in target.list_files(folder).items()}
     names = [f"{STATE}/{job.fingerprint(part)}.json" for part in plan]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         found = list(pool.map(target.read_json, [name for name in names if name in there]))

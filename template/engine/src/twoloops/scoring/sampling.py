@@ -85,7 +85,7 @@ def lowest(table: pa.Table) -> pa.Table:
     return table.take(pa.array(np.sort(places)))
 
 
-def merged(samples: list[tuple[pa.Table, float]]) -> pa.Table:
+def merge(samples: list[tuple[pa.Table, float]]) -> pa.Table:
     """Return a uniform sample of all partitions' rows from each one's sample and threshold."""
     below = min(threshold for _, threshold in samples)
     whole = pa.concat_tables([table for table, _ in samples])

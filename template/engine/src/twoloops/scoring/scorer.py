@@ -136,7 +136,7 @@ def score_partition(
         Written(target, f"{PREDICTIONS}/{name}") as predictions,
         Written(target, f"{QUARANTINE}/{name}") as quarantine,
     ):
-        for scored in _scored(partition, job, predictor, source, threads):
+        for scored in _score_batches(partition, job, predictor, source, threads):
             predictions.add(scored.good)
             quarantine.add(scored.bad)
             sample.add(*scored.sampled)
@@ -165,7 +165,9 @@ def score_partition(
     return record
 
 
-def _scored(partition: Partition, job: Job, predictor: Predictor, source: Place, threads: int) -> Iterator[Scored]:
+def _score_batches(
+    partition: Partition, job: Job, predictor: Predictor, source: Place, threads: int
+) -> Iterator[Scored]:
     """Score batches in threads, in their order: reading, the model and writing overlap.
 
     The libraries release Python's lock while they work. At most `threads` + 1 batches are in memory
@@ -213,13 +215,13 @@ def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, pr
     return Scored(
         rows=len(good),
         good=_with(kept, predictions | {MODEL: model}),
-        bad=_quarantined(table, checked, partition, first),
+        bad=_quarantine(table, checked, partition, first),
         rules=Counter({each.rule: int(each.rows.sum()) for each in checked.broken}),
         sampled=(predictor.problem.watch(inputs), scores, kept.column(signature.entity), draw),
     )
 
 
-def _quarantined(table: pa.Table, checked: Checked, partition: Partition, first: int) -> pa.Table:
+def _quarantine(table: pa.Table, checked: Checked, partition: Partition, first: int) -> pa.Table:
     """Return the bad rows as they came, with all reasons, and where they came from."""
     bad = np.flatnonzero(checked.bad)
     origin = {

@@ -26,7 +26,7 @@ from twoloops.json_body import parse, shown
 from twoloops.params import ServeParams
 from twoloops.service import openapi, protocols
 from twoloops.service.capture import Capture
-from twoloops.service.log import Rarely, log
+from twoloops.service.log import RateLimitedLog, log
 from twoloops.service.metrics import CONTENT_TYPE, Metrics
 from twoloops.service.models import Model, ModelError, Models
 
@@ -125,12 +125,12 @@ class Service:
         """Lay out the routes."""
         self.name = config.current().package  # asked once: a request has no time for it
         self.metrics = Metrics(lambda: self.load.pending)
-        self.metrics.deployed(self.models.current)
+        self.metrics.show_deployed(self.models.current)
         self._limit = int(self.settings.maximum_body_mb * MEGABYTE)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
-        self._rarely = Rarely()
+        self._limited_log = RateLimitedLog()
         self._encoder = msgspec.json.Encoder()
         self._routes = self._all_routes()
 
@@ -167,7 +167,7 @@ class Service:
             versioned = len(rest) > 1 and rest[0] == "versions"
             name = "/v2/models/{name}" + ("/versions/{version}" if versioned else "")
             end = rest[2:] if versioned else rest
-            if versioned and self.models.current.named(rest[1]) is None:
+            if versioned and self.models.current.find(rest[1]) is None:
                 return None
             if not end:
                 return Route(name, get=self._v2_model, plain_errors=True)
@@ -221,7 +221,7 @@ class Service:
             content_type, body = b"", b""
             if predicts:
                 if self.load.pending > self.settings.maximum_pending:
-                    return self._busy(route, request_id)
+                    return self._refuse_busy(route, request_id)
                 content_type = _content_type(headers, route.accepts)
                 received = await self._body(headers, receive)
                 if received is None:
@@ -232,16 +232,14 @@ class Service:
             if predicts and refusal.status < 500:
                 self.metrics.refused.inc(refusal.rows)
                 if self.capture:
-                    self.capture.refused(refusal.rows)
-            return self._refused(route, refusal, request_id)
+                    self.capture.count_refused(refusal.rows)
+            return self._refuse(route, refusal, request_id)
         except BusyError:
-            return self._busy(route, request_id)
+            return self._refuse_busy(route, request_id)
         except Exception as error:  # a mistake of ours must not show its inside, and must not end the service
             about = type(error).__name__
-            self._rarely.log("error", about, request_id=request_id, traceback=traceback.format_exc())
-            return self._refused(
-                route, RefusedError(500, "The service could not answer; its log says why."), request_id
-            )
+            self._limited_log.log("error", about, request_id=request_id, traceback=traceback.format_exc())
+            return self._refuse(route, RefusedError(500, "The service could not answer; its log says why."), request_id)
 
     def _handler(self, route: Route, method: str) -> Handler:
         handler = route.post if method == "POST" else route.get if method in ("GET", "HEAD") else None
@@ -288,7 +286,7 @@ class Service:
     def _too_large(self) -> RefusedError:
         return RefusedError(413, f"The body is larger than the {self.settings.maximum_body_mb:g} MB that are allowed.")
 
-    def _refused(self, route: Route | None, refusal: RefusedError, request_id: str) -> Answer:
+    def _refuse(self, route: Route | None, refusal: RefusedError, request_id: str) -> Answer:
         headers = ((b"allow", refusal.allowed.encode()),) if isinstance(refusal, NotAllowedError) else ()
         content: dict[str, Any] = {"error": refusal.error}
         if route is None or not route.plain_errors:
@@ -298,9 +296,9 @@ class Service:
             content["error"] = content["error"].strip()
         return Answer(self._encoder.encode(content), refusal.status, headers=headers)
 
-    def _busy(self, route: Route | None, request_id: str) -> Answer:
+    def _refuse_busy(self, route: Route | None, request_id: str) -> Answer:
         refusal = RefusedError(503, "Too many requests wait already. Ask again in a second.")
-        answer = self._refused(route, refusal, request_id)
+        answer = self._refuse(route, refusal, request_id)
         return answer._replace(headers=((b"retry-after", b"1"),))
 
     # ------------------------------------------------------------------ predictions
@@ -317,7 +315,7 @@ class Service:
             RefusedError: the request breaks the contract, or (500) the stable model fails.
         """
         deployed = self.models.current
-        chosen = deployed.named(version) if version else self.models.choose(deployed)
+        chosen = deployed.find(version) if version else self.models.choose(deployed)
         if chosen is None:
             raise RefusedError(404, f"Version {version} does not answer now.")
         if version or chosen is deployed.stable:
@@ -328,7 +326,7 @@ class Service:
             # The same request, answered by the stable model. If that refuses it too, the canary is not to blame.
             answered = await self._predict_or_fail(deployed.stable, read, request_id)
             self.metrics.model_error(chosen)
-            self._rarely.log("canary failed", chosen.version, request_id=request_id, error=str(error))
+            self._limited_log.log("canary failed", chosen.version, request_id=request_id, error=str(error))
             return answered
 
     async def _predict_or_fail(self, model: Model, read: Read, request_id: str) -> Prediction:
@@ -336,7 +334,7 @@ class Service:
             return await self._predict_with(model, read, request_id)
         except ModelError as error:
             self.metrics.model_error(model)
-            self._rarely.log("model failed", model.version, request_id=request_id, error=str(error))
+            self._limited_log.log("model failed", model.version, request_id=request_id, error=str(error))
             raise RefusedError(500, f"The model, version {model.version}, could not answer: {error}.") from error
 
     async def _predict_with(self, model: Model, read: Read, request_id: str) -> Prediction:
@@ -358,7 +356,7 @@ class Service:
 
     async def _predict(self, request: Request) -> Answer:
         prediction = await self.predict(lambda schema: schema.from_json(request.body), request.id)
-        return self._told(prediction, request)
+        return self._answer_in_json(prediction, request)
 
     async def _invocations(self, request: Request) -> Answer:
         def read(schema: Schema) -> Sequence[Any]:
@@ -366,9 +364,9 @@ class Service:
             return schema.from_csv(request.body) if as_csv else schema.from_wrapped(request.body)
 
         prediction = await self.predict(read, request.id)
-        return self._told(prediction, request)
+        return self._answer_in_json(prediction, request)
 
-    def _told(self, prediction: Prediction, request: Request) -> Answer:
+    def _answer_in_json(self, prediction: Prediction, request: Request) -> Answer:
         content = {
             "model_version": prediction.model.version,
             "request_id": request.id,
@@ -395,7 +393,7 @@ class Service:
 
     async def _v2_model(self, request: Request) -> Answer:
         deployed = self.models.current
-        model = deployed.named(_version(request.path) or deployed.stable.version) or deployed.stable
+        model = deployed.find(_version(request.path) or deployed.stable.version) or deployed.stable
         versions = [each.version for each in (deployed.stable, deployed.canary) if each]
         metadata = protocols.model_metadata(self.name, versions, model.schema.tensor_inputs(), model.answers)
         return Answer(self._encoder.encode(metadata))
@@ -446,7 +444,7 @@ class Service:
             log("deployment refused", problem=str(error))
             return
         current = self.models.current
-        self.metrics.deployed(current)
+        self.metrics.show_deployed(current)
         canary = current.canary.version if current.canary else None
         log("models swapped", stable=current.stable.version, before=before.stable.version, canary=canary)
 

@@ -208,7 +208,7 @@ class Capture:
         filling = self._filling[model.columns] = Rows(model, max(self._rows, rows))
         return filling
 
-    def refused(self, rows: int) -> None:
+    def count_refused(self, rows: int) -> None:
         """Count rows of a request that broke the contract; the next file tells their number."""
         self._counters[REFUSED] += rows
 
@@ -225,7 +225,7 @@ class Capture:
             self._thread.join()
         self.write()
         if self._mapped:
-            told = self._untold() == (0, 0)
+            told = self._unreported() == (0, 0)
             mapped, self._counters = self._counters, memoryview(bytearray(self._counters)).cast("q")
             mapped.release()
             self._mapped.close()
@@ -254,7 +254,7 @@ class Capture:
             waiting = [*self._full, *self._filling.values()]
             self._full = []
             self._filling = {}
-        if not waiting and self._untold() != (0, 0):
+        if not waiting and self._unreported() != (0, 0):
             waiting.append(Rows(self._current(), 0))  # a file without rows tells what was refused
         for rows in waiting:
             self._write(rows)
@@ -262,14 +262,14 @@ class Capture:
             self._cleaned = time.monotonic()
             self._clean()
 
-    def _untold(self) -> tuple[int, int]:
+    def _unreported(self) -> tuple[int, int]:
         """Return how many rows were refused and dropped and are told in no file yet."""
         counters = self._counters
         dropped = counters[OVERFLOWED] + counters[FAILED] - counters[DROPPED_TOLD]
         return counters[REFUSED] - counters[REFUSED_TOLD], dropped
 
     def _write(self, rows: Rows) -> None:
-        refused, dropped = self._untold()
+        refused, dropped = self._unreported()
         path = self.folder / self._name()
         temporary = path.with_name(f".{path.name}")
         try:

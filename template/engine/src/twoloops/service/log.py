@@ -25,21 +25,21 @@ def log(event: str, **fields: Any) -> None:
 
 
 @dataclass
-class Rarely:
+class RateLimitedLog:
     """Writes what could happen with every request: the first time, and then once in a while how often."""
 
     seconds: float = 10.0
     _since: dict[tuple[str, str], float] = field(default_factory=dict)
-    _unsaid: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def log(self, event: str, about: str, **fields: Any) -> None:
         """Write one line, unless one with this event about the same was written just now."""
         key, now = (event, about), time.monotonic()
         if now - self._since.get(key, -self.seconds) < self.seconds:
-            self._unsaid[key] += 1
+            self._suppressed[key] += 1
             return
         self._since[key] = now
-        log(event, about=about, **fields, unsaid=self._unsaid.pop(key, 0))
+        log(event, about=about, **fields, suppressed=self._suppressed.pop(key, 0))
 
 
 class Lines(logging.Handler):

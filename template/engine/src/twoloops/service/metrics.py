@@ -67,7 +67,7 @@ class Metrics:
         """Count a request that a model could not answer."""
         self._model_errors.labels(model.version).inc()
 
-    def deployed(self, deployed: Deployed) -> None:
+    def show_deployed(self, deployed: Deployed) -> None:
         """Tell which models answer now."""
         self._info.clear()
         self._registered.clear()

@@ -96,7 +96,7 @@ class Deployed:
     canary: Model | None = None
     share: float = 0.0
 
-    def named(self, version: str) -> Model | None:
+    def find(self, version: str) -> Model | None:
         """Return the model of this version, if it answers now."""
         return next((model for model in (self.stable, self.canary) if model and model.version == version), None)
 
@@ -121,7 +121,7 @@ class Models:
             ProjectError: the stable model cannot be loaded, or does not work.
         """
         if not self.follows:
-            self.current = Deployed(self._registered())
+            self.current = Deployed(self._load_artifact())
             return
         self._seen = self._stamp()
         content = (self.folder / DEPLOYMENT).read_bytes()
@@ -136,7 +136,7 @@ class Models:
             except ProjectError as error:
                 self.problem = str(error)
 
-    def _registered(self) -> Model:
+    def _load_artifact(self) -> Model:
         """Load the artifact folder as the version that the environment names."""
         said = self.environment.get
         model = load(self.folder, said(VERSION), said(REGISTERED_AT), self.maximum_rows)
@@ -185,7 +185,7 @@ class Models:
             return False
         try:
             # Only afterwards is the deployment said to be considered: who waits for it may then rely on it.
-            self.current = await asyncio.to_thread(self._deployed, content)
+            self.current = await asyncio.to_thread(self._load_deployment, content)
         except ProjectError as error:
             self.deployment = digest
             return self._refuse(error)
@@ -203,7 +203,7 @@ class Models:
         status = (self.folder / DEPLOYMENT).stat()
         return status.st_mtime_ns, status.st_ino, status.st_size
 
-    def _deployed(self, content: bytes) -> Deployed:
+    def _load_deployment(self, content: bytes) -> Deployed:
         wanted = self._parse(content)
         canary = wanted["canary"]
         return Deployed(

@@ -70,7 +70,7 @@ def simulate(
 def fetch(as_json: Json = False) -> None:
     """Bring the data of data.source to this machine: from DVC's remote, or simulated as long as it is called so."""
     from twoloops import params
-    from twoloops.inner_loop import noted
+    from twoloops.inner_loop import record_failure
     from twoloops.inner_loop.fetch import HERE, SIMULATED, pull
     from twoloops.inner_loop.fetch import fetch as step
     from twoloops.pipelines import graph
@@ -78,7 +78,7 @@ def fetch(as_json: Json = False) -> None:
     source = params.load().data.source
     steps = graph.load(paths().root)
     maker = None if "://" in source else steps.maker(Path(source).as_posix())
-    with noted("fetch"), working("fetching the data"):
+    with record_failure("fetch"), working("fetching the data"):
         pull(each for each in steps.sources if each != Path(source).as_posix())
         origin = f"made by the step {maker.name}" if maker else step(source)
     if origin == SIMULATED:

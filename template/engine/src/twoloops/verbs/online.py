@@ -15,7 +15,7 @@ from twoloops import config
 from twoloops.errors import ProjectError
 from twoloops.platforms import platform
 from twoloops.verbs import OUTER_LOOP, Json, app, from_caller, tell, verb
-from twoloops.verbs.talk import Talk
+from twoloops.verbs.conversation import Conversation
 
 
 @app.command(rich_help_panel=OUTER_LOOP)
@@ -63,7 +63,7 @@ def deploy(
     from twoloops import params
     from twoloops.contracts.release import UnfitError
     from twoloops.hosts import host
-    from twoloops.outer_loop.deploy import Deploying
+    from twoloops.outer_loop.deploy import DeploymentRun
 
     last = config.current().last
     checked = params.load()
@@ -73,17 +73,17 @@ def deploy(
             hint="Let a machine of yours run the flows, with a folder that stays: "
             f"'{verb('bootstrap')} --runner NAME --state FOLDER'. engine/docs/flows.md tells how.",
         )
-    with Talk(quiet=as_json) as talk:
+    with Conversation(quiet=as_json) as conversation:
 
         def approve(question: str) -> bool:
-            return yes or (not as_json and talk.ask(question))
+            return yes or (not as_json and conversation.ask(question))
 
         try:
-            result = Deploying(platform, checked, approve, talk.say, talk.progress).run(version, to)
+            result = DeploymentRun(platform, checked, approve, conversation.say, conversation.progress).run(version, to)
         except UnfitError as error:
             if as_json:
                 typer.echo(json.dumps({"version": version, "deployed": False, "reason": str(error)}))
-            talk.fail(error)
+            conversation.fail(error)
             raise typer.Exit(2) from error
     number = result["version"]
     host.set_output("version", number)
@@ -145,14 +145,14 @@ def invoke(
     from twoloops.outer_loop.invoke import invoke as step
 
     most = params.load().serve.maximum_rows
-    with Talk(quiet=as_json) as talk:
+    with Conversation(quiet=as_json) as conversation:
         result = step(
             source,
             target,
             platform.endpoint(environment or config.current().last),
             min(rows_per_request or most, most),
-            lambda row, why: talk.warn(f"row {row}: {why}"),
-            talk.progress,
+            lambda row, why: conversation.warn(f"row {row}: {why}"),
+            conversation.progress,
         )
     if target is None and not as_json and result["answers"]:
         table = csv.DictWriter(sys.stdout, list(result["answers"][0]), lineterminator="\n")

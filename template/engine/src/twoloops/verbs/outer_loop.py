@@ -156,7 +156,7 @@ def monitor(
     from twoloops.outer_loop.monitoring.monitor import monitor as step
 
     checked = params.load()
-    if respond and model is None and not registry.anything():
+    if respond and model is None and not registry.has_models():
         from twoloops.delivery.episode import show
 
         nothing = "No model is registered yet, so there is nothing to watch."

@@ -96,7 +96,7 @@ def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
     for path in paths:
         try:
             table = _read(path)
-            mine, others = _parted(table, predictor.identity)
+            mine, others = _split_by_model(table, predictor.identity)
             quality = _quality(table)
             values, scores = _rows(mine, predictor)
         except UnreadableError as error:
@@ -155,7 +155,7 @@ def _read(path: Path) -> pa.Table:
         raise UnreadableError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
 
 
-def _parted(table: pa.Table, identity: str) -> tuple[pa.Table, Counter[str]]:
+def _split_by_model(table: pa.Table, identity: str) -> tuple[pa.Table, Counter[str]]:
     """Return the rows that the model answered, and how many there are of each other version."""
     import pyarrow.compute as pc
 
@@ -231,7 +231,7 @@ def newest_scores(paths: Iterable[Path], predictor: Predictor, entities: set[str
     found: dict[str, tuple[int, Scores]] = {}
     for path in paths:
         try:
-            mine, _ = _parted(_read(path), predictor.identity)
+            mine, _ = _split_by_model(_read(path), predictor.identity)
             mine = mine.filter(pc.is_in(mine["entity"], wanted))
             _, scores = _rows(mine, predictor)
         except UnreadableError:

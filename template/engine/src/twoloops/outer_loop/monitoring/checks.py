@@ -67,12 +67,12 @@ def _drift(name: str, what: str, drifted: list[str], count: int, params: Params)
         "red",
         (
             f"{len(drifted)} of {count} {what} drifted (stability index from {params.monitor.drift_threshold:g} on): "
-            f"{_listed(drifted)}.",
+            f"{_join(drifted)}.",
         ),
     )
 
 
-def _listed(names: list[str]) -> str:
+def _join(names: list[str]) -> str:
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -112,10 +112,10 @@ def _faults(window: Window, report: Report | None, params: Params) -> Iterator[s
     if report.not_finite:
         yield f"{report.not_finite:.2%} of the scores are not finite numbers."
     if report.lacking:
-        yield f"Far more values than in training are missing in: {_listed(report.lacking)}."
+        yield f"Far more values than in training are missing in: {_join(report.lacking)}."
     strange = [f"{each.name} ({each.unknown:.1%})" for each in report.features if each.unknown > limit]
     if strange:
-        yield f"Categories that training did not know: {_listed(strange)}."
+        yield f"Categories that training did not know: {_join(strange)}."
 
 
 def _performance(performance: Performance | str) -> Check:

@@ -15,13 +15,13 @@ from twoloops.storage import write_json
 MOST_WINDOWS = 1000
 
 
-class Remembered(BaseModel):
+class Stored(BaseModel):
     """A part of history.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PastWindow(Remembered):
+class PastWindow(Stored):
     """One judged window."""
 
     at: datetime
@@ -34,7 +34,7 @@ class PastWindow(Remembered):
     performance: float | None
 
 
-class Retraining(Remembered):
+class Retraining(Stored):
     """The last retraining that was started."""
 
     started_at: datetime
@@ -43,7 +43,7 @@ class Retraining(Remembered):
     outcome: Literal["challenger", "no challenger", "failed"] | None = None
 
 
-class History(Remembered):
+class History(Stored):
     """The whole of history.json."""
 
     format_version: Literal[1] = 1
@@ -92,7 +92,7 @@ def save(history: History) -> None:
     write_json(paths().history, history.model_dump(mode="json"))
 
 
-def note(retraining: Retraining) -> None:
+def record(retraining: Retraining) -> None:
     """Remember a retraining as the last one; all else stays, also what another process has added meanwhile."""
     save(load().model_copy(update={"retraining": retraining}))
 

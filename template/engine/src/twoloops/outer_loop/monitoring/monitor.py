@@ -25,7 +25,7 @@ GREEN, RED, WAITING = "green", "red", "waiting"
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredModel:
     """The model that is watched."""
 
     predictor: Predictor
@@ -34,16 +34,16 @@ class Watched:
     on_holdout: float | None  # the primary metric, when the model was judged
 
 
-def _watched(model: str | None, params: Params) -> Watched:
+def _load_monitored(model: str | None, params: Params) -> MonitoredModel:
     metric = primary(params).name
     if model and not model.startswith("models:/"):
-        return Watched(Predictor.load(model), None, None, performance.on_holdout(Path(model), metric))
-    with registry.downloaded(model or registry.in_use().uri) as folder:
+        return MonitoredModel(Predictor.load(model), None, None, performance.on_holdout(Path(model), metric))
+    with registry.download(model or registry.find_in_use().uri) as folder:
         predictor, value = Predictor.load(folder), performance.on_holdout(folder, metric)
     version = registry.find_version("model_identity", predictor.identity)
     if version is None:
-        return Watched(predictor, None, None, value)
-    return Watched(predictor, version.number, datetime.fromisoformat(version.registered_at), value)
+        return MonitoredModel(predictor, None, None, value)
+    return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), value)
 
 
 def monitor(
@@ -75,7 +75,7 @@ def monitor(
     """
     now = now or datetime.now(UTC)
     past = history.load()
-    watched = _watched(model, params)
+    watched = _load_monitored(model, params)
     files = captures.find(root)
     consumed = set(past.consumed)
     logger.info("%s files of captures, %s of them judged before", len(files), len(consumed))
@@ -113,7 +113,7 @@ def monitor(
 
 
 def _entry(
-    watched: Watched,
+    watched: MonitoredModel,
     window: captures.Window,
     report: drift.Report | None,
     measured: performance.Performance | str,
@@ -135,7 +135,7 @@ def _entry(
 
 def _result(
     params: Params,
-    watched: Watched,
+    watched: MonitoredModel,
     window: captures.Window,
     report: drift.Report | None,
     measured: performance.Performance | str,

@@ -90,7 +90,7 @@ def render(result: dict[str, Any]) -> str:
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    headline, advice = _words(result)
+    headline, advice = _explain_verdict(result)
     model = result["model"]
     named = f"version {model['version']}" if model["version"] else f"model {model['identity'][:12]}"
     age = f", {model['age_seconds'] / 86_400:,.0f} days old" if model["age_seconds"] is not None else ""
@@ -102,7 +102,7 @@ def _verdict(result: dict[str, Any]) -> str:
     )
 
 
-def _words(result: dict[str, Any]) -> tuple[str, list[str]]:
+def _explain_verdict(result: dict[str, Any]) -> tuple[str, list[str]]:
     """Return the headline and what to do; both may hold HTML."""
     red = {check["name"] for check in result["checks"] if check["state"] == "red"}
     source = []
@@ -267,11 +267,11 @@ def _bars(column: dict[str, Any], width: int, height: int) -> str:
         for place, (name, before, now) in enumerate(bins)
     )
     ticks = _ticks([name for name, *_ in bins], column["kind"], step, base)
-    told = escape(_told(column["name"], bins))
+    told = escape(_describe(column["name"], bins))
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{told}">{groups}{ticks}</svg>'
 
 
-def _told(name: str, bins: Sequence[tuple[str, float, float]]) -> str:
+def _describe(name: str, bins: Sequence[tuple[str, float, float]]) -> str:
     """Say the largest change of a plot in words."""
     most, before, now = max(bins, key=lambda each: abs(each[2] - each[1]))
     return f"{name}: the largest change is at {most}, from {before:.1%} to {now:.1%} of the rows."

@@ -44,7 +44,7 @@ def schedule(version: Version) -> None:
             the infrastructure of the environment is not there.
     """
     made, chosen = settings(), config.current()
-    with registry.downloaded(version.uri) as folder:
+    with registry.download(version.uri) as folder:
         source = _source(folder)
         model = upload_model(bucket, made.home, folder)
     role = made.serving_role_arns[chosen.last]

@@ -72,7 +72,7 @@ def follow_champion(version: registry.Version) -> None:
 
 def deployment(environment: str) -> Deployment | None:
     """Return what the environment was last told to run, or None."""
-    path = _known(environment) / "deployment.json"
+    path = _folder(environment) / "deployment.json"
     if not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -92,25 +92,25 @@ def deploy(environment: str, wanted: Deployment) -> None:
         UnfitError: the service refuses a model; it goes on with what it was told before.
         ProjectError: an artifact cannot be had (nothing has changed then), or no service comes up.
     """
-    folder = _known(environment)
+    folder = _folder(environment)
     for release in (wanted.stable, wanted.canary):
         if release:
-            _place(release)
+            _install(release)
     before = deployment(environment)
     logger.info("%s is to run %s; before: %s", environment, wanted, before)
     if before != wanted:
-        _tell(folder, wanted)
+        _write_deployment(folder, wanted)
     try:
         _run(environment, folder, wanted)
     except UnfitError:
         if before:
-            _tell(folder, before)
+            _write_deployment(folder, before)
         raise
 
 
 def status(environment: str) -> Status | None:
     """Return what the environment's service says of itself, or None when none answers."""
-    said = _ready(_port(_process(_known(environment))))
+    said = _ready(_port(_process(_folder(environment))))
     return None if said is None else _status(said)
 
 
@@ -122,7 +122,7 @@ def endpoint(environment: str) -> Endpoint:
     """
     from twoloops.platforms.local.connection import Endpoint
 
-    port = _port(_process(_known(environment)))
+    port = _port(_process(_folder(environment)))
     if port is None:
         raise ProjectError(
             f"No service runs in {environment}.", hint=f"Start it with the verb 'deploy --to {environment}'."
@@ -138,10 +138,12 @@ def traffic(environment: str) -> dict[str, Traffic]:
     """
     from twoloops.platforms.local.connection import traffic_of
 
-    port = _port(_process(_known(environment)))
+    port = _port(_process(_folder(environment)))
     text = _get(port, "/metrics") if port else None
     if text is None:
-        raise ProjectError(f"The service in {environment} does not answer.", hint=f"See {_log(_known(environment))}.")
+        raise ProjectError(
+            f"The service in {environment} does not answer.", hint=f"See {_log_file(_folder(environment))}."
+        )
     return traffic_of(text[1].decode())
 
 
@@ -149,7 +151,7 @@ def stop(environment: str) -> bool:
     """Stop the environment's service, and return whether one ran. It answers first what it has begun."""
     import psutil
 
-    process = _process(_known(environment))
+    process = _process(_folder(environment))
     if process is None:
         return False
     logger.info("process %s of %s is told to stop", process.pid, environment)
@@ -168,7 +170,7 @@ def stop(environment: str) -> bool:
 def remove(environment: str) -> None:
     """Stop the environment's service, and forget what it was to run."""
     stop(environment)
-    (_known(environment) / "deployment.json").unlink(missing_ok=True)
+    (_folder(environment) / "deployment.json").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -197,29 +199,29 @@ def lock(what: str) -> Iterator[None]:
         yield
 
 
-def _known(environment: str) -> Path:
+def _folder(environment: str) -> Path:
     config.current().check_environment(environment)
     return paths().deployments / environment
 
 
-def _place(release: Release) -> None:
+def _install(release: Release) -> None:
     """Put the artifact where services find it; it stays there, so that going back needs no registry."""
     from twoloops import registry
 
     target = paths().deployments / "models" / release.identity
     if target.exists():
         return
-    with registry.downloaded(release.uri) as copy, replacing(target) as new:
+    with registry.download(release.uri) as copy, replacing(target) as new:
         shutil.copytree(copy, new)
         new.chmod(0o755)  # as other folders: a download is its owner's alone, and a container has another user
 
 
-def _tell(folder: Path, wanted: Deployment) -> None:
+def _write_deployment(folder: Path, wanted: Deployment) -> None:
     canary = {**asdict(wanted.canary), "share": wanted.share} if wanted.canary else None
     write_json(folder / "deployment.json", {"stable": asdict(wanted.stable), "canary": canary})
 
 
-def _log(folder: Path) -> Path:
+def _log_file(folder: Path) -> Path:
     return folder / "service.log"
 
 
@@ -251,7 +253,7 @@ def _port(process: psutil.Process | None) -> int | None:
 def _start(environment: str, folder: Path) -> int:
     port = _free_port(environment, folder)
     detached = getattr(subprocess, "DETACHED_PROCESS", 0)  # Windows; elsewhere the new session does it
-    with _log(folder).open("ab") as log:
+    with _log_file(folder).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, *_command(folder), str(port)],
             stdin=subprocess.DEVNULL,
@@ -265,7 +267,7 @@ def _start(environment: str, folder: Path) -> int:
     note = {"pid": process.pid, "port": port, "started_at": datetime.now(UTC).isoformat(timespec="seconds")}
     write_json(folder / "service.json", note)
     logger.info(
-        "the service of %s is process %s on port %s; its log is %s", environment, process.pid, port, _log(folder)
+        "the service of %s is process %s on port %s; its log is %s", environment, process.pid, port, _log_file(folder)
     )
     return port
 
@@ -308,10 +310,10 @@ def _run(environment: str, folder: Path, wanted: Deployment) -> None:
         if _is_free(port):
             break
         # Somebody else took the port in the same moment: the next try takes another one.
-    lines = _log(folder).read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    lines = _log_file(folder).read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
     raise ProjectError(
         f"The service in {environment} did not come up on port {port}:\n" + "\n".join(f"  {line}" for line in lines),
-        hint=f"{_log(folder)} says more.",
+        hint=f"{_log_file(folder)} says more.",
     )
 
 
@@ -332,7 +334,7 @@ def _wait(environment: str, folder: Path, port: int, wanted: Deployment) -> bool
             if said["problem"]:
                 raise UnfitError(
                     f"The service in {environment} refuses what it was told to run: {said['problem']}",
-                    hint=f"{_log(folder)} says more.",
+                    hint=f"{_log_file(folder)} says more.",
                 )
             if said["ready"] and [(said[role] or {}).get("identity") for role in ("stable", "canary")] == models:
                 return True

@@ -70,7 +70,7 @@ def store_release(store: ObjectStore, home: str, release: Release) -> str:
     """
     url = model_url(home, release.identity)
     if not store.exists(f"{url}/{artifact.MANIFEST}"):
-        with registry.downloaded(release.uri) as copy:
+        with registry.download(release.uri) as copy:
             if artifact.identity(copy) != release.identity:
                 raise ProjectError(
                     f"Version {release.version} was registered with the artifact {release.identity[:12]}, "

@@ -11,7 +11,7 @@ import typer
 from twoloops.errors import ProjectError
 
 
-class Talk:
+class Conversation:
     """Lines go to standard output; what goes on now is shown on standard error, where a person watches."""
 
     def __init__(self, *, quiet: bool) -> None:
