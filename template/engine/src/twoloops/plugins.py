@@ -62,6 +62,12 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"twoloops.{kind}")}
 
 
+def forget() -> None:
+    """Forget what is registered: a package was installed while this process ran."""
+    _own.cache_clear()
+    _entry_points.cache_clear()
+
+
 class Chosen:
     """Stands for what the project chose, and is found anew at each use: a process may work for two projects."""
 
