@@ -1,4 +1,4 @@
-"""The smallest problem: a record is {"id": text, "value": number, "label": 0 or 1}. All that it does not do is inherited."""
+"""The smallest problem: a record is {"id": text, "value": number, "label": 0 or 1}; all else is inherited."""
 
 from __future__ import annotations
 

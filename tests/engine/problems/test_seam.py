@@ -7,11 +7,11 @@ deployment of this machine, scoring, the monitor.
 from __future__ import annotations
 
 import json
-import random
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,10 +87,10 @@ def export(estimator, signature):
 
 def records(number: int, seed: int, shift: float = 0.0) -> list[dict[str, Any]]:
     """Return records whose label follows the value, with noise."""
-    drawn = random.Random(seed)
-    values = [drawn.gauss(shift, 1) for _ in range(number)]
+    drawn = np.random.default_rng(seed)
+    values = [float(drawn.normal(shift, 1)) for _ in range(number)]
     return [
-        {"id": f"r{seed}-{place}", "value": value, "label": int(value + drawn.gauss(0, 0.5) > 0), "group": place % 2}
+        {"id": f"r{seed}-{place}", "value": value, "label": int(value + drawn.normal(0, 0.5) > 0), "group": place % 2}
         for place, value in enumerate(values)
     ]
 

@@ -85,7 +85,7 @@ class Problem(ABC):
     # ---------------------------------------------------------------------- records
 
     def load(self, source: str) -> Records:
-        """Return the raw records, as the project's own load() does."""
+        """Return the raw records, read by the project's own function."""
         return project.load(source)
 
     @abstractmethod
@@ -107,13 +107,14 @@ class Problem(ABC):
         Raises:
             ProjectError: the message names what is wrong.
         """
+        return
 
     def labelled(self, records: Records) -> Records:
         """Return the records whose target is known."""
         return [record for record in records if record.get(project.TARGET) is not None]
 
     def split(self, records: Records, share: float, frozen: Any) -> Any:
-        """Return training records, holdout and its identity, as the project's own split() does."""
+        """Return training records, holdout and its identity, parted by the project's own function."""
         return project.split(records, share, frozen)
 
     def left_out(self, raw: Records) -> list[str]:
