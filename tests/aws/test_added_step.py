@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.aws.account import BUCKET, PIPELINE, Account, account
 from tests.support.projects import CopyOf, Installed, change, commit_all, install
 from tests.support.servers import tracking_server
 
-from .account import BUCKET, PIPELINE, Account, account
 from .test_loop import ANSWERS, LENIENT, ROWS
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.aws.harness import EVERYTHING, FEW_RETRIES, Terraform, client, documents, many, options
+from tests.support.aws.policies import allows, problems
+
 from .conftest import Make
-from .harness import EVERYTHING, FEW_RETRIES, Terraform, client, documents, many, options
-from .policies import allows, problems
 from .test_files import APPLIED
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from tests.conftest import Installed, install
+from tests.support.aws.account import ACCOUNT, PRODUCTION, STAGING, Account, account
 from tests.support.models import FAULTY, QUICK, REGISTER, START
-
-from .account import ACCOUNT, PRODUCTION, STAGING, Account, account
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import pytest
 from commands.rendering import TEMPLATE, render
 from tests.conftest import need
 from tests.support.answers import HOSTILE_REPOSITORIES, hostile
+from tests.support.aws.harness import EVERYTHING, INFRASTRUCTURE
 
 from .conftest import Make
-from .harness import EVERYTHING, INFRASTRUCTURE
 
 FOLDER = TEMPLATE / "template"
 

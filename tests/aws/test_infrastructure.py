@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import UV, commit
 from tests.flows.hosts.github_api import GitHub, serving
+from tests.support.aws.harness import Terraform, client
 
 from .conftest import Make
-from .harness import Terraform, client
 from .test_emulator import ACCOUNT, left, prepared
 
 pytestmark = pytest.mark.slow

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from commands.rendering import render
+from tests.support.aws.harness import ASKED
 from tests.support.tools import need
 from tests.support.trust import Trust, trusts
-
-from .harness import ASKED
 
 # By host: who issues the tokens, and how they name the repository.
 ISSUERS = {

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.aws.harness import Terraform, client, demand_providers, emulator, options, tell
 from tests.conftest import Render
+from tests.support.aws.harness import Terraform, client, demand_providers, emulator, options, tell
 
 from .hosts import BY_HAND, HOSTS, PUSH, SCHEDULE, CodeHost, Outcome
 from .hosts.azure_devops import expanded, steps_of

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twoloops.errors import ProjectError
+
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
     from twoloops.contracts.graph import Graph
@@ -45,8 +47,28 @@ def role_variable(role: str) -> str:
     return f"CLOUD_ROLE_{role.replace('/', '_').replace('-', '_').upper()}"
 
 
+class NotOfferedError(ProjectError):
+    """A platform was asked for what it has not."""
+
+    def __init__(self, platform: str, offer: str) -> None:
+        """Say so, for people.
+
+        Args:
+            platform: its NAME.
+            offer: one of the constants above.
+        """
+        super().__init__(
+            f"The platform of this project, {platform}, has no {offer}.",
+            hint="Leave --submit out: it runs here. Another platform is another answer: 'update-template --answer "
+            "infrastructure=...'.",
+        )
+
+
 class Platform(Protocol):
-    """Where models run."""
+    """Where models run.
+
+    What is not among OFFERS raises NotOfferedError when it is asked for.
+    """
 
     @property
     def NAME(self) -> str:  # noqa: N802 - a constant of a module

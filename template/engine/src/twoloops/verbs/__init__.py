@@ -17,7 +17,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from twoloops import config
-from twoloops.contracts.platform import Platform
+from twoloops.contracts.platform import NotOfferedError, Platform
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.platforms import platform
 
@@ -58,11 +58,7 @@ def platform_that(offer: str) -> Platform:
         ProjectError: it has not.
     """
     if offer not in platform.OFFERS:
-        raise ProjectError(
-            f"The platform of this project, {platform.NAME}, has no {offer}.",
-            hint="Leave --submit out: it runs here. Another platform is another answer: 'update-template --answer "
-            "infrastructure=...'.",
-        )
+        raise NotOfferedError(platform.NAME, offer)
     return platform
 
 

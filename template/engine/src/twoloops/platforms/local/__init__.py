@@ -18,9 +18,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twoloops import config
+from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, NotOfferedError, Tell
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
@@ -68,6 +69,26 @@ def monitor_memory() -> AbstractContextManager[None]:
 
 def follow_champion(version: registry.Version) -> None:
     """Do nothing: who uses a champion asks the registry."""
+
+
+def submit(until: str | None, *, new_holdout: bool, tell: Tell) -> NoReturn:
+    """Refuse: the graph runs here by the verb `run`."""
+    raise NotOfferedError(NAME, PIPELINES)
+
+
+def score(tell: Tell) -> NoReturn:
+    """Refuse: tables are scored here by the verb `score`."""
+    raise NotOfferedError(NAME, SCORING)
+
+
+def push_images(engine: str | None, tell: Tell) -> NoReturn:
+    """Refuse: no image runs here."""
+    raise NotOfferedError(NAME, IMAGES)
+
+
+def infrastructure() -> NoReturn:
+    """Refuse: there is none."""
+    raise NotOfferedError(NAME, INFRASTRUCTURE)
 
 
 def deployment(environment: str) -> Deployment | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import boto3
 import yaml
 
 from commands.rendering import clean_environment
-from tests.conftest import Installed
+from tests.support.projects import Installed
 
 from .harness import emulator, tell
 
@@ -34,43 +34,14 @@ def role(name: str) -> str:
     return f"arn:aws:iam::{ACCOUNT}:role/{NAME}--{name}"
 
 
-class Account:
-    """An account on the emulator, and a project that uses it."""
+class EmulatedAccount:
+    """An account on the emulator."""
 
-    def __init__(self, project: Installed, environment: Mapping[str, str]) -> None:
-        """Keep the project, and the environment in which its verbs find the emulator."""
-        self.project, self.environment = project, dict(environment)
-        answers = yaml.safe_load((project.folder / ".copier-answers.yml").read_text(encoding="utf-8"))
-        self.online, self.batch = ("online" in answers["serving_mode"]), ("batch" in answers["serving_mode"])
-        names = ("staging", "production") if self.online else ("production",)
+    def __init__(self, environment: Mapping[str, str], *, online: bool, batch: bool) -> None:
+        """Keep the environment in which programs find the emulator, and what the account is made for."""
+        self.environment, self.online, self.batch = dict(environment), online, batch
+        names = ("staging", "production") if online else ("production",)
         self.environments = {name: f"{NAME}--{name}" for name in names}
-
-    # ------------------------------------------------------------------ the project's side
-
-    def verb(
-        self, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one of the project's verbs; what it cannot do is said in words."""
-        answer = self.project.verb(*words, code=code, env=self.environment | dict(env or {}))
-        assert "Traceback" not in answer.stderr, answer.stderr
-        return answer
-
-    def begin(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a verb in the background. Not by `uv run`: it would pass on a signal that the group gets anyway."""
-        return subprocess.Popen(
-            [self.project.folder / ".venv/bin" / self.project.package, *words],
-            cwd=self.project.folder,
-            env=clean_environment() | {"OMP_NUM_THREADS": "1"} | self.environment | dict(env or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def code(self, code: str, *words: str) -> str:
-        """Run code in the project, with {package} for its package, and return what it prints."""
-        command = ("python", "-c", code.format(package=self.project.package), *words)
-        return self.project.run(*command, env=self.environment).stdout.strip()
 
     # ------------------------------------------------------------------ the account's side
 
@@ -217,11 +188,10 @@ class Account:
             },
         )
 
-    def push(self) -> None:
-        """Let the registry have the images of the project's code, as `image` leaves it. Nobody looks into them."""
+    def push(self, tags: Iterable[str]) -> None:
+        """Let the registry have images with these tags. Nobody looks into them."""
         ecr = self.client("ecr")
-        tags = "from {package}.platform import images\nprint(*map(images.tag, images.KINDS))"
-        for tag in self.code(tags).split():
+        for tag in tags:
             manifest = json.dumps(MANIFEST | {"annotations": {"tag": tag}})
             with suppress(ecr.exceptions.ImageAlreadyExistsException):
                 ecr.put_image(repositoryName=REPOSITORY, imageManifest=manifest, imageTag=tag)
@@ -242,6 +212,80 @@ class Account:
         self.until(gone, 120)
 
 
+class Account(EmulatedAccount):
+    """An account on the emulator, and an installed project that uses it."""
+
+    def __init__(self, project: Installed, environment: Mapping[str, str]) -> None:
+        """Keep the project, and the environment in which its verbs find the emulator."""
+        answers = yaml.safe_load((project.folder / ".copier-answers.yml").read_text(encoding="utf-8"))
+        modes = answers["serving_mode"]
+        super().__init__(environment, online="online" in modes, batch="batch" in modes)
+        self.project = project
+
+    def verb(
+        self, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the project's verbs; what it cannot do is said in words."""
+        answer = self.project.verb(*words, code=code, env=self.environment | dict(env or {}))
+        assert "Traceback" not in answer.stderr, answer.stderr
+        return answer
+
+    def begin(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a verb in the background. Not by `uv run`: it would pass on a signal that the group gets anyway."""
+        return subprocess.Popen(
+            [self.project.folder / ".venv/bin" / self.project.package, *words],
+            cwd=self.project.folder,
+            env=clean_environment() | {"OMP_NUM_THREADS": "1"} | self.environment | dict(env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def code(self, code: str, *words: str) -> str:
+        """Run code in the project, with {package} for its package, and return what it prints."""
+        command = ("python", "-c", code.format(package=self.project.package), *words)
+        return self.project.run(*command, env=self.environment).stdout.strip()
+
+    def push(self, tags: Iterable[str] = ()) -> None:
+        """Let the registry have images: those of the project's code, as `image` leaves them, unless others are named."""
+        code = "from twoloops.platforms.shared import images\nprint(*map(images.tag, images.KINDS))"
+        super().push(tags or self.code(code).split())
+
+
+@contextmanager
+def emulated_account(
+    folder: Path, python: str, log: Path, *, online: bool = True, batch: bool = True, **environment: str
+) -> Iterator[EmulatedAccount]:
+    """Give an account on an emulator of its own, in which everything is made but images.
+
+    Containers are processes of a Python.
+
+    Args:
+        folder: of the project, in which containers begin.
+        python: has the engine and the project's package.
+        log: the emulator's.
+        online: whether there are services.
+        batch: whether tables are scored.
+        environment: of containers.
+    """
+    own = {"STEPS_PYTHON": python, "STEPS_FOLDER": str(folder), **environment}
+    with emulator(log, own) as aws:
+        found = EmulatedAccount(aws, online=online, batch=batch)
+        with _made(found, folder, python):
+            yield found
+
+
+@contextmanager
+def _made(found: EmulatedAccount, folder: Path, python: str) -> Iterator[None]:
+    found.control(command=[python, "-m", "twoloops", "serve"], folder=str(folder))
+    found.make()
+    try:
+        yield
+    finally:
+        found.end()
+
+
 @contextmanager
 def account(project: Installed, folder: Path, **environment: str) -> Iterator[Account]:
     """Give an account on an emulator of its own, in which everything is made; `push` adds the images.
@@ -257,9 +301,5 @@ def account(project: Installed, folder: Path, **environment: str) -> Iterator[Ac
     steps = {"STEPS_PYTHON": python, "STEPS_FOLDER": str(project.folder)}
     with emulator(folder / "emulator.log", steps) as aws:
         found = Account(project, aws | environment)
-        found.control(command=[python, "-m", f"{project.package}.cli", "serve"], folder=str(project.folder))
-        found.make()
-        try:
+        with _made(found, project.folder, python):
             yield found
-        finally:
-            found.end()

@@ -1,6 +1,6 @@
 """An emulator of AWS on loopback: moto, and the few actions that Terraform's provider wants and moto lacks.
 
-Run as a program, `python -m tests.aws.emulator -H 127.0.0.1 -p PORT`.
+Run as a program, `python -m tests.support.aws.emulator -H 127.0.0.1 -p PORT`.
 """
 
 from __future__ import annotations
