@@ -17,7 +17,16 @@ import pytest
 from twoloops import config, plugins, registry
 from twoloops.artifact import Predictor
 from twoloops.contracts import platform as contract
-from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, NotOfferedError, Platform
+from twoloops.contracts.platform import (
+    IMAGES,
+    INFRASTRUCTURE,
+    LOGIN,
+    PIPELINES,
+    SCORING,
+    Login,
+    NotOfferedError,
+    Platform,
+)
 from twoloops.contracts.release import Deployment, Release, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.outer_loop import trial
@@ -28,7 +37,7 @@ from tests.engine.support.project import Project
 
 # Each platform as mypy sees it: a name or a type that differs from the contract's is an error there.
 PLATFORMS: Mapping[str, Platform] = {"aws": aws, "local": local}
-OFFERS = frozenset({PIPELINES, SCORING, IMAGES, INFRASTRUCTURE})
+OFFERS = frozenset({PIPELINES, SCORING, IMAGES, LOGIN, INFRASTRUCTURE})
 FIRST, LAST = "staging", "production"
 
 
@@ -205,6 +214,7 @@ class PlatformConformance:
             PIPELINES: lambda: subject.platform.submit(None, new_holdout=False, tell=print),
             SCORING: lambda: subject.platform.score(print),
             IMAGES: lambda: subject.platform.push_images(None, print),
+            LOGIN: lambda: subject.platform.audience("train"),
             INFRASTRUCTURE: subject.platform.infrastructure,
         }
         with pytest.raises(NotOfferedError, match=f"has no {offer}") as refused:
@@ -240,6 +250,14 @@ class PlatformConformance:
         """See that images that are there are not built again, and what names both."""
         found = subject.platform.push_images("no-such-engine", print)
         assert set(found) == {"serve", "train"}
+
+    def see_login(self, subject: Subject) -> None:
+        """See for whom a token has to be, and that a role which `bootstrap` has not told of is refused in words."""
+        assert subject.platform.audience("train")
+        asked = Login("train", token="a token", variables={}, run="a-run", seconds=900, folder=paths().reports)
+        with pytest.raises(ProjectError, match="train") as refused:
+            subject.platform.log_in(asked)
+        assert "bootstrap" in refused.value.hint
 
     def see_infrastructure(self, subject: Subject) -> None:
         """See that the infrastructure says what flows have to know."""

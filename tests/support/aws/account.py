@@ -248,7 +248,7 @@ class Account(EmulatedAccount):
         return self.project.run(*command, env=self.environment).stdout.strip()
 
     def push(self, tags: Iterable[str] = ()) -> None:
-        """Let the registry have images: those of the project's code, as `image` leaves them, unless others are named."""
+        """Let the registry have images: those of the project's code, as `image` leaves them, or those named."""
         code = "from twoloops.platforms.shared import images\nprint(*map(images.tag, images.KINDS))"
         super().push(tags or self.code(code).split())
 

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from twoloops import config
-from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING
+from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, LOGIN, SCORING
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.paths import JOB_VARIABLES
 from twoloops.platforms import platform
@@ -40,7 +40,7 @@ def rooms() -> list[str]:
         *(["stopping"] if chosen.online or SCORING in offers else []),
         *(["images"] if IMAGES in offers else []),
         "delivery",
-        *(["login"] if offers & {INFRASTRUCTURE, PIPELINES} else []),
+        *(["login"] if LOGIN in offers else []),
         *(["infrastructure"] if INFRASTRUCTURE in offers else []),
         "development",
         DOCTOR,

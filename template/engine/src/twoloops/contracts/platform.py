@@ -27,6 +27,7 @@ Tell = Callable[[str], None]
 PIPELINES = "pipelines"  # `run --submit`, `retrain --submit`: the graph runs there
 SCORING = "scoring"  # `score --submit`, and scoring on a schedule
 IMAGES = "images"  # `image`: containers are built and pushed
+LOGIN = "login"  # `login`: a flow's job takes a role by the code host's token
 INFRASTRUCTURE = "infrastructure"  # `infrastructure`, and what `bootstrap` makes on the platform
 
 
@@ -59,8 +60,8 @@ class NotOfferedError(ProjectError):
         """
         super().__init__(
             f"The platform of this project, {platform}, has no {offer}.",
-            hint="Leave --submit out: it runs here. Another platform is another answer: 'update-template --answer "
-            "infrastructure=...'.",
+            hint=("Leave --submit out: it runs here. " if offer in (PIPELINES, SCORING) else "")
+            + "Another platform is another answer: 'update-template --answer infrastructure=...'.",
         )
 
 
@@ -158,10 +159,10 @@ class Platform(Protocol):
         """Build the images that the project needs there, push them, and return their references (IMAGES)."""
 
     def audience(self, role: str) -> str:
-        """Return for whom a token has to be by which a flow takes a role (INFRASTRUCTURE or PIPELINES)."""
+        """Return for whom a token has to be by which a flow takes a role (LOGIN)."""
 
     def log_in(self, login: Login) -> dict[str, str]:
-        """Take a role by a token, and return the variables by which any program finds the login; none is secret.
+        """Take a role by a token, and return the variables by which programs find the login; none is secret (LOGIN).
 
         Raises:
             ProjectError: the platform does not give the role.

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from twoloops import config
-from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, Login, Tell
+from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, LOGIN, PIPELINES, SCORING, Login, Tell
 
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twoloops.registry import Version
 
 NAME: Final = "AWS"
-OFFERS: Final = frozenset({PIPELINES, SCORING, IMAGES, INFRASTRUCTURE})
+OFFERS: Final = frozenset({PIPELINES, SCORING, IMAGES, LOGIN, INFRASTRUCTURE})
 LATE_SECONDS: Final = 180.0  # CloudWatch has figures by the minute, and takes one or two more
 STOPPED: Final = "deleted, because SageMaker has no stop"
 

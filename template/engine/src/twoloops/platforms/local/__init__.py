@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twoloops import config
-from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, PIPELINES, SCORING, NotOfferedError, Tell
+from twoloops.contracts.platform import (
+    IMAGES,
+    INFRASTRUCTURE,
+    LOGIN,
+    PIPELINES,
+    SCORING,
+    Login,
+    NotOfferedError,
+    Tell,
+)
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
@@ -84,6 +93,16 @@ def score(tell: Tell) -> NoReturn:
 def push_images(engine: str | None, tell: Tell) -> NoReturn:
     """Refuse: no image runs here."""
     raise NotOfferedError(NAME, IMAGES)
+
+
+def audience(role: str) -> NoReturn:
+    """Refuse: nobody logs in to this machine."""
+    raise NotOfferedError(NAME, LOGIN)
+
+
+def log_in(login: Login) -> NoReturn:
+    """Refuse: nobody logs in to this machine."""
+    raise NotOfferedError(NAME, LOGIN)
 
 
 def infrastructure() -> NoReturn:
