@@ -12,7 +12,7 @@ from twoloops.hosts import azure_devops, github, gitlab
 
 from tests.engine.hosts.conformance import HostConformance, Subject
 from tests.engine.support.configuration import configure
-from tests.flows import azure_devops_api, github_api, gitlab_api
+from tests.flows.hosts import azure_devops_api, github_api, gitlab_api
 
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.com")
 
