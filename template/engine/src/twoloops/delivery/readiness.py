@@ -1,4 +1,4 @@
-"""How ready for production a project is, computed from what it has shown: verdict, tests, registry, the monitor's memory.
+"""How ready for production a project is, computed from what it has shown: verdict, tests, registry, monitor.
 
 The points are those of *The ML Test Score* (Breck, Cai, Nielsen, Salib and Sculley, 2017), in our words: four sections
 of seven. A point counts 1 when a machine has shown it, 0.5 when people must, and 0 as long as nothing shows it. A

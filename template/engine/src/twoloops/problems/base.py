@@ -101,7 +101,9 @@ class Problem(ABC):
             ProjectError: each broken rule, with examples.
         """
 
-    def examine(self, records: Records, signature: Signature, params: DataParams, now: Any = None) -> None:
+    def examine(  # noqa: B027 - a problem type need not look further
+        self, records: Records, signature: Signature, params: DataParams, now: Any = None
+    ) -> None:
         """Refuse records from which nothing honest can be learned: too old, or with the target in an input.
 
         Raises:
@@ -122,7 +124,7 @@ class Problem(ABC):
         return []
 
     def take(self, records: Records, places: Sequence[int]) -> Records:
-        """Return the records at these places."""
+        """Return those records that stand at these places."""
         return [records[place] for place in places]
 
     def entities(self, records: Records) -> NDArray[Any]:
