@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.rendering import render
-
-from .support.projects import CopyOf, Installed, commit, install, shared_project
+from .support.projects import CopyOf, Installed, commit, install, lay_out, shared_project
 from .support.tools import DEMANDED, MEMORY, UV, need
 
 __all__ = ["DEMANDED", "MEMORY", "UV", "CopyOf", "Installed", "Render", "commit", "install", "need", "shared_project"]
@@ -29,11 +27,11 @@ Render = Callable[..., Path]
 
 @pytest.fixture
 def rendered(tmp_path: Path) -> Render:
-    """Return a function that renders a project with the given answers, and checks that they were taken."""
+    """Return a function that lays out a project for the given answers, and checks that they were taken."""
 
     def make(answers: Mapping[str, Any] | None = None) -> Path:
         folder = tmp_path / "project"
-        render(folder, answers or {})
+        lay_out(folder, answers or {})
         recorded = yaml.safe_load((folder / ".copier-answers.yml").read_text(encoding="utf-8"))
         assert {name: recorded.get(name) for name in answers or {}} == dict(answers or {})
         return folder

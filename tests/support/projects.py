@@ -13,9 +13,26 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from commands.rendering import clean_environment, render
+from commands.answer_space import template
+from commands.rendering import TEMPLATE, clean_environment, render
 
 from .tools import UV
+
+
+def lay_out(folder: Path, answers: Mapping[str, Any], *, engine: bool = True) -> None:
+    """Write the project that Copier renders for these answers and defaults, without Copier's start-up.
+
+    tests/template/test_answer_space.py shows that both write the same.
+    """
+    ours = template()
+    files = ours.render(ours.all_answers(answers), origin={"_src_path": str(TEMPLATE)})
+    for path, file in files.items():
+        if engine or not path.startswith("engine/"):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.content)
+            if file.executable:
+                target.chmod(0o755)
 
 
 def commit(folder: Path) -> None:
