@@ -219,7 +219,7 @@ def test_the_same_inputs_give_the_same_bytes_and_only_what_projects_need(team: T
     assert [path.name for path in team.folder.iterdir() if path.name.startswith(".build")] == []
 
 
-def test_upstream_s_text_stays_as_it_is_between_the_two_documents(team: Team) -> None:
+def test_upstream_s_text_stays_as_it_is_between_the_two_documents(team: Team, tmp_path: Path) -> None:
     team.decide(locks={"license": "mit"})
     text = team.tree()["copier.yml"].content.decode()
     assert text.split("---\n# What the organization decides")[0].endswith(
@@ -227,7 +227,10 @@ def test_upstream_s_text_stays_as_it_is_between_the_two_documents(team: Team) ->
     )
     decided = list(yaml.safe_load_all(text))[-1]
     assert list(decided) == ["license", "layer"]
-    assert decided["license"]["choices"] == {"MIT": "mit"}, "the label is kept"
+    write_folder(team.tree(), tmp_path / "built")
+    template = Template(tmp_path / "built")
+    offered = template.text(decided["license"]["choices"], template.all_answers({}))
+    assert yaml.safe_load(offered) == {"MIT": "mit"}, "the label is kept"
     assert decided["license"]["ask"] is False
 
 

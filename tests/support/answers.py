@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from allpairspy import AllPairs
 
 from commands.answer_space import template
 from extensions.organization.questions import singles
-
-EXPECTED_FILES = Path(__file__).parents[1] / "expected_files"
 
 TABLES = {name: question["default"] for name, question in template().questions().items() if "default" in question}
 METRICS = {

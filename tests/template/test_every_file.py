@@ -52,7 +52,7 @@ def test_projects_are_small() -> None:
         assert len(rendered({"infrastructure": "aws", "ci_provider": host})) <= 105
     assert default["README.md"].count("\n") <= 120
     sources = [text for path, text in default.items() if path.startswith("src/") and "/problem/" not in path]
-    assert sum(len(text.splitlines()) for text in sources) <= 1, "no Python of ours below src/, but a package's docstring"
+    assert sum(len(text.splitlines()) for text in sources) <= 1, "below src/ is no Python of ours"
 
 
 def test_no_answer_of_one_project_stands_in_another() -> None:

@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands.answer_space import RefusedError, template
-from commands.rendering import TEMPLATE, render
-
-from .support.answers import HOSTILE, HOSTILE_REPOSITORIES, hostile
-from .test_every_file import clean, parse
+from commands.rendering import TEMPLATE
+from tests.support.answers import CHOICES, HOSTILE, HOSTILE_REPOSITORIES, hostile
+from tests.support.languages import clean, parse
 
 OURS = template()
 FREE_TEXT = [
@@ -142,14 +141,15 @@ def test_the_hostile_answers_of_the_execution_tests_are_accepted(name: str) -> N
 
 
 @pytest.mark.parametrize("provider", HOSTILE_REPOSITORIES)
-def test_the_hostile_project_parses_as_copier_renders_it(tmp_path: Path, provider: str) -> None:
-    answers = hostile(provider)
-    render(tmp_path, answers)
-    recorded = yaml.safe_load((tmp_path / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert {name: recorded[name] for name in answers} == answers
-    for path in tmp_path.rglob("*"):
-        if path.is_file():
-            parse(path.relative_to(tmp_path).as_posix(), path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("infrastructure", CHOICES["infrastructure"])
+def test_the_hostile_project_parses_and_records_what_was_answered(provider: str, infrastructure: str) -> None:
+    given = hostile(provider, infrastructure=infrastructure, serving_mode="online_and_batch")
+    files = OURS.render(OURS.all_answers(given), origin={"_src_path": "template"})
+    recorded = yaml.safe_load(files[".copier-answers.yml"].content)
+    assert {name: recorded[name] for name in given} == given
+    for path, file in files.items():
+        if not path.startswith("engine/"):
+            parse(path, file.content.decode())
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,21 @@ def test_the_hostile_project_parses_as_copier_renders_it(tmp_path: Path, provide
         ("minimum_metric=much", "much"),
         ("problem_type=clustering", "clustering"),
         ("primary_metric=r2", "r2"),
+    ],
+)
+def test_it_is_refused_in_words(answer: str, words: str) -> None:
+    name, _, value = answer.partition("=")
+    with pytest.raises(RefusedError) as refused:
+        OURS.all_answers({name: value})
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("owner=a team", "owner is a handle"),  # by a validator
+        ("problem_type=clustering", "clustering"),  # no choice
+        ("minimum_metric=much", "much"),  # another type
     ],
 )
 def test_the_command_refuses_in_words_and_writes_nothing(tmp_path: Path, answer: str, words: str) -> None:

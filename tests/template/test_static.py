@@ -8,7 +8,6 @@ import re
 import sys
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
 import yaml
@@ -78,7 +77,10 @@ def test_the_engine_is_plain_and_the_same_in_every_project() -> None:
             assert not file.rendered, file.path
             assert "{" not in str(file.path), file.path
             plain[file.path.as_posix()] = file.content
-    for given in ({}, {"problem_type": "regression", "infrastructure": "aws", "ci_provider": "gitlab", "license": "mit"}):
+    for given in (
+        {},
+        {"problem_type": "regression", "infrastructure": "aws", "ci_provider": "gitlab", "license": "mit"},
+    ):
         project = OURS.render(OURS.all_answers(given))
         assert {path: file.content for path, file in project.items() if path.startswith(f"{ENGINE}/")} == plain
 

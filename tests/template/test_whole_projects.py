@@ -1,4 +1,4 @@
-"""Whole projects for the covering set of answers: clean, linted, and exactly the expected files."""
+"""Some whole projects: rendered untrusted, linted, their flows and hooks in order, their links alive."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allpairspy import AllPairs
 from pytest_copie.plugin import Copie
 
-from commands.expected_files import rendered_files
-from commands.rendering import TEMPLATE, render
+from commands.rendering import TEMPLATE
+from tests.conftest import Render
+from tests.support.answers import CHOICES, HOSTILE, HOSTILE_REPOSITORIES, hostile
+from tests.support.projects import commit, lay_out
+from tests.support.tools import need
 
-from .conftest import Render, commit, need
-from .support.answers import EXPECTED_FILES, HOSTILE, HOSTILE_REPOSITORIES, covering_answers, hostile, single_answers
-
+# What a file depends on it is rendered for in test_every_file; whole projects show that files fit together.
+AXES = {name: CHOICES[name] for name in ("problem_type", "serving_mode", "ci_provider", "infrastructure")}
 PROJECTS: list[dict[str, Any]] = [
-    *covering_answers(),
+    *[dict(zip(AXES, row, strict=True)) for row in AllPairs(list(AXES.values()))],
     *[hostile(provider, serving_mode="online_and_batch") for provider in HOSTILE_REPOSITORIES],
     hostile("github", problem_type="regression"),
 ]
-SINGLES = single_answers()
 
 
 def run(*command: str, cwd: Path) -> None:
@@ -34,7 +36,8 @@ def test_an_untrusted_copy_works_with_defaults(copie: Copie) -> None:
     result = copie.copy(template_dir=TEMPLATE)
     assert result.exit_code == 0, result.exception
     assert result.project_dir is not None
-    assert (result.project_dir / "src/churn/cli.py").exists()
+    assert (result.project_dir / "src/churn/problem/data.py").exists()
+    assert (result.project_dir / "engine/pyproject.toml").exists()
 
 
 def test_the_command_says_what_comes_next(tmp_path: Path) -> None:
@@ -54,22 +57,12 @@ def test_the_command_says_what_comes_next(tmp_path: Path) -> None:
         assert line in finished.stderr
 
 
-@pytest.mark.parametrize("name", SINGLES)
-def test_exactly_these_files(name: str, rendered: Render) -> None:
-    expected = (EXPECTED_FILES / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    found = rendered_files(rendered(SINGLES[name]))
-    assert found == expected, "if this is meant: uv run expected-files"
-
-
-def test_no_expectation_is_left_over() -> None:
-    assert {path.stem for path in EXPECTED_FILES.iterdir()} == set(SINGLES)
-
-
-@pytest.mark.parametrize("number", range(len(PROJECTS)))
-def test_format_and_lint_find_nothing(number: int, rendered: Render) -> None:
-    project = rendered(PROJECTS[number])
-    run(sys.executable, "-m", "ruff", "format", "--check", "--no-cache", ".", cwd=project)
-    run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=project)
+def test_format_and_lint_find_nothing(tmp_path: Path) -> None:
+    """By each project's own settings, in one run over all."""
+    for number, answers in enumerate(PROJECTS):
+        lay_out(tmp_path / str(number), answers, engine=False)
+    run(sys.executable, "-m", "ruff", "format", "--check", "--no-cache", ".", cwd=tmp_path)
+    run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("answers", [{}, HOSTILE], ids=["default", "hostile"])
@@ -100,7 +93,7 @@ def test_links_lead_somewhere(house: str, tmp_path: Path) -> None:
     folder = TEMPLATE
     if house != "template":
         folder = tmp_path
-        render(folder, {"problem_type": house})
+        lay_out(folder, {"problem_type": house})
     pages = [path for path in folder.rglob("*.md") if not {".venv", "template", "node_modules"} & set(path.parts)]
     assert pages
     made_later = re.compile(r"reports/|^\.\./reports/")

@@ -81,5 +81,5 @@ def test_organization(outside: Outside, history: History) -> None:
 @pytest.mark.slow
 def test_changes_and_expected_files(outside: Outside) -> None:
     assert "differences between v0.2.0" in outside.run("changes", "v0.2.0", "--stat")
-    outside.run("expected-files", "--into", "lists")
-    assert "pyproject.toml" in (outside.folder / "lists/default.txt").read_text(encoding="utf-8").splitlines()
+    outside.run("expected-files", "--into", "files.txt")
+    assert "  pyproject.toml\n" in (outside.folder / "files.txt").read_text(encoding="utf-8")
