@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, create_model, model_validator
@@ -14,6 +14,11 @@ from twoloops.errors import ProjectError
 from twoloops.paths import paths
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+# Of a class that only the project knows: its code and tests hand it on as that class.
+if TYPE_CHECKING:
+    ProjectsOwn = Any
+else:
+    ProjectsOwn = SerializeAsAny[BaseModel]
 
 
 class Section(BaseModel):
@@ -141,7 +146,7 @@ class Params(Section):
     threads: int = Field(ge=1, le=1024)
     data: DataParams
     split: SplitParams
-    model: SerializeAsAny[BaseModel]  # the project's own ModelParams, when a project is read
+    model: ProjectsOwn  # the project's own ModelParams, when a project is read
     tune: TuneParams
     gate: GateParams
     serve: ServeParams = ServeParams()
