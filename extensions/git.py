@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .refusal import Refused
 
+RELEASE = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")  # the tag of a release
 SECONDS = 600  # for one command; a remote that is silent for longer will not answer
 # What is done here is nobody's own work: it is signed by nobody, and runs nothing of anybody.
 QUIET = (

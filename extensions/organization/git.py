@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
 from packaging.version import Version
 
-from ..git import run
+from ..git import RELEASE, run
 from ..refusal import Refused
 from .trees import File, Tree
 
@@ -20,7 +19,6 @@ BUILDER = (
 # What of the upstream a build looks at; the rest is its maintainers'.
 COMMANDS = ("pyproject.toml", "commands", "extensions")  # owners of projects run them from the built template
 KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md", *COMMANDS)
-RELEASE = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 def git(folder: Path, *words: str, content: bytes | None = None) -> str:

@@ -26,14 +26,13 @@ from typing import Any
 
 import yaml
 
-from ..git import git, items, run
+from ..git import RELEASE, git, items, run
 from ..refusal import Refused
 from . import dependencies
 
 ANSWERS = ".copier-answers.yml"
 IGNORE = ".updateignore"  # in a project: paths that updates leave alone, in the syntax of .gitignore
 COPIER = ("uv", "tool", "run", "--from", "copier>=9.19,<10", "copier")  # not the project's own: it is rarely needed
-RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 HEADING = re.compile(r"^## \[?v?(?P<version>\d+\.\d+\.\d+)\]?(\s|$)", re.MULTILINE)
 # Stands in the message of every commit that an update makes: one without it is a person's.
 MARK = "Template-Update:"

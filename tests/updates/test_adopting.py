@@ -113,7 +113,7 @@ def test_updates_work_from_then_on(repository: Path, history: History) -> None:
     assert not (repository / "docs/readiness.md").exists()
     assert {path.name for path in (repository / ".github").rglob("*") if path.is_file()} == {"check.yml", "nightly.yml"}
     assert ".github/workflows/train.yml" in update.left_out
-    assert (repository / "src/lateness/updating.py").exists()
+    assert (repository / "engine/src/twoloops/__init__.py").exists()
     assert "Ours." in (repository / "src/lateness/registry.py").read_text(encoding="utf-8")
 
 
