@@ -64,7 +64,7 @@ def run(
         raise Refused(f"git {name} did not end in {SECONDS} s.", "Is the remote within reach?") from None
     if done.returncode not in accepted:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        said = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-3:]
+        said = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines[-3:]
         raise Refused(f"git {command_of(words)} failed: {'; '.join(said)}", "What git said names the cause.")
     return done.stdout
 

@@ -210,7 +210,9 @@ def test_the_same_inputs_give_the_same_bytes_and_only_what_projects_need(team: T
     assert list(first.items()) == list(second.items())
     assert first[f"template/{IN_ALL}/a.sh"].executable
     top = {path.partition("/")[0] for path in first}
-    assert top == {"CHANGELOG.md", "LICENSE", "README.md", "copier.yml", "provenance.yaml", "template"}
+    commands = {"commands", "extensions", "pyproject.toml"}  # by which a project of it is updated
+    assert top == {"CHANGELOG.md", "LICENSE", "README.md", "copier.yml", "provenance.yaml", "template", *commands}
+    assert not any(path.startswith("extensions/example/") for path in first)
     team.build()
     lying = {path: file for path, file in read_folder(team.folder / "build").items() if not path.startswith(".git/")}
     assert lying == first
