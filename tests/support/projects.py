@@ -13,7 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from commands.answer_space import template
+from commands.answer_space import Rendered, template
 from commands.rendering import TEMPLATE, clean_environment, render
 
 from .tools import UV
@@ -26,13 +26,17 @@ def lay_out(folder: Path, answers: Mapping[str, Any], *, engine: bool = True) ->
     """
     ours = template()
     files = ours.render(ours.all_answers(answers), origin={"_src_path": str(TEMPLATE)})
+    write(folder, {path: file for path, file in files.items() if engine or not path.startswith("engine/")})
+
+
+def write(folder: Path, files: Mapping[str, Rendered]) -> None:
+    """Write rendered files into a folder, by their paths."""
     for path, file in files.items():
-        if engine or not path.startswith("engine/"):
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.content)
-            if file.executable:
-                target.chmod(0o755)
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+        if file.executable:
+            target.chmod(0o755)
 
 
 def commit(folder: Path) -> None:
