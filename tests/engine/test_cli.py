@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -61,7 +62,7 @@ def test_a_project_has_the_verbs_of_what_it_chose_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {}
-    choices = {
+    choices: dict[str, dict[str, Any]] = {
         "both": {},
         "batch": {"serving": ["batch"], "environments": ["production"]},
         "cloud": {"platform": "aws", "aws": {"account": "123456789012", "region": "eu-central-1"}},

@@ -3,6 +3,7 @@
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twoloops import config, plugins, problems
@@ -49,7 +50,7 @@ def test_what_another_package_registers_is_found(kind: str, tmp_path: Path, monk
     try:
         assert plugins.find(kind, "acme").NAME == "of the organization"
         configure(tmp_path, **{kind.removesuffix("s"): "acme"})
-        chosen = {"problems": problems.problem, "platforms": platform, "hosts": host}[kind]
+        chosen: Any = {"problems": problems.problem, "platforms": platform, "hosts": host}[kind]
         assert chosen.NAME == "of the organization"
         assert config.current().package == "churn"
     finally:
@@ -62,7 +63,7 @@ def test_what_another_package_registers_is_found(kind: str, tmp_path: Path, monk
     [
         (kind, name)
         for kind in ("platforms", "hosts", "problems")
-        for name in entry_points(group=f"twoloops.{kind}").names
+        for name in sorted(entry_points(group=f"twoloops.{kind}").names)
     ],
 )
 def test_what_the_engine_registers_is_found_as_an_entry_point_is(kind: str, name: str) -> None:

@@ -5,19 +5,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twoloops import params, registry
 from twoloops.artifact import Predictor
 from twoloops.contracts.client import Answer, Endpoint
+from twoloops.contracts.platform import Platform
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.outer_loop import canary, deploy, promote, trial
 from twoloops.platforms import platform
 
 from tests.engine.support.plugins import register
-from tests.engine.support.project import Project
+from tests.engine.support.project import Project, signature_of
 from tests.engine.support.verbs import call
 
 TRIALS, LAST = ["staging"], "production"
@@ -350,17 +351,18 @@ def test_figures_that_come_late_are_waited_for(project: Project, monkeypatch: py
     monkeypatch.setattr(canary, "TURN_SECONDS", 0.1)
     release = Release("1", "a", "")
     both = Deployment(release, Release("2", "b", ""), 0.5)
-    figures = canary.watch(late, "any", both, [{"a": 1}], limits, lambda _: None)
+    figures = canary.watch(cast(Platform, late), "any", both, [{"a": 1}], limits, lambda _: None)
     assert figures["requests"] >= 20
     # What is on its way is not sent again: without that it would be ten times as many.
     assert figures["own_requests"] <= 80
 
 
 def test_examples_keep_the_contract(finished: Project) -> None:
-    model = finished.folder / "artifacts/model"
-    signature = Predictor.load(model).signature
-    rows = trial.draw(model, signature)
-    assert rows == trial.draw(model, signature)
+    predictor = Predictor.load(finished.folder / "artifacts/model")
+    signature, problem = signature_of(predictor), predictor.problem
+    rows = problem.draw_requests(predictor.reference, signature, trial.ROWS, trial.SEED)
+    assert rows == problem.draw_requests(predictor.reference, signature, trial.ROWS, trial.SEED)
+    assert len(rows) == trial.ROWS
     for feature in signature.features:
         for value in (row[feature.name] for row in rows):
             if value is None:

@@ -7,7 +7,7 @@ from twoloops.errors import ProjectError
 from twoloops.outer_loop.explain import explain
 from twoloops.problem import data as problem
 
-from tests.engine.support.project import Project
+from tests.engine.support.project import Project, signature_of
 
 ROWS = "data/raw/rows.parquet"
 
@@ -17,7 +17,7 @@ def test_the_steps_lead_to_the_prediction(project: Project) -> None:
     predictor = Predictor.load("artifacts/model")
     record = project.rows().iloc[[3]].reset_index(drop=True)
     assert list(told["scores"].values()) == pytest.approx(predictor.scores(record)[0].tolist())
-    assert {each["feature"] for each in told["features"]} == set(predictor.signature.names)
+    assert {each["feature"] for each in told["features"]} == set(signature_of(predictor).names)
     moves = [abs(each["contribution"]) for each in told["features"]]
     assert moves == sorted(moves, reverse=True)
     assert moves[0] > 0
@@ -25,7 +25,7 @@ def test_the_steps_lead_to_the_prediction(project: Project) -> None:
 
 
 def test_a_feature_that_the_model_does_not_use_moves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    signature = Predictor.load("artifacts/model").signature
+    signature = signature_of(Predictor.load("artifacts/model"))
     only, *others = signature.names
 
     def one_eyed(self: Predictor, matrix: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from twoloops.problems.tabular import classification
 from twoloops.problems.tabular.encoding import encode
 from twoloops.problems.tabular.signature import Feature, Signature
 
-from tests.engine.support.project import Project
+from tests.engine.support.project import Project, signature_of
 from tests.engine.support.verbs import call
 
 SIGNATURE = Signature(
@@ -197,7 +197,7 @@ def capture(
     number = next(NUMBERS)
     version = registry.find_in_use()
     predictor = Predictor.load(version.uri)
-    signature = predictor.signature
+    signature = signature_of(predictor)
     frame = pd.read_parquet(paths().holdout).sample(rows, replace=True, random_state=number).assign(**before or {})
     scores = predictor.scores(frame)
     columns: dict[str, Any] = {
@@ -231,7 +231,7 @@ def metrics() -> str:
 
 
 def first_feature() -> Feature:
-    return Predictor.load(registry.find_in_use().uri).signature.features[0]
+    return signature_of(Predictor.load(registry.find_in_use().uri)).features[0]
 
 
 def state(result: dict[str, Any], name: str) -> str:
@@ -359,7 +359,7 @@ def test_drift_turns_windows_red_and_so_many_red_windows_the_verdict(watched: Pr
 
 
 def test_missing_values_turn_quality_red(watched: Project) -> None:
-    nullable = [each for each in Predictor.load(registry.find_in_use().uri).signature.features if each.nullable]
+    nullable = [each for each in signature_of(Predictor.load(registry.find_in_use().uri)).features if each.nullable]
     if not nullable:
         pytest.skip("no feature may be missing")
     capture(before={nullable[0].name: None})

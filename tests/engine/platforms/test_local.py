@@ -10,10 +10,10 @@ from twoloops.artifact import Predictor
 from twoloops.contracts.release import Deployment, Release, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.outer_loop import canary, trial
-from twoloops.platforms import local as platform
+from twoloops.platforms import platform
 from twoloops.platforms.local.connection import traffic_of
 
-from tests.engine.support.project import RAW, Project
+from tests.engine.support.project import RAW, Project, signature_of
 from tests.engine.support.verbs import call
 
 ENVIRONMENTS = ("staging", "production")
@@ -61,7 +61,8 @@ def test_a_service_of_this_machine(promoted: Project) -> None:
         release = Release.of(registry.get("1"))
         both = Deployment(release, Release("2", release.identity, release.registered_at), 0.5)
         platform.deploy(LAST, both)
-        rows = trial.draw(Path("deployments/models") / release.identity, Predictor.load("artifacts/model").signature)
+        with trial.load_candidate(release) as candidate:
+            rows = candidate.rows
         figures = canary.watch(platform, LAST, both, rows, limits, lambda _: None)
         assert figures["own_requests"] > 0 == figures["errors"]
         assert call("rollback").exit_code == 0
@@ -91,7 +92,7 @@ def _see_it(project: Project) -> None:
     assert answers["row"].tolist() == list(range(len(rows)))
     # A row that breaks the contract is told, and the others are answered.
     predictor = Predictor.load("artifacts/model")
-    required = next(feature.name for feature in predictor.signature.features if not feature.nullable)
+    required = next(feature.name for feature in signature_of(predictor).features if not feature.nullable)
     rows.head(5).assign(**{required: [None, *rows[required].head(5).tolist()[1:]]}).to_parquet("rows.parquet")
     told = call("invoke", "rows.parquet", "--json")
     assert "row 0" in told.stderr

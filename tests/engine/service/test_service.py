@@ -34,7 +34,7 @@ from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models, load, locate
 
-from tests.engine.support.project import Project, example_rows
+from tests.engine.support.project import Project, example_rows, signature_of
 
 MODEL = Path("artifacts/model")
 NAME = "churn"  # the package of the project, and so the name of its model
@@ -111,7 +111,7 @@ def place(make_model: Callable[[Signature], artifact.ModelFile] | None = None) -
     """Put a model where deployments find it: the trained one, or one of the same signature."""
     predictor = Predictor.load(MODEL)
     name: artifact.ModelName = "model.onnx" if (MODEL / "model.onnx").exists() else "model.skops"
-    model = make_model(predictor.signature) if make_model else artifact.ModelFile(name, (MODEL / name).read_bytes())
+    model = make_model(signature_of(predictor)) if make_model else artifact.ModelFile(name, (MODEL / name).read_bytes())
     folder = Path("deployments/models/new")
     identity = artifact.write(folder, model, predictor.signature, {"reference.json": predictor.reference})
     target = folder.with_name(identity)
@@ -274,7 +274,7 @@ def test_the_example_is_typical_and_nobody() -> None:
 
 def test_predictions_equal_the_artifact_s_own(client: Client) -> None:
     frame = pd.read_parquet("data/prepared/holdout.parquet").head(40)
-    signature = client.service.models.current.stable.predictor.signature
+    signature = signature_of(client.service.models.current.stable.predictor)
     plain = frame[signature.names].astype(object).where(frame[signature.names].notna(), None)
     rows = json.loads(json.dumps(plain.to_dict("records"), default=lambda value: value.item()))
     answer = client.post("/predict", rows)
@@ -297,7 +297,7 @@ def test_predictions_equal_the_artifact_s_own(client: Client) -> None:
 
 def test_every_column_is_guarded(client: Client) -> None:
     """For whatever columns the model has."""
-    for feature in client.service.models.current.stable.predictor.signature.features:
+    for feature in signature_of(client.service.models.current.stable.predictor).features:
         bad: list[Any] = [[1], {"a": 1}]
         if feature.kind == "number":
             bad += ["text", True, *([] if feature.maximum is None else [feature.maximum * 2 + 1])]
@@ -396,7 +396,7 @@ def test_metrics_tell_what_happened(client: Client) -> None:
     assert client.metric("service_model_info", identity=model.identity, role="stable", **version) == 1
     for output in model.outputs:
         assert client.metric("service_score_count", output=output, **version) == 6
-    if model.predictor.signature.classes:
+    if signature_of(model.predictor).classes:
         prediction = str(model.answers["prediction"].tolist()[0])
         assert client.metric("service_predictions_total", prediction=prediction, **version) == 6
 
@@ -482,7 +482,7 @@ def test_the_open_inference_protocol(client: Client) -> None:
     for path in ("/v2/health/ready", f"{base}/ready", f"{base}/versions/{model.version}/ready"):
         assert client.get(path).json()["ready"] is True
     told = client.get(base).json()
-    assert [each["name"] for each in told["inputs"]] == model.predictor.signature.names
+    assert [each["name"] for each in told["inputs"]] == signature_of(model.predictor).names
     tensors = [
         {"name": each["name"], "shape": [2, 1], "datatype": each["datatype"], "data": [[client.row[each["name"]]]] * 2}
         for each in told["inputs"]
@@ -495,7 +495,7 @@ def test_the_open_inference_protocol(client: Client) -> None:
         assert [each["datatype"] for each in answer["outputs"]] == [each["datatype"] for each in told["outputs"]]
     some = client.post(f"{base}/infer", {"inputs": tensors, "outputs": [{"name": "prediction"}]}).json()
     assert [each["name"] for each in some["outputs"]] == ["prediction"]
-    nullable = [each.name for each in model.predictor.signature.features if each.nullable]
+    nullable = [each.name for each in signature_of(model.predictor).features if each.nullable]
     fewer = [each for each in tensors if each["name"] not in nullable]
     assert client.post(f"{base}/infer", {"inputs": fewer}).status_code == 200
 
@@ -528,7 +528,7 @@ def test_the_document_describes_what_is_answered(client: Client) -> None:
     assert document["openapi"] == "3.1.0"
     model = client.service.models.current.stable
     row = document["components"]["schemas"]["Row"]
-    assert row["required"] == model.predictor.signature.names
+    assert row["required"] == signature_of(model.predictor).names
     for path, methods in document["paths"].items():
         if "get" in methods:
             assert client.get(path).status_code == 200, path
@@ -588,7 +588,7 @@ def test_a_canary_gets_its_share_and_the_stable_model_catches_it(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stable = place()
-    signature = Predictor.load(MODEL).signature
+    signature = signature_of(Predictor.load(MODEL))
     number = next(each for each in signature.features if each.kind == "number")
     limit = load(MODEL, None, None, 1).example[number.name]
     deploy(stable, place(constant(0.25, above=limit)), share=0.25)
@@ -650,7 +650,7 @@ def test_a_canary_that_does_not_load_does_not_keep_the_service_from_starting(pro
 def test_a_model_in_python_answers_in_the_worker_thread(project: Project) -> None:
     from twoloops.inner_loop.train import fit, read_parts
 
-    signature = Predictor.load(MODEL).signature
+    signature = signature_of(Predictor.load(MODEL))
     estimator = fit(params.load(), read_parts()[0], signature)
     artifact.write(MODEL, artifact.as_python(estimator), signature, {})
     client = make(MODEL)

@@ -16,7 +16,9 @@ from typing import Any
 import pandas as pd
 import yaml
 from twoloops import config, params, problem
+from twoloops.artifact import Predictor
 from twoloops.inner_loop.evaluate import primary
+from twoloops.problems.tabular.signature import Signature
 
 from commands.answer_space import template
 
@@ -91,6 +93,12 @@ def toml(name: str, table: Mapping[str, Any]) -> str:
     lines = [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in plain.items()), ""]
     inner = [toml(f"{name}.{key}", value) for key, value in table.items() if isinstance(value, Mapping)]
     return "\n".join([*lines, *inner])
+
+
+def signature_of(predictor: Predictor) -> Signature:
+    """Return the signature of a model of tables."""
+    assert isinstance(predictor.signature, Signature)
+    return predictor.signature
 
 
 def example_rows() -> pd.DataFrame:

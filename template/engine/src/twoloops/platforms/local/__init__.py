@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import psutil
 
     from twoloops import registry
+    from twoloops.contracts.graph import Graph
     from twoloops.platforms.local.connection import Endpoint
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def follow_champion(version: registry.Version) -> None:
     """Do nothing: who uses a champion asks the registry."""
 
 
-def submit(until: str | None, *, new_holdout: bool, tell: Tell) -> NoReturn:
+def submit(graph: Graph, tell: Tell) -> NoReturn:
     """Refuse: the graph runs here by the verb `run`."""
     raise NotOfferedError(NAME, PIPELINES)
 
