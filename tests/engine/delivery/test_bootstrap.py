@@ -1,7 +1,7 @@
 """The code host is set up once, in steps that can be taken back."""
 
 import pytest
-from twoloops.contracts.host import State, Step, Wanted
+from twoloops.contracts.host import SetupRequest, State, Step
 from twoloops.errors import ProjectError
 
 from tests.engine.support.hosting import Host
@@ -20,10 +20,10 @@ class Made:
     def preflight(self) -> list[str]:
         return self.in_the_way
 
-    def remembered(self) -> list[str]:
+    def list_made(self) -> list[str]:
         return list(self.note)
 
-    def plan(self, wanted: Wanted) -> list[Step]:
+    def plan(self, wanted: SetupRequest) -> list[Step]:
         names = ["label drift", *[f"environment {name}" for name in wanted.environments]]
         return [self._step(name) for name in names]
 
@@ -31,7 +31,7 @@ class Made:
         state = State.there if name in self.there else State.missing
         return Step(name, "", state, lambda: self.there.add(name), lambda: self.there.remove(name))
 
-    def remember(self, names: list[str]) -> None:
+    def save_made(self, names: list[str]) -> None:
         self.note = list(names)
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from twoloops import config, plugins
-from twoloops.contracts.host import CodeHost, Setup, State, Wanted
+from twoloops.contracts.host import CodeHost, Setup, SetupRequest, State
 from twoloops.delivery import bootstrap
 from twoloops.errors import ProjectError
 from twoloops.hosts import azure_devops, github, gitlab
 
 # Each host as mypy sees it: a name or a type that differs from the contract's is an error there.
 HOSTS: Mapping[str, CodeHost] = {"azure_devops": azure_devops, "github": github, "gitlab": gitlab}
-WANTED = Wanted(("staging", "production"), (), {"MLFLOW_TRACKING_URI": "https://mlflow.example"})
+WANTED = SetupRequest(("staging", "production"), (), {"MLFLOW_TRACKING_URI": "https://mlflow.example"})
 
 
 @dataclass
@@ -140,7 +140,7 @@ class HostConformance:
 
     def test_it_is_set_up_again_and_again_and_taken_back(self, host: CodeHost) -> None:
         assert host.setup().preflight() == []
-        assert host.setup().remembered() == []
+        assert host.setup().list_made() == []
         told: list[str] = []
         steps = bootstrap.prepare(WANTED)
         assert len({step.name for step in steps}) == len(steps)
@@ -151,11 +151,11 @@ class HostConformance:
         assert [step.name for step in again] == [step.name for step in steps]
         assert bootstrap.apply(again, told.append) == 0
         made = {step.name for step in steps if step.state == State.missing}
-        assert made == set(host.setup().remembered())
+        assert made == set(host.setup().list_made())
         address = host.start("train", {})
         assert address is None or address.startswith("http")
         bootstrap.undo(again, told.append)
-        assert host.setup().remembered() == []
+        assert host.setup().list_made() == []
         assert {step.name for step in bootstrap.prepare(WANTED) if step.state == State.missing} == made
 
     def test_without_a_login(self, host: CodeHost, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from twoloops.contracts.host import State, Wanted
+from twoloops.contracts.host import SetupRequest, State
 from twoloops.delivery import bootstrap
 from twoloops.errors import ProjectError
 from twoloops.hosts import azure_devops
@@ -27,8 +27,8 @@ SAME = {"pipelines": "build/definitions", "git/policy/configurations": "policy/c
 ROLES = ("PLAN", "TRAIN", "APPLY_LIVE", "DEPLOY_LIVE")
 CLOUD = {"CLOUD_REGION": "here", **{f"CLOUD_ROLE_{role}": f"role {role}" for role in ROLES}}
 ENVIRONMENTS, REVIEWERS = ("staging", "live"), ("ada",)
-WANTED = Wanted(ENVIRONMENTS, REVIEWERS, {"PROJECT_STATE": "/srv/state", "RUNNER": "mine"})
-WANTED_ON_CLOUD = Wanted(ENVIRONMENTS, REVIEWERS, {"MLFLOW_TRACKING_URI": "mlflow", "RUNNER": "mine", **CLOUD})
+WANTED = SetupRequest(ENVIRONMENTS, REVIEWERS, {"PROJECT_STATE": "/srv/state", "RUNNER": "mine"})
+WANTED_ON_CLOUD = SetupRequest(ENVIRONMENTS, REVIEWERS, {"MLFLOW_TRACKING_URI": "mlflow", "RUNNER": "mine", **CLOUD})
 
 
 class Azure:
@@ -343,7 +343,7 @@ def test_flows_are_started_and_changes_proposed(azure: Azure) -> None:
     ("wanted", "groups"), [(WANTED, []), (WANTED_ON_CLOUD, ["churn-cloud"])], ids=["here", "cloud"]
 )
 def test_what_is_set_up_can_be_repeated_and_taken_back(
-    azure: Azure, tmp_path: Path, wanted: Wanted, groups: list[str]
+    azure: Azure, tmp_path: Path, wanted: SetupRequest, groups: list[str]
 ) -> None:
     if not groups:
         has_flows(tmp_path, *(name for name in settings.FLOWS if name != settings.INFRASTRUCTURE))
@@ -414,10 +414,10 @@ def test_what_stands_in_the_way_is_said(azure: Azure, monkeypatch: pytest.Monkey
     assert "expired" in settings.preflight()[0]
     azure.refused = {}
     with pytest.raises(ProjectError, match="'nobody' is not one person or team"):
-        settings.plan(Wanted(("live",), ("nobody",)))
+        settings.plan(SetupRequest(("live",), ("nobody",)))
     azure.known = False
     azure.lists["distributedtask/queues"].clear()
     states = {step.name: step.state for step in settings.plan(WANTED)}
     assert states["right to start pipelines"] == states["use of agent pool"] == State.by_hand
-    wanted = Wanted(("live",), (), {"RUNNER": ""})
+    wanted = SetupRequest(("live",), (), {"RUNNER": ""})
     assert {step.name: step.do for step in settings.plan(wanted)}["use of agent pool"] is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twoloops.contracts.host import Issue, State, Wanted
+from twoloops.contracts.host import Issue, SetupRequest, State
 from twoloops.errors import ProjectError
 from twoloops.hosts.github import host, settings
 from twoloops.hosts.web import HostError
@@ -254,7 +254,7 @@ def test_everything_is_made_and_taken_back(github: GitHub) -> None:
         f"DELETE {policies}/1", f"DELETE {REPOSITORY}/rulesets/3",
     ):  # fmt: skip
         github.say(request, None, status=204)
-    steps = settings.plan(Wanted(("production",), ("owners",), {"RUNNER": "ours"}))
+    steps = settings.plan(SetupRequest(("production",), ("owners",), {"RUNNER": "ours"}))
     assert [step.state for step in steps] == [State.missing] * 6
     for step in steps:
         assert step.do
@@ -275,18 +275,18 @@ def test_what_a_plan_does_not_have_is_by_hand(github: GitHub) -> None:
     github.say("GET orgs/team", {"login": "team", "plan": {"name": "free"}})
     github.say(f"GET {REPOSITORY}/rulesets", {"message": "Upgrade to GitHub Pro"}, status=403)
     github.say(f"GET {REPOSITORY}/actions/permissions/workflow", {"can_approve_pull_request_reviews": True})
-    states = [step.state for step in settings.plan(Wanted(("production",)))]
+    states = [step.state for step in settings.plan(SetupRequest(("production",)))]
     assert states == [State.missing, State.there, State.by_hand, State.by_hand, State.by_hand]
     with pytest.raises(ProjectError, match="called nobody"):
-        settings.plan(Wanted(("production",), ("nobody",)))
+        settings.plan(SetupRequest(("production",), ("nobody",)))
 
 
 def test_the_note_of_what_was_made(github: GitHub) -> None:
     note = f"{REPOSITORY}/actions/variables/{settings.NOTE}"
-    assert settings.remembered() == []
+    assert settings.list_made() == []
     github.say(f"GET {note}", {"value": '["label drift"]'})
     github.say(f"PATCH {note}", None, status=204)
-    assert settings.remembered() == ["label drift"]
-    settings.remember(["label drift", "more"])
-    settings.remember([])
+    assert settings.list_made() == ["label drift"]
+    settings.save_made(["label drift", "more"])
+    settings.save_made([])
     assert [method for method, *_ in github.changes()] == ["PATCH", "DELETE"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twoloops.contracts.host import Issue, State, Step, Wanted
+from twoloops.contracts.host import Issue, SetupRequest, State, Step
 from twoloops.errors import ProjectError
 from twoloops.hosts.gitlab import host, settings
 from twoloops.hosts.web import HostError
@@ -271,7 +271,7 @@ def work(steps: list[Step]) -> dict[str, State]:
 
 
 def test_a_project_is_set_up_and_taken_back(gitlab: GitLab) -> None:
-    wanted = Wanted(("staging", "production"), ("ana",), {"RUNNER": "gpu", "MLFLOW_TRACKING_URI": "https://x"})
+    wanted = SetupRequest(("staging", "production"), ("ana",), {"RUNNER": "gpu", "MLFLOW_TRACKING_URI": "https://x"})
     empty(gitlab)
     steps = settings.plan(wanted)
     states = work(steps)
@@ -323,20 +323,20 @@ def test_what_only_premium_has_is_left_to_people(gitlab: GitLab) -> None:
     empty(gitlab)
     for name in ("approval_rules", "protected_environments"):
         gitlab.say(f"GET {PROJECT}/{name}", {"message": "404 Not found"}, status=404)
-    states = work(settings.plan(Wanted(("production",), ("ana",))))
+    states = work(settings.plan(SetupRequest(("production",), ("ana",))))
     assert states["approving review"] == states["approval of production"] == State.by_hand
     gitlab.say(f"GET {PROJECT}/approval_rules", {"message": "sorry"}, status=400)
     with pytest.raises(HostError, match="400"):
-        settings.plan(Wanted(("production",), ("ana",)))
+        settings.plan(SetupRequest(("production",), ("ana",)))
 
 
 def test_reviewers_are_people_or_groups(gitlab: GitLab) -> None:
     empty(gitlab)
     gitlab.say("GET users", [])
     with pytest.raises(ProjectError, match="no person and no group called 'nobody'"):
-        settings.plan(Wanted(("production",), ("nobody",)))
+        settings.plan(SetupRequest(("production",), ("nobody",)))
     gitlab.say("GET groups/ml%2Fteam", {"id": 9})
-    steps = {step.name: step for step in settings.plan(Wanted(("production",), ("ml/team",)))}
+    steps = {step.name: step for step in settings.plan(SetupRequest(("production",), ("ml/team",)))}
     approval = steps["approval of production"].do
     assert approval is not None
     approval()
@@ -347,10 +347,10 @@ def test_what_was_made_is_noted(gitlab: GitLab) -> None:
     variables, note = f"{PROJECT}/variables", f"{PROJECT}/variables/{settings.NOTE}"
     gitlab.say(f"POST {variables}", {}, status=201)
     gitlab.say(f"DELETE {note}", None, status=204)
-    assert settings.remembered() == []
-    settings.remember([])
-    settings.remember(["a", "b"])
+    assert settings.list_made() == []
+    settings.save_made([])
+    settings.save_made(["a", "b"])
     gitlab.say(f"GET {note}", {"value": '["a", "b"]'})
-    assert settings.remembered() == ["a", "b"]
-    settings.remember([])
+    assert settings.list_made() == ["a", "b"]
+    settings.save_made([])
     assert [each[:2] for each in gitlab.changes()] == [("POST", variables), ("DELETE", note)]

@@ -227,7 +227,7 @@ class PlatformConformance:
         before = paths().frozen_holdout.read_bytes()
         paths().frozen_holdout.unlink()
         told: list[str] = []
-        subject.platform.submit("prepare", new_holdout=True, tell=told.append)
+        subject.platform.submit("prepare", new_holdout=False, tell=told.append)
         assert told
         assert paths().frozen_holdout.read_bytes() == before
         subject.project.set(data__minimum_rows=10_000_000)

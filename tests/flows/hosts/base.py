@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
-from twoloops.contracts.host import Wanted
+from twoloops.contracts.host import SetupRequest
 from twoloops.delivery import bootstrap
 
 from tests.flows.project import FlowProject
@@ -73,7 +73,7 @@ class CodeHost(ABC):
 
     def set_up(self, **variables: str) -> None:
         """Set the host up for the flows, by the steps of the verb `bootstrap`."""
-        wanted = Wanted(self.project.environments, ("ml-team",), variables)
+        wanted = SetupRequest(self.project.environments, ("ml-team",), variables)
         with self.owner() as login, chdir(self.project.folder), patch.dict(os.environ, login):
             bootstrap.apply(bootstrap.prepare(wanted), lambda line: None)
 

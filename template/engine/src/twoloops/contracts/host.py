@@ -43,7 +43,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SetupRequest:
     """What `bootstrap` was asked for."""
 
     environments: tuple[str, ...]  # in the order in which a model passes through them; the last one serves users
@@ -57,13 +57,13 @@ class Setup(Protocol):
     def preflight(self) -> list[str]:
         """Say in lines what stands in the way, each with the way out; nothing when all is well."""
 
-    def plan(self, wanted: Wanted) -> list[Step]:
+    def plan(self, wanted: SetupRequest) -> list[Step]:
         """Return every step with its present state, in the order to do."""
 
-    def remembered(self) -> list[str]:
+    def list_made(self) -> list[str]:
         """Return the names of the steps that bootstrap made."""
 
-    def remember(self, names: list[str]) -> None:
+    def save_made(self, names: list[str]) -> None:
         """Note on the host what bootstrap made; an empty list removes the note."""
 
 

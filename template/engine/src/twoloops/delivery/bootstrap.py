@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twoloops.contracts.host import State, Step, Wanted
+from twoloops.contracts.host import SetupRequest, State, Step
 from twoloops.errors import ProjectError
 from twoloops.hosts import host
 
 TO_DO = (State.missing, State.differs)
 
 
-def prepare(wanted: Wanted) -> list[Step]:
+def prepare(wanted: SetupRequest) -> list[Step]:
     """Return the steps with their present states; nothing has been changed then.
 
     Raises:
@@ -35,14 +35,14 @@ def apply(steps: list[Step], tell: Callable[[str], None]) -> int:
     Raises:
         ProjectError: the host refuses a step; those before it stay, and are noted.
     """
-    made = host.setup().remembered()
+    made = host.setup().list_made()
     count = 0
     for step in steps:
         if step.state not in TO_DO or step.do is None:
             continue
         if step.state == State.missing and step.name not in made:
             made.append(step.name)
-            host.setup().remember(made)  # before it is made: what is noted and not there does no harm
+            host.setup().save_made(made)  # before it is made: what is noted and not there does no harm
         step.do()
         tell(f"done: {step.name}")
         count += 1
@@ -54,7 +54,7 @@ def undo(steps: list[Step], tell: Callable[[str], None]) -> int:
 
     What was there before `apply` is left alone, also when `apply` corrected it.
     """
-    made = host.setup().remembered()
+    made = host.setup().list_made()
     count = 0
     for step in reversed(steps):
         if step.name not in made:
@@ -64,5 +64,5 @@ def undo(steps: list[Step], tell: Callable[[str], None]) -> int:
             tell(f"removed: {step.name}")
             count += 1
         made.remove(step.name)
-        host.setup().remember(made)
+        host.setup().save_made(made)
     return count

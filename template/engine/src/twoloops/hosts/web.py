@@ -138,13 +138,13 @@ class Client:
         meaning = MEANINGS.get(answer.status_code, "it refuses")
         asked = f"{method} {path.partition('?')[0]}"
         raise HostError(
-            f"{self._name} answers {answer.status_code} to {asked}, {meaning}: {_said(answer)}",
+            f"{self._name} answers {answer.status_code} to {asked}, {meaning}: {_reason(answer)}",
             answer.status_code,
             hint=self._hint if answer.status_code in MEANINGS else "",
         )
 
 
-def _said(answer: requests.Response) -> str:
+def _reason(answer: requests.Response) -> str:
     """Return what the host says of its refusal, in one line."""
     try:
         content = answer.json()

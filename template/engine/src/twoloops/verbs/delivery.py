@@ -109,7 +109,7 @@ def bootstrap(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Set up the code host for the flows: environments, approvals, protection of main, variables. Can be repeated."""
-    from twoloops.contracts.host import Wanted
+    from twoloops.contracts.host import SetupRequest
     from twoloops.delivery import bootstrap as step
     from twoloops.hosts import host
 
@@ -123,7 +123,7 @@ def bootstrap(
         from twoloops.verbs.infrastructure import begin, prepare
 
         variables = prepare(dry_run=dry_run, undo=undo, yes=yes) | variables
-    wanted = Wanted(config.current().environments, tuple(reviewer or [config.current().owner]), variables)
+    wanted = SetupRequest(config.current().environments, tuple(reviewer or [config.current().owner]), variables)
     with working(f"asking {host.NAME}"):
         steps = step.prepare(wanted)
     width = max(len(each.name) for each in steps)

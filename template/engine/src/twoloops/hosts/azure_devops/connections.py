@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twoloops import config
-from twoloops.contracts.host import Step, Wanted
+from twoloops.contracts.host import SetupRequest, Step
 from twoloops.hosts.azure_devops import guards
 from twoloops.hosts.azure_devops.places import Place, state_of
 
@@ -27,7 +27,7 @@ def cloud_group() -> str:
     return f"{config.current().package}-cloud"
 
 
-def steps(place: Place, wanted: Wanted, reviewers: list[str]) -> Iterable[Step]:
+def steps(place: Place, wanted: SetupRequest, reviewers: list[str]) -> Iterable[Step]:
     """Yield the steps for every role that the variables name.
 
     Args:
@@ -48,7 +48,7 @@ def steps(place: Place, wanted: Wanted, reviewers: list[str]) -> Iterable[Step]:
     last = wanted.environments[-1].upper().replace("-", "_")
     for role in roles:
         purpose = role.partition("_")[0].lower()
-        name, look_up = _name(role), _asking(place, role)
+        name, look_up = _name(role), _look_up(place, role)
         yield guards.use(place, f"service connection {name}", "endpoint", look_up, USERS[purpose])
         if purpose != "plan":
             what, about = f"only main uses {name}", "nothing else logs in with it"
@@ -69,7 +69,7 @@ def _name(role: str) -> str:
     return f"{config.current().package}-{role}".replace("_", "-").lower()
 
 
-def _asking(place: Place, role: str) -> Callable[[], Any]:
+def _look_up(place: Place, role: str) -> Callable[[], Any]:
     return lambda: _find(place, role)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from twoloops.contracts.host import State, Step
 from twoloops.errors import ProjectError
 from twoloops.hosts.azure_devops import host
-from twoloops.hosts.azure_devops.places import Place, covers, identities, settings_group, state_of
+from twoloops.hosts.azure_devops.places import Place, covers, identity_server, settings_group, state_of
 
 # Kinds of checks, by their fixed identifiers.
 APPROVAL = {"id": "8c6f20a7-a545-4486-9777-f762fafe0d4d", "name": "Approval"}
@@ -67,7 +67,7 @@ def checks(place: Place, last: str, reviewers: list[str], shown: str) -> Iterabl
         reviewers: identifiers of those of whom one must approve.
         shown: their names.
     """
-    of_last = asking(place, last)
+    of_last = look_up_environment(place, last)
     if reviewers:
         settings = approval(reviewers)
         yield check(place, f"approval of {last}", f"by {shown}", ("environment", of_last), APPROVAL, settings)
@@ -88,7 +88,7 @@ def approval(reviewers: list[str]) -> dict[str, Any]:
     }
 
 
-def asking(place: Place, name: str) -> Callable[[], Any]:
+def look_up_environment(place: Place, name: str) -> Callable[[], Any]:
     """Return a function that looks an environment up."""
     return lambda: place.environment(name)
 
@@ -164,7 +164,7 @@ def right(place: Place, name: str, right: Right) -> Step:
     entry = {"token": right.token(place), "descriptors": identity}
     lists = place.azure.get(f"{root}/accesscontrollists/{right.namespace}", **entry)["value"]
     present = next((each["acesDictionary"].get(identity, {}).get("allow", 0) for each in lists), 0)
-    known = [each for each in place.azure.get(identities(place.where), descriptors=identity)["value"] if each]
+    known = [each for each in place.azure.get(identity_server(place.where), descriptors=identity)["value"] if each]
     name = f"right to {name}"
     if not known:
         about = f"run the pipeline {host.pipeline_name('check')} once, then repeat: before, nobody can be given it"
@@ -238,7 +238,7 @@ def reviewer(place: Place, name: str) -> str:
     Raises:
         ProjectError: there is none of that name, or more than one.
     """
-    told = place.azure.get(identities(place.where), searchFilter="General", filterValue=name)["value"]
+    told = place.azure.get(identity_server(place.where), searchFilter="General", filterValue=name)["value"]
     found = [each for each in told if each and each.get("isActive")]
     exact = [each for each in found if name.lower() in _names(each)] or found
     if len(exact) == 1:

@@ -146,7 +146,7 @@ def comment(number: str, mark: str, body: str) -> str:
     text = body if body.startswith(mark) else f"{mark}\n{body}"
     content = {"content": text if len(text) <= LONGEST_COMMENT else text[: LONGEST_COMMENT - len(CUT)] + CUT}
 
-    def marked() -> list[tuple[int, int]]:
+    def find_marked() -> list[tuple[int, int]]:
         return [
             (thread["id"], entry["id"])
             for thread in azure.get(threads)["value"]
@@ -154,12 +154,12 @@ def comment(number: str, mark: str, body: str) -> str:
             if not entry.get("isDeleted") and (entry.get("content") or "").startswith(mark)
         ]
 
-    present = marked()
+    present = find_marked()
     if not present:
         # Closed: a thread that is open would hold up a project that wants all of them settled.
         new = {"comments": [{"parentCommentId": 0, "commentType": "text", **content}], "status": "closed"}
         made = azure.ask("POST", threads, new)
-        present = sorted(marked()) or [(made["id"], made["comments"][0]["id"])]
+        present = sorted(find_marked()) or [(made["id"], made["comments"][0]["id"])]
         if present[0][0] != made["id"]:
             # Another run was quicker by a moment: its comment is the one, and shows what is newest.
             azure.ask("DELETE", f"{threads}/{made['id']}/comments/{made['comments'][0]['id']}")

@@ -66,7 +66,7 @@ class Place:
                 raise
 
 
-def place_of() -> Place:
+def find_place() -> Place:
     """Return the place that the login, and the flow or the git remote, tell.
 
     Raises:
@@ -92,7 +92,7 @@ def covers(present: Any, wanted: Any) -> bool:
     return str(present).lower() == str(wanted).lower()
 
 
-def identities(where: host.Place) -> str:
+def identity_server(where: host.Place) -> str:
     """Return where people and teams are looked up: the cloud has a server of its own for them."""
     for suffix in ("dev.azure.com", ".visualstudio.com"):
         server = where.collection.split("/")[2]

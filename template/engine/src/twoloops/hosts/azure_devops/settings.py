@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from twoloops import config
-from twoloops.contracts.host import State, Step, Wanted
+from twoloops.contracts.host import SetupRequest, State, Step
 from twoloops.errors import ProjectError
 from twoloops.hosts.azure_devops import connections, guards, host
-from twoloops.hosts.azure_devops.places import Place, identities, place_of, settings_group, state_of
+from twoloops.hosts.azure_devops.places import Place, find_place, identity_server, settings_group, state_of
 from twoloops.hosts.web import HostError
 from twoloops.paths import paths
 
@@ -58,7 +58,7 @@ def preflight() -> list[str]:
         "Agent Pools": where.api("distributedtask/queues"),
         "Build": where.api("build/definitions"),
         "Environment": where.api("pipelines/environments"),
-        "Identity": f"{identities(where)}?searchFilter=General&filterValue={quote(where.project)}",
+        "Identity": f"{identity_server(where)}?searchFilter=General&filterValue={quote(where.project)}",
         "Security": f"{where.collection}_apis/securitynamespaces",
         "Variable Groups": where.api("distributedtask/variablegroups"),
         "Work Items": where.api(f"wit/workitemtypes/{host.ISSUE_TYPE}/states"),
@@ -75,13 +75,13 @@ def preflight() -> list[str]:
     return lines
 
 
-def plan(wanted: Wanted) -> list[Step]:
+def plan(wanted: SetupRequest) -> list[Step]:
     """Return every step with its present state, in the order to do; main is protected last.
 
     Raises:
         ProjectError: a reviewer does not exist.
     """
-    place = place_of()
+    place = find_place()
     reviewers = [guards.reviewer(place, name) for name in wanted.reviewers]
     last = wanted.environments[-1]
     return [
@@ -92,7 +92,9 @@ def plan(wanted: Wanted) -> list[Step]:
         *guards.checks(place, last, reviewers, ", ".join(wanted.reviewers)),
         guards.use(place, f"variable group {settings_group()}", "variablegroup", place.group, OWN),
         *(
-            guards.use(place, f"environment {name}", "environment", guards.asking(place, name), flows(ENTERING))
+            guards.use(
+                place, f"environment {name}", "environment", guards.look_up_environment(place, name), flows(ENTERING)
+            )
             for name in wanted.environments
         ),
         *(_pool(place, wanted.variables[POOL]) if POOL in wanted.variables else ()),
@@ -103,15 +105,15 @@ def plan(wanted: Wanted) -> list[Step]:
     ]
 
 
-def remembered() -> list[str]:
+def list_made() -> list[str]:
     """Return the names of the steps that bootstrap made."""
-    found = place_of().group(note_group())
+    found = find_place().group(note_group())
     return [str(name) for name in json.loads(found["variables"][NOTE]["value"])] if found else []
 
 
-def remember(names: list[str]) -> None:
+def save_made(names: list[str]) -> None:
     """Note on Azure DevOps what bootstrap made; an empty list removes the note."""
-    place = place_of()
+    place = find_place()
     if names:
         note = {NOTE: {"value": json.dumps(names)}}
         _write_group(place, note_group(), note, "What the verb bootstrap made, and would take back")

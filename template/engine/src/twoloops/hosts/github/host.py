@@ -137,14 +137,14 @@ def comment(number: str, mark: str, body: str) -> str:
     text = body if body.startswith(mark) else f"{mark}\n{body}"
     content = {"body": text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + CUT}
 
-    def marked() -> Iterator[Any]:
+    def find_marked() -> Iterator[Any]:
         entries = github.pages(f"{root}/{number}/comments", per_page=100)
-        return (entry for entry in entries if (entry["body"] or "").startswith(mark) and _ours(entry))
+        return (entry for entry in entries if (entry["body"] or "").startswith(mark) and _is_ours(entry))
 
-    present = next(marked(), None)
+    present = next(find_marked(), None)
     if present is None:
         made = github.ask("POST", f"{root}/{number}/comments", content)
-        present = next(marked(), made)
+        present = next(find_marked(), made)
         if present["id"] == made["id"]:
             return str(made["html_url"])
         # Another run was quicker by a moment: its comment is the one, and shows what is newest.
@@ -279,7 +279,7 @@ def _pull_request() -> dict[str, Any] | None:
     return pull
 
 
-def _ours(comment: Mapping[str, Any]) -> bool:
+def _is_ours(comment: Mapping[str, Any]) -> bool:
     """Say whether a flow wrote a comment: a person who copied the mark could later change what stands there."""
     author = comment["user"] or {}  # nobody once the account is deleted
     return not in_flow() or author.get("type") == "Bot"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from twoloops.contracts.host import State, Step, Wanted
+from twoloops.contracts.host import SetupRequest, State, Step
 from twoloops.errors import ProjectError
 from twoloops.hosts.github import host
 from twoloops.hosts.web import Client, HostError
@@ -95,7 +95,7 @@ def preflight() -> list[str]:
     return lines
 
 
-def plan(wanted: Wanted) -> list[Step]:
+def plan(wanted: SetupRequest) -> list[Step]:
     """Return every step with its present state, in the order to do; main is protected last.
 
     Raises:
@@ -115,13 +115,13 @@ def plan(wanted: Wanted) -> list[Step]:
     ]
 
 
-def remembered() -> list[str]:
+def list_made() -> list[str]:
     """Return the names of the steps that bootstrap made."""
     found = host.client().find(f"repos/{host.repository()}/actions/variables/{NOTE}")
     return [str(name) for name in json.loads(found["value"])] if found else []
 
 
-def remember(names: list[str]) -> None:
+def save_made(names: list[str]) -> None:
     """Note on GitHub what bootstrap made; an empty list removes the note."""
     place = Place(host.client(), f"repos/{host.repository()}", "", "")
     if names:

@@ -153,11 +153,11 @@ def comment(number: str, mark: str, body: str) -> str:
     client = api()
     notes = f"{project()}/merge_requests/{number}/notes"
     text = body if body.startswith(mark) else f"{mark}\n{body}"
-    found = _marked(client, notes, mark)
+    found = _find_marked(client, notes, mark)
     if not found:
         client.ask("POST", notes, {"body": text})
         # Looked for again: another pipeline of the same change may have written meanwhile. The oldest stays.
-        found = _marked(client, notes, mark)
+        found = _find_marked(client, notes, mark)
     first, *others = found
     if first["body"] != text:
         client.ask("PUT", f"{notes}/{first['id']}", {"body": text})
@@ -166,7 +166,7 @@ def comment(number: str, mark: str, body: str) -> str:
     return f"{_page()}/-/merge_requests/{number}#note_{first['id']}"
 
 
-def _marked(client: Client, notes: str, mark: str) -> list[dict[str, Any]]:
+def _find_marked(client: Client, notes: str, mark: str) -> list[dict[str, Any]]:
     """Return the comments with the mark, the oldest first."""
     found = [note for note in client.pages(notes, per_page=PAGE) if mark in note["body"]]
     return sorted(found, key=lambda note: int(note["id"]))

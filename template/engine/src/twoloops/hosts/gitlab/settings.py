@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from twoloops import config
-from twoloops.contracts.host import State, Step, Wanted
+from twoloops.contracts.host import SetupRequest, State, Step
 from twoloops.errors import ProjectError
 from twoloops.hosts.gitlab import host
 from twoloops.hosts.web import Client, HostError
@@ -52,7 +52,7 @@ def preflight() -> list[str]:
     return found
 
 
-def plan(wanted: Wanted) -> list[Step]:
+def plan(wanted: SetupRequest) -> list[Step]:
     """Return every step with its present state, in the order in which they are taken.
 
     Raises:
@@ -74,14 +74,14 @@ def plan(wanted: Wanted) -> list[Step]:
     ]
 
 
-def remembered() -> list[str]:
+def list_made() -> list[str]:
     """Return the names of the steps that `bootstrap` took."""
     found = host.api().find(f"{host.project()}/variables/{NOTE}")
     names: list[str] = json.loads(found["value"]) if found else []
     return names
 
 
-def remember(names: list[str]) -> None:
+def save_made(names: list[str]) -> None:
     """Keep the names of the steps that `bootstrap` took, in a variable of the project; none: remove it."""
     client, path = host.api(), f"{host.project()}/variables"
     there = client.find(f"{path}/{NOTE}")
@@ -216,7 +216,7 @@ def _set_variable(client: Client, variables: str, name: str, value: str, there: 
         client.ask("POST", variables, {"key": name, **content})
 
 
-def _secrets(client: Client, path: str, wanted: Wanted) -> Iterator[Step]:
+def _secrets(client: Client, path: str, wanted: SetupRequest) -> Iterator[Step]:
     """Yield what a person has to put in: no secret passes through this command."""
     for name, about in SECRETS.items():
         if name == host.TOKEN or wanted.variables.get("MLFLOW_TRACKING_URI"):
