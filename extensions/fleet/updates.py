@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +16,6 @@ from .git import Refused, git, items, line
 from .judging import Row, Verdict, judge, newest_release
 from .repositories import Repository, Snapshot, head_of, snapshot
 from .running import in_processes
-
-COPIER = (sys.executable, "-m", "copier")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def _update(repository: Repository, place: Snapshot, project: Path, plan: Plan) 
         return outcome(told, branch=branch, refused=True)
     update = _made_before(place, project, tip, plan)
     if update is None:
-        update = run_update(project, to=newest, answers=plan.answers, copier=COPIER)
+        update = run_update(project, to=newest, answers=plan.answers)
         if update is None:
             return outcome("current")
         git("branch", "--force", "--no-track", branch, update.commit, folder=place.folder)

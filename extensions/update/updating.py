@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from . import dependencies
 
 ANSWERS = ".copier-answers.yml"
 IGNORE = ".updateignore"  # in a project: paths that updates leave alone, in the syntax of .gitignore
-COPIER = ("uv", "tool", "run", "--from", "copier>=9.19,<10", "copier")  # not the project's own: it is rarely needed
+COPIER = (sys.executable, "-m", "copier")
 HEADING = re.compile(r"^## \[?v?(?P<version>\d+\.\d+\.\d+)\]?(\s|$)", re.MULTILINE)
 # Stands in the message of every commit that an update makes: one without it is a person's.
 MARK = "Template-Update:"

@@ -49,11 +49,12 @@ def test_the_command_of_the_newest_release_is_run(
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}")
     come_from(str(source))
+    Path("uv.toml").write_text("offline = false\n", encoding="utf-8")
     told = call("update-template", "--answer", "owner=a b", "--help")
     assert told.exit_code == 3, told.output
-    assert Path("asked.txt").read_text(encoding="utf-8").splitlines() == [
-        "tool", "run", "--from", f"git+{source.as_uri()}@v0.10.0", "update-template", "--answer", "owner=a b", "--help",
-    ]  # fmt: skip
+    asked = Path("asked.txt").read_text(encoding="utf-8").splitlines()
+    start = ["--config-file", "uv.toml", "tool", "run", "--from", f"git+{source.as_uri()}@v0.10.0"]
+    assert asked == [*start, "update-template", "--answer", "owner=a b", "--help"]
 
 
 @pytest.mark.usefixtures("bare_project")

@@ -28,7 +28,9 @@ def update(words: Sequence[str]) -> int:
     """
     source = address()
     newest = newest_release(source)
-    command = ["uv", "tool", "run", "--from", f"git+{source}@{newest}", "update-template", *words]
+    # Tools do not read a project's own settings of uv, which may say where packages come from.
+    settings = ["--config-file", "uv.toml"] if (paths().root / "uv.toml").exists() else []
+    command = ["uv", *settings, "tool", "run", "--from", f"git+{source}@{newest}", "update-template", *words]
     return subprocess.run(command, cwd=paths().root, check=False).returncode
 
 
