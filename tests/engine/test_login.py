@@ -96,9 +96,9 @@ class Job:
     def __init__(self, host: str, folder: Path, address: str) -> None:
         self.host = host
         self.checkout = folder / "churn"
-        self.temporary = folder / ("churn.tmp" if host == "gitlab" else "temporary")
+        self.temporary = folder / ("churn.tmp/7" if host == "gitlab" else "temporary")
         for each in (self.checkout, self.temporary):
-            each.mkdir()
+            each.mkdir(parents=True)
         self.file(PROJECT.format(platform="aws", host=host) + ACCOUNT)
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GITHUB_", "CI"))}
         known = {"CLOUD_ROLE_DEPLOY_STAGING": ROLE, "CLOUD_REGION": "eu-west-1"}
@@ -113,7 +113,7 @@ class Job:
             "gitlab": {
                 "GITLAB_CI": "true", "CI_PROJECT_DIR": str(self.checkout), "CLOUD_TOKEN": "an identity",
                 "CI_JOB_URL": "https://gitlab.com/ml-team/churn/-/jobs/7", **known,
-                "JOB_VARIABLES": f"{self.checkout}.tmp/variables",
+                "JOB_VARIABLES": f"{self.checkout}.tmp/7/variables", "CI_JOB_ID": "7",
             },
             "azure_devops": {
                 "TF_BUILD": "True", "AGENT_TEMPDIRECTORY": str(self.temporary), "CLOUD_CONNECTION": "a-connection",

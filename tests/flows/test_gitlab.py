@@ -139,7 +139,9 @@ def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, committed: Render) -> Non
         (words,) = (line.split() for line in jobs[name]["script"] if " login " in line)
         purpose, _, environment = words[4].partition("-")
         assert taken == role + (f"{environment}--{purpose}" if environment else f"ci-{purpose}")
-        assert jobs[name]["variables"]["JOB_VARIABLES"] == "$CI_PROJECT_DIR.tmp/variables", "not in the checkout"
+        assert jobs[name]["variables"]["JOB_VARIABLES"] == "$CI_PROJECT_DIR.tmp/$CI_JOB_ID/variables", (
+            "not in the checkout"
+        )
         # No job that has the role of an environment goes past what guards this environment.
         if "--ci-" not in taken:
             assert jobs[name]["environment"]["name"] in taken

@@ -92,6 +92,9 @@ class Pipelines:
             preview: run nothing, and return the expanded pipeline as the log.
         """
         known = {
+            "CI_PROJECT_DIR": str(
+                self._home / "checkout"
+            ),  # for what lies beside it: a job's own folder has no fixed name
             "CI_API_V4_URL": f"{self.gitlab.url}/api/v4",
             "CI_PIPELINE_SOURCE": source,
             "CI_PROJECT_ID": str(gitlab_api.NUMBER),

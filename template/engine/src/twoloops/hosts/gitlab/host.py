@@ -113,15 +113,15 @@ def variables() -> Mapping[str, str]:
 
 
 def temporary_folder() -> Path:
-    """Return the runner's folder beside the checkout, which it empties for the next job.
+    """Return a folder of this job beside the checkout, where the runner keeps files of its own, and nobody else reads.
 
     Raises:
         ProjectError: this is no job of a flow.
     """
     if not in_flow():
         raise ProjectError("This is no job of a pipeline.", hint="Flows run it; log in here by your own means.")
-    folder = Path(f"{os.environ['CI_PROJECT_DIR']}.tmp")
-    folder.mkdir(exist_ok=True)
+    folder = Path(f"{os.environ['CI_PROJECT_DIR']}.tmp", os.environ["CI_JOB_ID"])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
