@@ -63,7 +63,7 @@ def test_edits_are_kept_and_imports_rewritten(
     assert all(found[path] == lived[path] for path in KEPT)
     own = {path for path in found if path.startswith("src/") and "/problem/" not in path}
     assert own == {"src/churn/__init__.py", "src/churn/mine.py", "src/churn/ours.py", *KEPT} - {MACHINERY_TEST}
-    assert not [path for path in found if path.startswith("engine/") and b"at the end" in found[path].content]
+    assert not [path for path in found if path.startswith("engine/") and b"def ours()" in found[path].content]
     text = page.text(told)
     assert "## Your edits in what is gone" in text
     assert text.count("+def ours() -> str:") == len(KEPT)

@@ -79,6 +79,7 @@ def test_organization(outside: Outside, history: History) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_changes_and_expected_files(outside: Outside) -> None:
     assert "differences between v0.2.0" in outside.run("changes", "v0.2.0", "--stat")
     outside.run("expected-files", "--into", "files.txt")
