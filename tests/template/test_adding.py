@@ -115,4 +115,4 @@ def test_a_package_brings_what_the_project_asks_for(extended: Template, tmp_path
     assert "simulate" in run("-m", "twoloops", "--help", path=f"{packages}:{project / 'src'}").stdout
     missing = run("-m", "twoloops", "--help", path=str(project / "src"))
     assert missing.returncode == 1
-    assert "asks for 'skies', and no installed package has it among its platforms" in missing.stderr
+    assert "No installed package has 'skies' among its platforms" in missing.stderr

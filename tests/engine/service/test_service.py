@@ -623,7 +623,7 @@ def test_a_canary_gets_its_share_and_the_stable_model_catches_it(
 
 
 def test_a_stable_model_that_fails_is_told(project: Project) -> None:
-    number = next(each for each in Predictor.load(MODEL).signature.features if each.kind == "number")
+    number = next(each for each in signature_of(Predictor.load(MODEL)).features if each.kind == "number")
     limit = load(MODEL, None, None, 1).example[number.name]
     stable, canary = place(constant(0.25, above=limit)), place(constant(0.5, above=limit))
     deploy(stable, canary, share=0.5)

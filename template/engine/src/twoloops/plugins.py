@@ -33,8 +33,9 @@ def find(kind: str, name: str) -> Any:
     point = _entry_points(kind).get(name)
     if point is None:
         raise ProjectError(
-            f"[tool.twoloops] asks for {name!r}, and no installed package has it among its {kind}.",
-            hint=f"There are: {', '.join(sorted(_entry_points(kind)))}. Correct pyproject.toml, or install the package.",
+            f"No installed package has {name!r} among its {kind}.",
+            hint=f"There are: {', '.join(sorted(_entry_points(kind)))}. Correct [tool.twoloops] in pyproject.toml, or "
+            "install the package that has it.",
         )
     return point.load()
 
