@@ -172,6 +172,7 @@ def check_equal(project: Path, cache: Path) -> Row:
     row = judged(project, cache)
     assert (git("for-each-ref", cwd=project), git("count-objects", "--verbose", cwd=project)) == before
     update = updating.merge(project, copier=COPIER)
+    assert update is not None
     assert row.reason == ""
     assert row.changed == sorted(update.changed)
     assert row.conflicts == [Conflict(path=each.path, why=each.why) for each in update.conflicts]

@@ -55,6 +55,7 @@ def engine(warm: tuple[str, ...]) -> Update:
 
     def update(project: Path, to: str = past.CANDIDATE, answers: Answers | None = None) -> Any:
         told = updating.merge(project, to=to.removeprefix("v"), answers=answers, copier=warm)
+        assert told is not None
         updating.switch(project, told)
         return told
 

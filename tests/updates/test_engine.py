@@ -305,7 +305,6 @@ def proposing(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(updating, "COPIER", world.copier)
-    monkeypatch.setattr(updating.merge, "__kwdefaults__", {**updating.merge.__kwdefaults__, "copier": world.copier})
     return world
 
 
