@@ -39,7 +39,7 @@ def parse(name: str, text: str) -> None:
     suffix = Path(name).suffix
     if suffix in (".py", ".pyi"):
         ast.parse(text)
-    elif suffix == ".toml":
+    elif suffix == ".toml" or name == "uv.lock":
         tomllib.loads(text)
     elif suffix in (".yaml", ".yml"):
         documents = list(yaml.load_all(text, Yaml))
