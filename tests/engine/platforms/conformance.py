@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from twoloops import config, plugins, registry
 from twoloops.artifact import Predictor
 from twoloops.contracts import platform as contract
+from twoloops.contracts.graph import Graph, Step
 from twoloops.contracts.platform import (
     IMAGES,
     INFRASTRUCTURE,
@@ -29,7 +30,6 @@ from twoloops.contracts.platform import (
 )
 from twoloops.contracts.release import Deployment, Release, UnfitError
 from twoloops.errors import ProjectError
-from twoloops.outer_loop import trial
 from twoloops.paths import paths
 from twoloops.platforms import aws, local
 
@@ -57,8 +57,9 @@ class Subject:
 
     def ask(self, environment: str, count: int = 1) -> list[str]:
         """Send requests to the environment's service, and return which version answered each."""
-        (row,) = trial.draw(paths().model, Predictor.load(str(paths().model)).signature, rows=1)
-        body = trial.encoded(row)
+        predictor = Predictor.load(str(paths().model))
+        (row,) = predictor.problem.draw_requests(predictor.reference, predictor.signature, 1, 0)
+        body = json.dumps(row).encode()
         versions = []
         with self.platform.endpoint(environment).connect() as client:
             for _ in range(count):
@@ -92,7 +93,8 @@ class PlatformConformance:
         assert subject.platform.STOPPED
         assert subject.platform.LATE_SECONDS >= 0
         assert subject.platform.lasts() in (True, False)
-        assert subject.platform.OFFERS <= OFFERS == {value for name, value in vars(contract).items() if name.isupper()}
+        constants = {value for name, value in vars(contract).items() if name.isupper() and isinstance(value, str)}
+        assert subject.platform.OFFERS <= OFFERS == constants, "the suite knows every offer"
 
     # ------------------------------------------------------------------ services
 
@@ -211,7 +213,7 @@ class PlatformConformance:
             getattr(self, f"see_{offer}")(subject)
             return
         calls: dict[str, Callable[[], Any]] = {
-            PIPELINES: lambda: subject.platform.submit(None, new_holdout=False, tell=print),
+            PIPELINES: lambda: subject.platform.submit(Graph(()), print),
             SCORING: lambda: subject.platform.score(print),
             IMAGES: lambda: subject.platform.push_images(None, print),
             LOGIN: lambda: subject.platform.audience("train"),
@@ -224,15 +226,16 @@ class PlatformConformance:
 
     def see_pipelines(self, subject: Subject) -> None:
         """See that a step runs there and leaves here what it leaves when it runs here."""
-        before = paths().frozen_holdout.read_bytes()
-        paths().frozen_holdout.unlink()
+        page = "reports/rows.txt"
+        step = Step("count", ("wc -l < params.yaml > reports/rows.txt",), ("params.yaml",), (page,), (page,))
         told: list[str] = []
-        subject.platform.submit("prepare", new_holdout=False, tell=told.append)
-        assert told
-        assert paths().frozen_holdout.read_bytes() == before
-        subject.project.set(data__minimum_rows=10_000_000)
-        with pytest.raises(ProjectError, match="prepare"):
-            subject.platform.submit("prepare", new_holdout=False, tell=told.append)
+        subject.platform.submit(Graph((step,)), told.append)
+        assert any("count" in line for line in told)
+        lines = len(paths().params.read_text(encoding="utf-8").splitlines())
+        assert int((paths().root / page).read_text(encoding="utf-8")) == lines
+        broken = replace(step, commands=("echo the reason && exit 3",))
+        with pytest.raises(ProjectError, match=r"The step count failed .*\n *the reason"):
+            subject.platform.submit(Graph((broken,)), told.append)
 
     def see_scoring(self, subject: Subject) -> None:
         """See that a champion scores there."""
