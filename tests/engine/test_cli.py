@@ -140,7 +140,7 @@ def prepare_graph(project: Project) -> None:
     (project.folder / "engine/src").mkdir(parents=True)
     (project.folder / "engine/src/file.py").touch()
     (project.folder / "uv.lock").touch()
-    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"], ["git", "add", "."]):
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"], ["git", "add", "."]):
         subprocess.run(command, check=True)
 
 
@@ -166,7 +166,7 @@ def test_the_graph_runs_what_changed_and_nothing_else(project: Project) -> None:
     first = graph()
     assert [f"{stage}:\n" in first for stage in STAGES] == [True] * len(STAGES)
     assert "Nothing has changed" in graph()
-    assert subprocess.run(["dvc", "status", "--quiet"], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-m", "dvc", "status", "--quiet"], check=False).returncode == 0
     project.set(gate__confidence=0.9)
     third = graph()
     assert [f"{stage}:\n" in third for stage in STAGES] == [False, False, True, True]
@@ -222,7 +222,9 @@ def test_an_address_is_no_path(
 ) -> None:
     (project.folder / "docs").mkdir()
     monkeypatch.chdir(project.folder / "docs")
-    monkeypatch.setattr("twoloops.storage._read", lambda place: (_ for _ in ()).throw(FileNotFoundError(place)))
+    monkeypatch.setattr(
+        "twoloops.problems.tabular.files._read", lambda place: (_ for _ in ()).throw(FileNotFoundError(place))
+    )
     assert main("explain", address, "--model", "../artifacts/model") == 1
     assert f"There is no data at {address}." in capsys.readouterr().err
 

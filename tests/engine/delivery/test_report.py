@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 from twoloops.delivery import report
@@ -43,7 +44,7 @@ def test_the_report_names_what_a_red_verdict_misses(project: Project, hosted: Ho
 
 def test_the_report_names_broken_rules_of_the_contract(project: Project, hosted: Host) -> None:
     subprocess.run(["git", "init", "--quiet"], check=True)
-    subprocess.run(["dvc", "init", "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
     rows = project.rows()
     project.put(rows.drop(columns=rows.columns[-1]))
     told = call("run", "--force", "--until", "prepare")
@@ -60,7 +61,7 @@ def test_the_report_compares_with_the_main_branch(
     metrics = paths().metrics
     now = metrics.read_text(encoding="utf-8")
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], check=True)
-    subprocess.run(["dvc", "init", "--quiet"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
     before = json.loads(now)
     key = next(name for name, value in before.items() if isinstance(value, float))
     metrics.write_text(json.dumps(before | {key: before[key] - 0.25}), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Data comes from where it is kept; only what is called simulated is simulated."""
 
 import subprocess
+import sys
 
 import pytest
 from twoloops.errors import ProjectError
@@ -23,7 +24,7 @@ def test_fetch_pulls_what_dvc_keeps(project: Project) -> None:
     project.set(data__source="data/raw/rows.parquet")
     subprocess.run(["git", "init", "--quiet"], check=True)
     for words in (["init"], ["remote", "add", "--default", "kept", "kept"], ["add", "data/raw/rows.parquet"], ["push"]):
-        subprocess.run(["dvc", *words, "--quiet"], check=True)
+        subprocess.run([sys.executable, "-m", "dvc", *words, "--quiet"], check=True)
     (project.folder / "data/raw/rows.parquet").unlink()
     told = call("fetch")
     assert told.exit_code == 0, told.output
