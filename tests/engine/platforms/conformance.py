@@ -234,7 +234,7 @@ class PlatformConformance:
         lines = len(paths().params.read_text(encoding="utf-8").splitlines())
         assert int((paths().root / page).read_text(encoding="utf-8")) == lines
         broken = replace(step, commands=("echo the reason && exit 3",))
-        with pytest.raises(ProjectError, match=r"The step count failed .*\n *the reason"):
+        with pytest.raises(ProjectError, match=r"(?s)The step count failed .*\n *the reason"):
             subject.platform.submit(Graph((broken,)), told.append)
 
     def see_scoring(self, subject: Subject) -> None:

@@ -203,7 +203,7 @@ def test_a_failed_step_is_told_with_the_end_of_its_log(cloud: Cloud) -> None:
     logs = cloud["logs"]
     logs.add_response("describe_log_streams", {"logStreams": [{"logStreamName": "stream"}]})
     logs.add_response("get_log_events", {"events": [{"message": "Error: no rows\n"}]})
-    error = pipelines.failure(pipelines.wait(ARN, print))
+    error = pipelines.explain_failure(pipelines.wait(ARN, print))
     assert "The step train failed on the platform: AlgorithmError\n  Error: no rows" in str(error)
     assert "pipelines-abc-train-1" in error.hint
 
@@ -213,12 +213,12 @@ def test_a_failed_step_without_a_log_is_told_all_the_same(cloud: Cloud, monkeypa
     listed(cloud, "Failed")
     for _ in range(pipelines.LOG_TRIES):
         cloud["logs"].add_client_error("describe_log_streams", "ResourceNotFoundException")
-    assert "no reason is given" in str(pipelines.failure(pipelines.wait(ARN, print)))
+    assert "no reason is given" in str(pipelines.explain_failure(pipelines.wait(ARN, print)))
 
 
 def test_other_ends_are_told(cloud: Cloud) -> None:
-    assert "was stopped" in str(pipelines.failure(pipelines.Outcome(pipelines.STOPPED, "", [])))
-    assert "no such role" in str(pipelines.failure(pipelines.Outcome(pipelines.FAILED, "no such role", [])))
+    assert "was stopped" in str(pipelines.explain_failure(pipelines.Outcome(pipelines.STOPPED, "", [])))
+    assert "no such role" in str(pipelines.explain_failure(pipelines.Outcome(pipelines.FAILED, "no such role", [])))
 
 
 def test_ctrl_c_stops_the_execution(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

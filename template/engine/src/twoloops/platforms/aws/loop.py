@@ -46,7 +46,7 @@ class SageMaker:
     def wait(self, address: str, tell: Callable[[str], None]) -> ProjectError | None:
         """Wait until an execution has ended, and return what to tell people if it has not succeeded."""
         outcome = pipelines.wait(address, tell)
-        return None if outcome.status == pipelines.SUCCEEDED else pipelines.failure(outcome)
+        return None if outcome.status == pipelines.SUCCEEDED else pipelines.explain_failure(outcome)
 
 
 def submit(graph: Graph, tell: Callable[[str], None]) -> None:

@@ -250,7 +250,7 @@ def _tell(each: Mapping[str, Any], told: set[tuple[str, str]], tell: Tell) -> No
     job = _job(each)
     if job and (each["StepName"], "job") not in told:
         told.add((each["StepName"], "job"))
-        tell(f"{each['StepName']}: {link(job)}")
+        tell(f"{each['StepName']}: {job_page(job)}")
     if "EndTime" in each and (each["StepName"], "end") not in told:
         told.add((each["StepName"], "end"))
         seconds = (each["EndTime"] - each["StartTime"]).total_seconds()
@@ -262,12 +262,12 @@ def _job(each: Mapping[str, Any]) -> str:
     return address.rpartition("/")[2]
 
 
-def link(job: str) -> str:
+def job_page(job: str) -> str:
     """Return the address of a job's page in the console."""
     return f"https://{account().region}.console.aws.amazon.com/sagemaker/home?region={account().region}#/processing-jobs/{job}"
 
 
-def failure(outcome: Outcome) -> ProjectError:
+def explain_failure(outcome: Outcome) -> ProjectError:
     """Return the error that tells people why an execution did not succeed."""
     step = outcome.failed
     if outcome.status == STOPPED:
@@ -278,14 +278,14 @@ def failure(outcome: Outcome) -> ProjectError:
             hint="If it names a role or a key: infra/bootstrap.sh makes them. If it names a quota: Service Quotas.",
         )
     job = _job(step)
-    lines = "".join(f"\n  {line}" for line in log(job)) if job else ""
+    lines = "".join(f"\n  {line}" for line in read_log(job)) if job else ""
     return ProjectError(
         f"The step {step['StepName']} failed on the platform: {step.get('FailureReason', 'no reason is given')}{lines}",
-        hint=f"The whole log: {link(job)}. Put it right, and run the same verb again.",
+        hint=f"The whole log: {job_page(job)}. Put it right, and run the same verb again.",
     )
 
 
-def log(job: str) -> list[str]:
+def read_log(job: str) -> list[str]:
     """Return the last lines that a job has printed."""
     logs = client("logs")
     with explain_errors(f"Reading the log of {job}"):

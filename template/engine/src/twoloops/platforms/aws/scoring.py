@@ -135,6 +135,6 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
     address = attempt.address or pipelines.start(_pipeline(), attempt.name, {})
     outcome = pipelines.wait(address, tell)
     if outcome.status != pipelines.SUCCEEDED:
-        raise pipelines.failure(outcome)
+        raise pipelines.explain_failure(outcome)
     target = f"{made.home}/predictions/{config.current().last}"
     return {"target": target, "summary": json.loads(bucket.read_bytes(f"{target}/summary.json"))}
