@@ -49,7 +49,7 @@ def solve_the_problem(project: Path) -> None:
 def write_texts(project: Path) -> None:
     """Add to the README, at its top, and a rule to what git ignores."""
     insert(project / "README.md", 1, "\nOur page: see the wiki.\n")
-    insert(project / ".gitignore", 0, "/scratch/\n")
+    insert(project / ".gitignore", -1, "/scratch/\n")
 
 
 def edit_the_workflow(project: Path) -> None:
