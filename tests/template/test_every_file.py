@@ -73,7 +73,7 @@ def test_a_notebook_has_no_outputs_and_takes_the_projects_own_load() -> None:
     notebook = json.loads(rendered({})["notebooks/exploration.ipynb"])
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
-    code = "".join("".join(cell["source"]) for cell in cells)
+    code = "\n".join("".join(cell["source"]) for cell in cells)
     ast.parse(code)
     assert "from churn.problem import data" in code
     assert "data.load(" in code
