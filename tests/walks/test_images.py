@@ -117,6 +117,7 @@ def test_the_image_serves(trained: Installed, tmp_path: Path) -> None:
     deployments, row = deployment_of(trained), example_of(trained)
     project = tmp_path / "project"
     render(project, HOSTILE | {"serving_mode": "online"})
+    (project / "uv.lock").unlink()
     refused = podman_build_without_lock(project)
     assert "uv.lock is not whole yet. Complete it with: uv lock." in refused
     lock(project)
@@ -195,7 +196,8 @@ def test_the_image_scores(trained: Installed, tmp_path: Path) -> None:
     project = tmp_path / "project"
     render(project, {"serving_mode": "batch"})
     lock(project)
-    shutil.copy(project / "params.yaml", trained.folder)  # without the sections of the service
+    for name in ("params.yaml", "pyproject.toml"):  # without what belongs to the service
+        shutil.copy(project / name, trained.folder)
     for path in (trained.folder, *trained.folder.rglob("*")):
         if os.geteuid() == 0:
             os.chown(path, APP, APP, follow_symlinks=False)
