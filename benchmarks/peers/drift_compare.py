@@ -29,7 +29,7 @@ matrix = encode(frame, predictor.signature.features)
 encoded = time.perf_counter()
 scores = predictor.score_inputs(matrix)
 scored = time.perf_counter()
-report = drift.compare(matrix, scores, predictor.signature, reference, monitor)
+report = drift.compare(matrix, scores, predictor.layout, reference, monitor)
 compared = time.perf_counter()
 found = {"compare": compared - scored, "data frame to report": compared - scored + encoded - start}
 print(json.dumps({"rows": report.rows, "drifted": sorted(report.drifted_features), "seconds": found}))

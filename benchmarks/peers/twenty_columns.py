@@ -87,7 +87,11 @@ def model(folder: Path) -> None:
     fitted = problem.build(chosen, signature, seed=7).fit(pd.DataFrame(matrix, columns=signature.names), known)
     file = problem.export(fitted, signature)
     predictor = Predictor(file, signature)
-    documents = {"reference.json": reference.describe(matrix, predictor.score_inputs(matrix), signature)}
+    documents = {
+        "reference.json": reference.describe(
+            matrix, predictor.layout.watched, predictor.score_inputs(matrix), predictor.layout.outputs
+        )
+    }
     write(folder / "artifact", file, signature, documents)
 
     encoder = make_column_transformer(

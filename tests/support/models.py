@@ -60,7 +60,7 @@ from twoloops import artifact, registry
 
 fault, passed = sys.argv[1], sys.argv[2]
 folder = Path("artifacts/model")
-signature = artifact.Signature.model_validate_json((folder / "signature.json").read_text())
+signature = artifact.Predictor.load(folder).signature
 names = [path.name for path in folder.glob("*.json") if path.name not in ("manifest.json", "signature.json")]
 documents = {{name: json.loads((folder / name).read_text()) for name in names}}
 documents["note.json"] = {{"fault": fault, "number": sys.argv[3]}}

@@ -27,7 +27,7 @@ columns = {
 }
 for feature in signature.features:
     columns[f"feature.{feature.name}"] = pa.array(frame[feature.name], from_pandas=True)
-for place, name in enumerate([str(each) for each in signature.classes] or [signature.target]):
+for place, name in enumerate(signature.outputs):
     columns[f"score.{name}"] = scores[:, place]
 table = pa.table(columns).replace_schema_metadata({"quality": json.dumps({"refused": 2, "dropped": 0})})
 folder = Path("data/captures/production")

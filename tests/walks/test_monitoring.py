@@ -89,7 +89,7 @@ def alarms(moved):
         frame = simulate(monitor.minimum_rows, 1000 + seed, moved)
         matrix = encode(frame, predictor.signature.features)
         scores = predictor.score_inputs(matrix)
-        found += bool(drift.compare(matrix, scores, predictor.signature, predictor.reference, monitor).drifted)
+        found += bool(drift.compare(matrix, scores, predictor.layout, predictor.reference, monitor).drifted)
     return found
 
 print(json.dumps({"without": alarms(0.0), "with": alarms(0.5)}))
@@ -111,18 +111,16 @@ import json, time
 import numpy as np
 import scipy.spatial.distance, scipy.stats
 from twoloops import params
-from twoloops.problems.tabular.signature import Feature, Signature
-from twoloops.inner_loop.reference import describe
-from twoloops import drift
+from twoloops import drift, reference
+from twoloops.contracts.watched import Layout, Watched
 
 random = np.random.default_rng(0)
 matrix = random.normal(size=(100_000, 20)).astype(np.float32)
 scores = random.uniform(size=(100_000, 2))
-features = tuple(Feature(name=f"f{place}", kind="number", nullable=True) for place in range(20))
-signature = Signature(task="", features=features, entity="e", event_time=None, target="t", classes=(0, 1))
-reference = describe(matrix, scores, signature)
+layout = Layout(tuple(Watched(f"f{place}") for place in range(20)), ("0", "1"))
+known = reference.describe(matrix, layout.watched, scores, layout.outputs)
 start = time.process_time()  # another program's turns on the same core do not count
-drift.compare(matrix, scores, signature, reference, params.load().monitor)
+drift.compare(matrix, scores, layout, known, params.load().monitor)
 print(json.dumps(time.process_time() - start))
 """
 
