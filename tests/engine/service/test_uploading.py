@@ -6,13 +6,13 @@ from typing import Any
 import obstore
 import pandas as pd
 import pytest
-from small_project import Project
 from twoloops import params
-from twoloops.service import uploading
+from twoloops.service import server, uploading
 from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models
-from twoloops.service.uploading import kept_in
+
+from tests.engine.support.project import Project
 
 
 class Service:
@@ -23,12 +23,12 @@ class Service:
         models.start()
         self.model = models.current.stable
         self.metrics = Metrics(lambda: 0)
-        kind, place = kept_in(url, folder)
+        kind, place = server._kept_in(url, folder)
         self.capture = kind(place, self.metrics, lambda: self.model, rows=10, seconds=3600.0, days=30)
 
     def answer(self, rows: int = 1) -> None:
-        matrix, entities = self.model.schema.encode(self.model.schema.from_objects([self.model.example] * rows))
-        self.capture.add("any", self.model, entities, matrix, self.model.scores(matrix))
+        inputs, entities = self.model.schema.encode(self.model.schema.from_objects([self.model.example] * rows))
+        self.capture.add("any", self.model, entities, inputs, self.model.scores(inputs))
         self.capture.write()
 
     def dropped(self) -> float:
@@ -75,5 +75,5 @@ def test_a_store_that_refuses_is_tried_again(
 
 
 def test_a_folder_is_one(tmp_path: Path) -> None:
-    assert kept_in(None, tmp_path) == (Capture, tmp_path)
-    assert kept_in("other", tmp_path) == (Capture, Path("other"))
+    assert server._kept_in(None, tmp_path) == (Capture, tmp_path)
+    assert server._kept_in("other", tmp_path) == (Capture, Path("other"))
