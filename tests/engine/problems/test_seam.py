@@ -24,7 +24,7 @@ from twoloops.inner_loop.register import register
 from twoloops.inner_loop.staleness import staleness
 from twoloops.inner_loop.train import train
 from twoloops.inner_loop.tune import tune
-from twoloops.outer_loop.deploy import Deploying, rollback
+from twoloops.outer_loop.deploy import DeploymentRun, rollback
 from twoloops.outer_loop.invoke import invoke
 from twoloops.outer_loop.monitoring.monitor import monitor
 from twoloops.outer_loop.predict import predict
@@ -164,7 +164,7 @@ def test_a_problem_that_knows_no_table_passes_through_every_loop(fake_project: P
 
     # Deployed through both environments, with trials; a second version behind a canary; and back.
     said: list[str] = []
-    deploying = Deploying(platform, params.load(), lambda question: True, said.append, lambda line: None)
+    deploying = DeploymentRun(platform, params.load(), lambda question: True, said.append, lambda line: None)
     try:
         assert deploying.run(None, None)["champion"] == "1"
         assert any("kinds of bad input refused" in line for line in said)
@@ -227,7 +227,7 @@ def test_what_fails_a_trial_serves_nobody(fake_project: Project, monkeypatch: py
     monkeypatch.setattr(
         type(problem._choose()), "bad_requests", lambda *_: iter([("what is good", {"value": 1.0}, "value")])
     )
-    deploying = Deploying(platform, params.load(), lambda question: True, lambda line: None, lambda line: None)
+    deploying = DeploymentRun(platform, params.load(), lambda question: True, lambda line: None, lambda line: None)
     try:
         with pytest.raises(UnfitError, match="what is good"):
             deploying.run(None, None)
