@@ -182,7 +182,7 @@ def begin(folder: Path, provider: str, *, played: bool = True, real: Sequence[st
     render(folder, {"package_name": PACKAGE, "serving_mode": "online", "ci_provider": provider, **answers})
     project = FlowProject(folder, played=played, real=real)
     if not played:
-        environment = project.environment(UV_NO_SYNC="false")
+        environment = clean_environment() | project.installed | {"UV_NO_SYNC": "false"}
         subprocess.run([UV, "sync", "--quiet"], cwd=folder, env=environment, check=True)
     commit(folder)
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(project.origin)], check=True)
