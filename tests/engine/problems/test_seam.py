@@ -32,6 +32,7 @@ from twoloops.platforms import platform
 from twoloops.problems import problem
 from twoloops.scoring.run import score
 
+from tests.engine.problems.fake import Fake
 from tests.engine.support.project import Project
 
 PROBLEM = {
@@ -202,7 +203,7 @@ def test_a_problem_that_knows_no_table_passes_through_every_loop(fake_project: P
     checks = {check["name"]: check["state"] for check in found["checks"]}
     assert (checks["data drift"], checks["prediction drift"]) == ("red", "red")
     assert found["performance"]["rows"] == 1000
-    assert registry.in_use().number == "1"
+    assert registry.find_in_use().number == "1"
 
 
 def test_a_red_gate_closes_for_any_problem(fake_project: Project) -> None:
@@ -224,9 +225,7 @@ def test_records_that_break_the_contract_are_refused(fake_project: Project) -> N
 def test_what_fails_a_trial_serves_nobody(fake_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial asks the problem what is bad: were bad input taken, the version would not pass."""
     inner_loop()
-    monkeypatch.setattr(
-        type(problem._choose()), "bad_requests", lambda *_: iter([("what is good", {"value": 1.0}, "value")])
-    )
+    monkeypatch.setattr(Fake, "bad_requests", lambda *_: iter([("what is good", {"value": 1.0}, "value")]))
     deploying = DeploymentRun(platform, params.load(), lambda question: True, lambda line: None, lambda line: None)
     try:
         with pytest.raises(UnfitError, match="what is good"):
