@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import yaml
 from twoloops import cli, config, registry
 from twoloops.errors import ProjectError
 
-from tests.engine.support.project import RAW, Project, begin_project, original
+from tests.engine.support.project import RAW, Project, begin_project, prepare_graph
 from tests.engine.support.verbs import call
 
 COMMAND = [sys.executable, "-m", "twoloops"]
@@ -132,16 +131,6 @@ def test_simulate_never_replaces_a_file_unasked(bare_project: Project) -> None:
     assert len(bare_project.rows()) == 50
     with pytest.raises(ProjectError, match="is a URL"):
         call("simulate", "s3://bucket/rows.parquet", catch_exceptions=False)
-
-
-def prepare_graph(project: Project) -> None:
-    """Put what dvc.yaml reads into a project: its package, a stand-in for the engine's source, a lock file, git."""
-    shutil.copytree(original("classification") / "src", project.folder / "src", dirs_exist_ok=True)
-    (project.folder / "engine/src").mkdir(parents=True)
-    (project.folder / "engine/src/file.py").touch()
-    (project.folder / "uv.lock").touch()
-    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"], ["git", "add", "."]):
-        subprocess.run(command, check=True)
 
 
 def test_run_wants_data_and_a_repository(project: Project) -> None:

@@ -11,7 +11,7 @@ from twoloops.hosts.web import HostError
 from twoloops.paths import paths
 
 from tests.engine.support.hosting import Host
-from tests.engine.support.project import Project
+from tests.engine.support.project import Project, prepare_graph
 from tests.engine.support.verbs import call
 
 
@@ -43,8 +43,7 @@ def test_the_report_names_what_a_red_verdict_misses(project: Project, hosted: Ho
 
 
 def test_the_report_names_broken_rules_of_the_contract(project: Project, hosted: Host) -> None:
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
+    prepare_graph(project)
     rows = project.rows()
     project.put(rows.drop(columns=rows.columns[-1]))
     told = call("run", "--force", "--until", "prepare")

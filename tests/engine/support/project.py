@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -141,3 +143,13 @@ def open_gate(project: Project) -> params.Params:
         gate__maximum_latency_ms=1000.0,
         gate__bootstrap_samples=50,
     )
+
+
+def prepare_graph(project: Project, problem_type: str = "classification") -> None:
+    """Put what dvc.yaml reads into a project: its package, a stand-in for the engine's source, a lock file, git."""
+    shutil.copytree(original(problem_type) / "src", project.folder / "src", dirs_exist_ok=True)
+    (project.folder / "engine/src").mkdir(parents=True)
+    (project.folder / "engine/src/file.py").touch()
+    (project.folder / "uv.lock").write_text("version = 1\npackage = []\n", encoding="utf-8")
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"], ["git", "add", "."]):
+        subprocess.run(command, check=True)
