@@ -48,8 +48,7 @@ def make(folder: Path) -> FlowProject:
         if section in params:
             params[section] |= changes
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    (project.folder / f"src/{project.package}/problem/faulty.py").write_text(FAULTY, encoding="utf-8")
-    project.commit("Short waits, and a model that can be made to fail")
+    project.commit("Short waits")
     return act.readable(project)
 
 
@@ -85,6 +84,11 @@ class Deployed:
     def register(self, fault: str, *, passed: bool) -> str:
         """Register a challenger, as if it had passed staging, or not, and return its version."""
         self._made += 1
+        # Only now: it is not in order, and `check` would say so.
+        faulty = self.project.folder / f"src/{self.project.package}/problem/faulty.py"
+        if not faulty.exists():
+            faulty.write_text(FAULTY, encoding="utf-8")
+            self.project.commit("A model that can be made to fail")
         code = REGISTER.format(package=self.project.package)
         return self.python(code, fault, "passed" if passed else "", str(self._made)).split()[-1]
 
