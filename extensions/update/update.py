@@ -108,8 +108,8 @@ def _rewrite_files(
             if package in file.read_text(encoding="utf-8", errors="replace"):
                 left.append(f"{path}: it could not be read, so nothing in it is rewritten: {error.args[:1]}")
             continue
-        left += map(str, found.left)
         if found.text == text:
+            left += map(str, found.left)
             continue
         was_formatted = _ruff(file, "format", "--check")
         file.write_bytes(found.text.encode())
@@ -118,6 +118,8 @@ def _rewrite_files(
         if was_formatted:
             _ruff(file, "format")
         rewritten.append(path)
+        # What is left, by the lines that the file has now.
+        left += map(str, rewrite(file.read_text(encoding="utf-8"), path, package, own).left)
     return rewritten, tuple(left)
 
 
