@@ -74,9 +74,9 @@ def test_edits_are_kept_and_imports_rewritten(
     assert sorted(changed[2:]) == sorted(told.rewritten)
     assert {"src/churn/mine.py", "src/churn/problem/data.py", "tests/problem/test_model.py"} <= set(told.rewritten)
     (left,) = told.to_rewrite
-    assert left.startswith("src/churn/mine.py:12: churn.registry.place has moved")
+    assert left.startswith("src/churn/mine.py:13: churn.registry.place has moved")
     mine = found["src/churn/mine.py"].content.decode()
-    assert "from twoloops import check_contract, load_params as load, read_table\n" in mine
+    assert "from twoloops import check_contract, read_table\nfrom twoloops import load_params as load\n" in mine
     assert "holidays>=0.50" in found["pyproject.toml"].content.decode()
     assert updating.is_free(project, "HEAD", told.commit), "both commits are the update's own"
 
