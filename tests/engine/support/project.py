@@ -148,6 +148,7 @@ def open_gate(project: Project) -> params.Params:
 def prepare_graph(project: Project, problem_type: str = "classification") -> None:
     """Put what dvc.yaml reads into a project: its package, a stand-in for the engine's source, a lock file, git."""
     shutil.copytree(original(problem_type) / "src", project.folder / "src", dirs_exist_ok=True)
+    shutil.copy(original(problem_type) / ".gitignore", project.folder)  # DVC refuses outputs that git has
     (project.folder / "engine/src").mkdir(parents=True)
     (project.folder / "engine/src/file.py").touch()
     (project.folder / "uv.lock").write_text("version = 1\npackage = []\n", encoding="utf-8")
