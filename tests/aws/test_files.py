@@ -75,8 +75,11 @@ VARIANTS: list[dict[str, Any]] = [
     *[{"ci_provider": provider} for provider in ("gitlab", "azure_devops")],
     *[hostile(provider, aws_account="000000000001", aws_region="ap-southeast-1") for provider in HOSTILE_REPOSITORIES],
 ]
-# What may know AWS: its own layers, and of the engine its own room, and the list of extras.
-OWN = ("{{ layer.infra_aws", "engine/src/twoloops/platforms/aws/", "engine/pyproject.toml")
+# What may know AWS: its own layers, and of the engine its own room and the lists of extras and of versions.
+OWN = (
+    *("{{ layer.infra_aws", "engine/src/twoloops/platforms/aws/"),
+    *("engine/pyproject.toml", "engine/README.md", "engine/src/twoloops/proved.txt"),
+)
 
 
 def sources() -> list[Path]:

@@ -37,7 +37,7 @@ def _store(url: str) -> ObjectStore:
         url,
         client_options={
             "timeout": seconds,
-            # AWS's own addresses are encrypted; one that is not was set on purpose, as an emulator's is.
+            # S3's own addresses are encrypted; one that is not was set on purpose, as an emulator's is.
             "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
         },
         retry_config={"max_retries": 3, "retry_timeout": seconds},
