@@ -25,11 +25,11 @@ from tests.support.projects import CopyOf
 from tests.support.servers import free_port, wait_for
 from tests.support.tools import need
 
+pytestmark = pytest.mark.slow
+
 ROWS = """
 import pandas as pd
 from loop.problem import data
-
-pytestmark = pytest.mark.slow
 rows = pd.read_parquet("data/raw/simulated.parquet").head(800).drop(columns=[data.TARGET])
 print(rows.to_json(orient="records", date_format="iso"))
 """

@@ -16,6 +16,8 @@ from tests.support.projects import CopyOf, change
 from tests.support.servers import s3
 from tests.support.tools import UV
 
+pytestmark = pytest.mark.slow
+
 MODEL = ("--model", "artifacts/model")
 ROWS = 8000  # of a simulated table
 
@@ -37,8 +39,6 @@ READ = """
 import json, sys
 import pyarrow as pa
 from pyarrow import parquet as pq
-
-pytestmark = pytest.mark.slow
 tables = [pq.read_table(path) for path in sys.argv[1:]]
 print(json.dumps([[table.num_rows for table in tables], pa.concat_tables(tables).to_pydict()], default=str))
 """
