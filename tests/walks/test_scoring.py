@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from commands.rendering import clean_environment
 from tests.support.projects import CopyOf, change
 from tests.support.servers import s3
