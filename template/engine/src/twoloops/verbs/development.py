@@ -43,11 +43,18 @@ def check(
             f"--junit-xml={paths().checks}/junit.xml",
             f"--cov-report=xml:{paths().checks}/coverage.xml",
         ]
+    # The types take as long as the tests: they are read beside the others, and told last.
+    types = commands.pop("types")
     failed = []
-    for name, command in commands.items():
-        typer.secho(f"{name}: {' '.join(command)}", bold=True)
-        if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
-            failed.append(name)
+    with subprocess.Popen([sys.executable, "-m", *types], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as reading:
+        for name, command in commands.items():
+            typer.secho(f"{name}: {' '.join(command)}", bold=True)
+            if subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+                failed.append(name)
+        typer.secho(f"types: {' '.join(types)}", bold=True)
+        typer.echo(reading.communicate()[0].decode(errors="replace"), nl=False)
+        if reading.returncode:
+            failed.append("types")
     if failed:
         hints = {
             "format": "'uv run ruff format .' formats everything.",
