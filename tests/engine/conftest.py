@@ -11,6 +11,7 @@ from typing import Any
 # Small models are fitted fastest by one thread, above all where the machine is shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dvc  # noqa: F401 - its log keeps the streams of the moment in which it is loaded: not those of one test
 import pytest
 from filelock import FileLock
 from twoloops import config, paths

@@ -181,7 +181,7 @@ def test_each_broken_part_is_named(bare_project: Project) -> None:
     project = bare_project.folder / "pyproject.toml"
     write(project, project.read_text(encoding="utf-8").replace('host = "github"', 'host = "elsewhere"'))
     wrong = {each.about: each.text for each in doctor.examine() if each.state == "wrong"}
-    assert "asks for 'elsewhere'" in wrong["configuration"]
+    assert "has 'elsewhere' among its hosts" in wrong["configuration"]
     assert "params.yaml is not valid YAML" in wrong["parameters"]
 
 

@@ -103,6 +103,7 @@ class TestGitLab(HostConformance):
                 "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
                 "CI_PROJECT_ID": str(gitlab_api.NUMBER),
                 "CI_PROJECT_DIR": str(folder),
+                "CI_JOB_ID": "7",
                 "CI_PROJECT_URL": f"{api.url}/{gitlab_api.PROJECT}",
             }
             yield Subject(
@@ -112,7 +113,7 @@ class TestGitLab(HostConformance):
                 {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "8"},
                 "GITLAB_TOKEN",
                 lambda: [each["body"] for each in api.notes["merge_requests/1"]],
-                tmp_path / "project.tmp",
+                tmp_path / "project.tmp/7",
             )
 
 
