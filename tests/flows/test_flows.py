@@ -10,11 +10,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.trust import trusts
 
 from .conftest import TRACKING
 from .hosts import PUSH, SCHEDULE, CodeHost, Outcome
 from .project import ENVIRONMENTS
+
+# Every flow on every host takes minutes: CI runs it, `uv run pytest` does not.
+pytestmark = pytest.mark.slow
 
 JUDGE = ["fetch", "run --until evaluate", "report --publish"]
 DEPLOY = ["deploy --to staging --yes", "status", "deploy --to production --yes", "status"]
