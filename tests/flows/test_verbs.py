@@ -75,7 +75,8 @@ def test_a_vulnerability_counts_from_its_level_on(
         params = project.folder / "params.yaml"
         name = changes.split(":", maxsplit=1)[0]
         lines = [line for line in params.read_text(encoding="utf-8").splitlines() if f"  {name}:" not in line]
-        lines.insert(lines.index("scan:") + 1, f"  {changes}")
+        section = next(place for place, line in enumerate(lines) if line.startswith("scan:"))
+        lines.insert(section + 1, f"  {changes}")
         params.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with vulnerabilities({"requests": advisory("requests", level)}) as url:
         told = verb("scan", "--json", code=code, OSV_URL=url)
