@@ -15,7 +15,7 @@ from ..conftest import UV
 from .history import CANDIDATE, History, git
 from .projects import COPIER, MARKERS
 
-MACHINERY = "base,problem_tabular,problem_classification,serving_online,infra_local,infra_local_online"
+MACHINERY = "base,problem_tabular,problem_classification,infra_local,infra_local_online"
 OURS = {
     "pyproject.toml": '[project]\nname = "lateness"\nversion = "3.1.0"\ndependencies = ["pandas"]\n',
     "README.md": "# Late trains\n",
