@@ -61,7 +61,7 @@ def register(cloud: Account, fault: str = "", *, outputs: int = 2) -> str:
 
 def champion(cloud: Account) -> str:
     return cloud.code(
-        "from {package} import registry\nfound = registry.find(registry.CHAMPION)\nprint(found and found.number)"
+        "from twoloops import registry\nfound = registry.find(registry.CHAMPION)\nprint(found and found.number)"
     )
 
 

@@ -77,9 +77,9 @@ def add_a_step(project: Path) -> None:
 def add_files(project: Path) -> None:
     """Add files beside the template's."""
     for name, text in {
-        "notebooks/look.py": "print('looked')\n",
+        "notebooks/look.py": '"""A look at the rows."""\n\nprint("looked")\n',
         "docs/decisions.md": "# Ours\n",
-        f"{package(project).relative_to(project)}/ours.py": "OURS = True\n",
+        f"{package(project).relative_to(project)}/ours.py": '"""Ours."""\n\nOURS = True\n',
         "tests/test_ours.py": "def test_ours() -> None:\n    assert True\n",
     }.items():
         (project / name).parent.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def delete_files(project: Path) -> None:
 
 def edit_what_is_rendered(project: Path) -> None:
     """Insert lines at the top and the end of files that releases change."""
-    insert(project / "Dockerfile", -1, "# ours, at the end\n")
+    insert(project / "Dockerfile", 0, "# ours, at the top\n")
     insert(project / ".dockerignore", 0, "# ours, at the top\n")
     insert(project / ".pre-commit-config.yaml", -1, "# ours\n")
 
@@ -103,7 +103,7 @@ def edit_what_is_rendered(project: Path) -> None:
 def rename_files(project: Path) -> None:
     """Rename a file that releases change, and one that they leave alone."""
     (project / "monitoring/dashboards/model.json").rename(project / "monitoring/dashboards/ours.json")
-    (project / ".github/dependabot.yml").rename(project / ".github/dependabot.yaml")
+    (project / ".dvc/config").rename(project / ".dvc/ours")
 
 
 def make_executable(project: Path) -> None:
