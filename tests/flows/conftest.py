@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ CLOUD = {
 
 
 def _serve(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, **answers: str
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, **answers: Any
 ) -> Iterator[CodeHost]:
     """Yield a host whose settings `bootstrap` has made, around a project whose verbs are played."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -26,7 +26,7 @@ from .hosts.github import workflow
 from .project import begin
 
 pytestmark = pytest.mark.slow
-ANSWERS = {"infrastructure": "aws", "serving_mode": "online_and_batch"}
+ANSWERS: dict[str, Any] = {"infrastructure": "aws", "serving_mode": "online_and_batch"}
 TUNED = "infra/environment/environments.auto.tfvars"
 ARN = "arn:aws:iam::123456789012:role/churn--"
 REFUSED = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
@@ -93,7 +93,8 @@ def three_commands(setting: Setting) -> None:
     project, code_host = setting.project, setting.code_host
     with code_host.owner() as login:
         # The emulator cannot say what somebody may do: infra/bootstrap/preflight.tf.
-        project.verb("bootstrap", "--yes", TF_VAR_preflight="false", **login, **setting.aws)
+        environment: dict[str, Any] = {"TF_VAR_preflight": "false", **login, **setting.aws}
+        project.verb("bootstrap", "--yes", **environment)
     assert setting.alarms("production") == []
 
     told = setting.run("infrastructure")
