@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from tests.flows import act
-from tests.flows.github_api import GitHub, serving
-from tests.flows.harness import FLOWS, Hosted, hosted, vulnerabilities
+from tests.flows.hosts import act
+from tests.flows.hosts.github_api import GitHub, serving
+from tests.flows.project import FlowProject, begin
+from tests.support.advisories import vulnerabilities
 
 from .project import workspace
 from .timing import CommandError, Comparison, Subject, arguments, measure, report, seconds
@@ -17,17 +18,18 @@ from .timing import CommandError, Comparison, Subject, arguments, measure, repor
 FLOW = "the flow check"
 BY_HAND = "its verbs, by hand"
 GOAL = 1.3
+CHECK = ("check --reports", "scan", "fetch", "run --until evaluate", "report --publish")
 
 
-def make(folder: Path) -> Hosted:
+def make(folder: Path) -> FlowProject:
     """Return an installed project that act can run."""
-    project = act.readable(hosted(folder / "churn", "github"))
+    project = act.readable(begin(folder / "churn", "github", played=False))
     project.installed = {}  # each job installs its own, as on a code host
     subprocess.run(["uv", "sync", "--quiet"], cwd=project.folder, env=project.environment(), check=True)
     return project
 
 
-def by_flow(project: Hosted, database: str) -> float:
+def by_flow(project: FlowProject, database: str) -> float:
     """Run the flow and return its seconds."""
     github = GitHub(project.origin, project.folder / ".github/workflows")
     with serving(github):
@@ -39,11 +41,11 @@ def by_flow(project: Hosted, database: str) -> float:
     return taken
 
 
-def by_hand(project: Hosted, database: str) -> float:
+def by_hand(project: FlowProject, database: str) -> float:
     """Run the same verbs one after the other, in a checkout where none has run before, and return the seconds."""
     project.git("clean", "--quiet", "--force", "-dx", "--exclude=.venv")
     env = project.environment(OSV_URL=database)
-    verbs = [["uv", "run", project.package, *line.split()] for line in FLOWS["check"]]
+    verbs = [["uv", "run", project.package, *line.split()] for line in CHECK]
     return sum(seconds(command, project.folder, env) for command in verbs)
 
 

@@ -16,7 +16,7 @@ ONE_FILE = "one-file template"
 CCDS = "cookiecutter-data-science"
 KEDRO = "kedro new, without an example"
 KEDRO_STARTER = "kedro new, spaceflights-pandas"
-GOAL = 1.8
+GOAL = 3.0
 
 Command = Callable[[Path], tuple[str | Path, ...]]  # the folder to make: how to make it
 

@@ -68,7 +68,8 @@ def ours(project: Project, folder: Path) -> Scorer:
     model = str(folder / "artifact")
     place = folder / "ours"  # what it writes beside its target must not be left in a project that is somebody's
     place.mkdir()
-    shutil.copy(project.folder / "params.yaml", place)
+    for name in ("params.yaml", "pyproject.toml"):
+        shutil.copy(project.folder / name, place)
     return Scorer(
         lambda source, target: project.verb("score", str(source), str(target), "--model", model, "--keep-columns"),
         place,

@@ -45,7 +45,8 @@ WARM_UP_SECONDS = 1
 CAPTURED = re.compile(r'^service_captured_rows_total\{outcome="(\w+)"\} ([\d.e+]+)$', re.MULTILINE)
 
 
-def _rate(connections: int) -> str:
+def rate(connections: int) -> str:
+    """Return the name of the figure: requests per second over so many connections."""
     return f"rate at {connections}"
 
 
@@ -60,8 +61,8 @@ def _p99(connections: int) -> str:
 UNITS = {
     READY: "s",
     FIRST: "s",
-    _rate(ONE): "requests/s",
-    _rate(MANY): "requests/s",
+    rate(ONE): "requests/s",
+    rate(MANY): "requests/s",
     _p50(ONE): "ms",
     _p50(MANY): "ms",
     _p99(ONE): "ms",
@@ -71,14 +72,14 @@ UNITS = {
     LOST: "rows",
 }
 COMPARISONS = {
-    _rate(MANY): [
+    rate(MANY): [
         Comparison(OURS, MLFLOW, 60, at_least=True),
         Comparison(OURS, BENTOML, 38, at_least=True),
         Comparison(OURS, FASTAPI),
         Comparison(OURS, BARE, 0.17, at_least=True),
         Comparison(OURS, WITHOUT_CAPTURE, 0.9, at_least=True),
     ],
-    _rate(ONE): [Comparison(OURS, peer) for peer in (*PEERS_BY_OPTION.values(), WITHOUT_CAPTURE)],
+    rate(ONE): [Comparison(OURS, peer) for peer in (*PEERS_BY_OPTION.values(), WITHOUT_CAPTURE)],
     _p99(MANY): [Comparison(OURS, FASTAPI, 1.0)],
     # What another program on the same core takes away is not in it, so it can be compared on a busy machine too.
     PROCESSOR: [Comparison(OURS, peer) for peer in (*PEERS_BY_OPTION.values(), WITHOUT_CAPTURE)],
@@ -101,6 +102,7 @@ def ours(project: Project, model: Path, folder: Path, *, capture: bool) -> Serve
     if count != 1:
         raise CommandError("params.yaml has no serve.capture.")
     (place / "params.yaml").write_text(changed, encoding="utf-8")
+    shutil.copy(project.folder / "pyproject.toml", place)
 
     def look(port: int) -> dict[str, float]:
         _, metrics = ask(port, "GET", "/metrics")
@@ -209,7 +211,7 @@ def one_round(server: Server, model: Path, folder: Path, duration: float) -> dic
             if result.errors:
                 raise CommandError(f"{server.name}: {result.errors} requests failed at {connections} connections.")
             found |= {
-                _rate(connections): result.rate,
+                rate(connections): result.rate,
                 _p50(connections): result.p50,
                 _p99(connections): result.p99,
             }

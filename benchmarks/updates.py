@@ -23,7 +23,7 @@ UPDATE = (*COPIER, "update", "--defaults", "--quiet")
 MERGE = (
     sys.executable,
     "-c",
-    f"from pathlib import Path; from commands.updating import updating; updating.merge(Path(), copier={COPIER!r})",
+    f"from pathlib import Path; from extensions.update import updating; updating.merge(Path(), copier={COPIER!r})",
 )
 
 

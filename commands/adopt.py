@@ -16,10 +16,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from extensions.git import git
+from extensions.refusal import Refused
+from extensions.update import updating
+
 from .answer_space import RefusedError as AnswerRefused
 from .answer_space import Rendered, Template
-from .rendering import TEMPLATE
-from .updating import updating
+from .rendering import TEMPLATE, installed_from
 
 BRANCH = "template/adopt"
 
@@ -56,7 +59,7 @@ def version_of(source: str, version: str | None) -> str:
     wanted = f"v{version.removeprefix('v')}" if version else next(reversed(there), "")
     if wanted not in there:
         hint = f"Its releases: {', '.join(there) or 'none'}. --source names another place."
-        raise updating.Refused(f"{source} has no release {version or ''}.", hint=hint)
+        raise Refused(f"{source} has no release {version or ''}.", hint=hint)
     return wanted
 
 
@@ -82,7 +85,7 @@ def plan(
         complete = template.all_answers(answers)
     except AnswerRefused as error:
         hint = "--data NAME=VALUE gives another answer; docs/questions.md has them all."
-        raise updating.Refused(str(error), hint=hint) from error
+        raise Refused(str(error), hint=hint) from error
     owners = {path: file.layer for file in template.files() if (path := file.path_for(complete)) is not None}
     _require_known(layers, [*take, *both], owners)
     found = []
@@ -101,10 +104,10 @@ def _require_known(layers: Sequence[str], paths: Sequence[str], owners: Mapping[
     there = sorted({layer for layer in owners.values() if layer})
     for layer in layers:
         if layer not in there:
-            raise updating.Refused(f"These answers have no layer {layer}.", hint=f"Layers: {', '.join(there)}.")
+            raise Refused(f"These answers have no layer {layer}.", hint=f"Layers: {', '.join(there)}.")
     for path in paths:
         if owners.get(path) not in layers:
-            raise updating.Refused(f"{path} is no file of these layers.", hint="--dry-run lists the files.")
+            raise Refused(f"{path} is no file of these layers.", hint="--dry-run lists the files.")
 
 
 def _fate(repository: Path, path: str, rendered: Rendered) -> Fate:
@@ -132,7 +135,7 @@ def write(repository: Path, files: Sequence[File], version: str) -> None:
         for file in written:
             _write(tree / file.path, file)
         _remember_what_is_yours(tree / updating.IGNORE, files)
-        updating.git(tree, "add", "--force", "--", updating.IGNORE, *[file.path for file in written])
+        git(tree, "add", "--force", "--", updating.IGNORE, *[file.path for file in written])
         commit = updating.commit_index(tree, f"Adopt the template {version.removeprefix('v')}")
     updating.switch_to(repository, BRANCH, commit)
 
@@ -176,7 +179,7 @@ def adopt(
     ] = None,
     data: Annotated[list[str] | None, typer.Option(help="An answer, the first time: NAME=VALUE.")] = None,
     version: Annotated[str | None, typer.Option(help="The release, the first time. Default: the newest.")] = None,
-    source: Annotated[str | None, typer.Option(help="The template's address. Default: that of this checkout.")] = None,
+    source: Annotated[str | None, typer.Option(help="The template's address. Default: that of this command.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List every file and its fate; change nothing.")] = False,
 ) -> None:
     """Bring the template into a repository that exists: some layers now, others later, nothing overwritten.
@@ -186,11 +189,11 @@ def adopt(
     layers that were not brought stay out.
     """
     if not (repository / ".git").exists():
-        raise updating.Refused(f"{repository} is not the top folder of a git repository.", hint="git init makes one.")
+        raise Refused(f"{repository} is not the top folder of a git repository.", hint="git init makes one.")
     again = os.path.lexists(repository / updating.ANSWERS)
     if again and (data or version or source):
         message = f"{repository} has adopted the template: its version and answers are in {updating.ANSWERS}."
-        raise updating.Refused(message, hint="Leave --data, --version and --source out; an update changes them.")
+        raise Refused(message, hint="Leave --data, --version and --source out; an update changes them.")
     if again:
         known = updating.origin(repository)
     else:
@@ -198,7 +201,15 @@ def adopt(
         address = source or _address()
         known = updating.Origin(address, version_of(address, version), answers)
     with tempfile.TemporaryDirectory() as folder:
-        updating.git(Path(folder), "clone", "--quiet", f"--branch={known.version}", known.source, "template")
+        git(
+            Path(folder),
+            "clone",
+            "--quiet",
+            f"--branch={known.version}",
+            "--",
+            updating.address(known.source),
+            "template",
+        )
         chosen = [layer for layer in layers.split(",") if layer]
         files = plan(
             repository, Template(Path(folder, "template")), known.answers,
@@ -229,7 +240,13 @@ def show(files: Sequence[File], *, whole: bool) -> None:
 
 
 def _address() -> str:
-    """Return the address that this checkout was cloned from, or its own path."""
+    """Return the template's address: what this checkout was cloned from or its own path, or what is installed.
+
+    Raises:
+        Refused: the command is installed from something that is no repository.
+    """
+    if not (TEMPLATE / "copier.yml").exists():
+        return installed_from()[0]
     command = ["git", "remote", "get-url", "origin"]
     found = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=False).stdout.strip()
     return found or str(TEMPLATE)
@@ -239,7 +256,7 @@ def main() -> None:
     """Run the command; what is refused is told in words, with exit code 1."""
     try:
         typer.run(adopt)
-    except updating.Refused as error:
+    except Refused as error:
         typer.secho(error.message, fg="red", err=True)
         typer.secho(error.hint, err=True)
         sys.exit(1)

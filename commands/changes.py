@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.answers import covering_answers
+from extensions.organization.questions import covering
 
 from .answer_space import RefusedError, Rendered, Template
-from .rendering import TEMPLATE
+from .rendering import template_here
 
 NOTHING = Rendered(b"", executable=False)
 
@@ -28,13 +28,13 @@ def main() -> None:
     parser.add_argument("--stat", action="store_true", help="only count the lines of each file")
     arguments = parser.parse_args()
     projects: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", arguments.revision], cwd=TEMPLATE, capture_output=True, check=False)
+    with template_here() as source, tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", arguments.revision], cwd=source, capture_output=True, check=False)
         if archive.returncode:
             sys.exit(archive.stderr.decode())
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        old, new = Template(Path(folder)), Template(TEMPLATE)
-        for number, answers in enumerate(covering_answers(), start=1):
+        old, new = Template(Path(folder)), Template(source)
+        for number, answers in enumerate(covering(new), start=1):
             print(f"\rrendering {number}", end="", file=sys.stderr, flush=True)
             try:
                 before = old.render(old.all_answers(answers))

@@ -1,28 +1,35 @@
-"""`uv run expected-files`: write down which files each answer renders, for a reviewer to read."""
+"""`uv run expected-files`: write down which file comes with which layer, for a reviewer to read."""
 
 from __future__ import annotations
 
-import tempfile
+import argparse
 from pathlib import Path
 
-from tests.answers import EXPECTED_FILES, single_answers
+from .answer_space import Template, template
+from .rendering import template_here
 
-from .rendering import render
+FILE = "tests/template/files.txt"
+HEAD = """\
+# Which file of a project comes with which layer of template/, but for engine/, which is in every project as it lies in
+# template/engine. `uv run expected-files` writes this, a test compares it with what Copier renders.
+"""
 
 
 def main() -> None:
-    """Rewrite tests/expected_files/ from what the template renders now."""
-    EXPECTED_FILES.mkdir(exist_ok=True)
-    for old in EXPECTED_FILES.glob("*.txt"):
-        old.unlink()
-    for name, answers in single_answers().items():
-        with tempfile.TemporaryDirectory() as folder:
-            render(Path(folder), answers)
-            files = rendered_files(Path(folder))
-        (EXPECTED_FILES / f"{name}.txt").write_text("\n".join(files) + "\n", encoding="utf-8")
-        print(f"{name}: {len(files)} files")
+    """Rewrite the table from what lies in template/ now; it stands in the template's own tests."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--into", type=Path, help=f"the file to write (default: {FILE} of the clone)")
+    arguments = parser.parse_args()
+    with template_here() as source:
+        text = table(template(source))
+        (arguments.into or source / FILE).write_text(text, encoding="utf-8")
+    print(f"{text.count(chr(10)) - HEAD.count(chr(10))} files")
 
 
-def rendered_files(project: Path) -> list[str]:
-    """Return the project's files as sorted relative paths."""
-    return sorted(path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file())
+def table(ours: Template) -> str:
+    """Return a line for each file that is in a layer: the layer, and the path in a project."""
+    answers = ours.all_answers({"package_name": "churn"})
+    everywhere = answers | {"layer": dict.fromkeys(answers["layer"], ".")}
+    rows = sorted((file.layer, file.path_for(everywhere) or "") for file in ours.files() if file.layer)
+    width = max(len(layer) for layer, _ in rows)
+    return HEAD + "".join(f"{layer:{width}}  {path}\n" for layer, path in rows)

@@ -14,12 +14,17 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from extensions.git import RELEASE
+from extensions.refusal import Refused
+
+from . import versions
 from .rendering import TEMPLATE
 
 TABLE = "releases.yaml"
 CHANGELOG = "CHANGELOG.md"
+ENGINE = "template/engine"
+PROJECTS = ("pyproject.toml", f"{ENGINE}/pyproject.toml")  # both have the template's version
 UNRELEASED = "## Unreleased\n"
-VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 app = typer.Typer(
     help="Make releases: show what is to be released, prove it, make the release.",
@@ -37,19 +42,15 @@ class Level(StrEnum):
     major = "major"  # something: a choice, a question or a promise is gone
 
 
-class RefusedError(Exception):
-    """A release cannot be made; nothing has been changed."""
-
-
 def git(*words: str, folder: Path) -> str:
     """Run git and return what it prints.
 
     Raises:
-        RefusedError: git fails; the message is git's.
+        Refused: git fails; the message is git's.
     """
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RefusedError(f"git {words[0]}: {done.stderr.strip()}")
+        raise Refused(f"git {words[0]}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -63,16 +64,16 @@ def tags_from_table(folder: Path) -> None:
     """Make the tags that a clone lacks.
 
     Raises:
-        RefusedError: a commit is not there, or a tag stands elsewhere.
+        Refused: a commit is not there, or a tag stands elsewhere.
     """
     for tag, commit in table(folder).items():
         found = _commit(folder, tag)
         if found is None:
             if _commit(folder, commit) is None:
-                raise RefusedError(f"The commit of {tag} is not in this clone. Fetch the whole: git fetch --unshallow")
+                raise Refused(f"The commit of {tag} is not in this clone. Fetch the whole: git fetch --unshallow")
             git("tag", tag, commit, folder=folder)
         elif found != commit:
-            raise RefusedError(f"{tag} stands at {found[:12]}, and {TABLE} says {commit[:12]}. Tags never move.")
+            raise Refused(f"{tag} stands at {found[:12]}, and {TABLE} says {commit[:12]}. Tags never move.")
 
 
 def _commit(folder: Path, revision: str) -> str | None:
@@ -139,9 +140,9 @@ def next_version(last: str, level: Level) -> str:
 
 
 def _number(tag: str) -> tuple[int, int, int]:
-    found = VERSION.fullmatch(tag)
+    found = RELEASE.fullmatch(tag)
     if not found:
-        raise RefusedError(f"{TABLE} names {tag}, which is no release such as v1.2.3.")
+        raise Refused(f"{TABLE} names {tag}, which is no release such as v1.2.3.")
     return int(found[1]), int(found[2]), int(found[3])
 
 
@@ -149,15 +150,13 @@ def entry(folder: Path) -> str:
     """Return what CHANGELOG.md says under Unreleased.
 
     Raises:
-        RefusedError: there is nothing.
+        Refused: there is nothing.
     """
     text = (folder / CHANGELOG).read_text(encoding="utf-8")
     _, found, rest = text.partition(UNRELEASED)
     section = re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
     if not found or not section:
-        raise RefusedError(
-            f"{CHANGELOG} says nothing under '{UNRELEASED.strip()}'. What does an update do to a project?"
-        )
+        raise Refused(f"{CHANGELOG} says nothing under '{UNRELEASED.strip()}'. What does an update do to a project?")
     return section
 
 
@@ -175,20 +174,25 @@ def _proofs(folder: Path) -> Path:
 
 def _require_clean(folder: Path) -> None:
     if git("status", "--porcelain", folder=folder):
-        raise RefusedError("The working tree has changes that are not committed: a release is a commit.")
+        raise Refused("The working tree has changes that are not committed: a release is a commit.")
 
 
 def prove(folder: Path, command: list[str]) -> str:
     """Run the proof on the last commit, and note the tree that passed.
 
     Raises:
-        RefusedError: the tree is not clean, or the proof failed.
+        Refused: the tree is not clean, other versions are installed than projects begin with, or the proof failed.
     """
     _require_clean(folder)
+    if others := versions.find_differences(versions.read(folder)):
+        raise Refused(
+            f"{'; '.join(others)}. Install what projects begin with: rm uv.lock && .ci/lock && uv sync. "
+            "Or record what is newest, and commit that: uv run release refresh"
+        )
     tree = git("rev-parse", "HEAD^{tree}", folder=folder)
     done = subprocess.run(command, cwd=folder, check=False)
     if done.returncode:
-        raise RefusedError(f"The proof failed with code {done.returncode}: nothing is noted.")
+        raise Refused(f"The proof failed with code {done.returncode}: nothing is noted.")
     _require_clean(folder)
     with _proofs(folder).open("a", encoding="utf-8") as file:
         file.write(tree + "\n")
@@ -198,8 +202,9 @@ def prove(folder: Path, command: list[str]) -> str:
 def make(folder: Path, level: Level, now: datetime) -> str:
     """Make the release of the last commit: two commits and a tag; return the tag.
 
-    The first commit names the version in CHANGELOG.md and pyproject.toml and has the tag; the second
-    notes it in releases.yaml. The proof is that of the tree before: only these files differ.
+    The first commit names the version in the changelogs and in each pyproject.toml, writes the manifest of the engine,
+    and has the tag; the second notes it in releases.yaml and takes the manifest away: what follows is no release. The
+    proof is that of the tree before: only these files differ.
 
     Args:
         folder: a clone of the template.
@@ -207,24 +212,24 @@ def make(folder: Path, level: Level, now: datetime) -> str:
         now: its date stands in the changelog.
 
     Raises:
-        RefusedError: unclean, not on main, not proven, nothing to release, or the level is too low.
+        Refused: unclean, not on main, not proven, nothing to release, or the level is too low.
     """
     _require_clean(folder)
     branch = git("rev-parse", "--abbrev-ref", "HEAD", folder=folder)
     if branch != "main":
-        raise RefusedError(f"This is the branch {branch}. Releases are made on main.")
+        raise Refused(f"This is the branch {branch}. Releases are made on main.")
     section = entry(folder)
     tree, proofs = git("rev-parse", "HEAD^{tree}", folder=folder), _proofs(folder)
     if not proofs.exists() or tree not in proofs.read_text(encoding="utf-8").split():
-        raise RefusedError("This commit is not proven. Run first: uv run release prove")
+        raise Refused("This commit is not proven. Run first: uv run release prove")
     order = list(Level)
     too_low = [why for needed, why in changes(folder) if order.index(needed) > order.index(level)]
     if too_low:
-        raise RefusedError(f"A {level} release is not enough: " + "; ".join(too_low) + ".")
+        raise Refused(f"A {level} release is not enough: " + "; ".join(too_low) + ".")
     tags_from_table(folder)
     tag = next_version(next(reversed(table(folder))), level)
     if git("tag", "--list", tag, folder=folder):
-        raise RefusedError(f"The tag {tag} is there, and {TABLE} does not know it. Look at both first.")
+        raise Refused(f"The tag {tag} is there, and {TABLE} does not know it. Look at both first.")
     start = git("rev-parse", "HEAD", folder=folder)
     try:
         _write_release(folder, tag, section, now)
@@ -237,20 +242,45 @@ def make(folder: Path, level: Level, now: datetime) -> str:
 
 def _write_release(folder: Path, tag: str, section: str, now: datetime) -> None:
     version = tag.removeprefix("v")
-    _replace(folder / CHANGELOG, UNRELEASED, f"{UNRELEASED}\n## {version} - {now:%Y-%m-%d}\n")
-    _replace(folder / "pyproject.toml", r'^version = ".*"$', f'version = "{version}"', pattern=True)
+    for changelog in (CHANGELOG, f"{ENGINE}/{CHANGELOG}"):
+        _replace(folder / changelog, UNRELEASED, f"{UNRELEASED}\n## {version} - {now:%Y-%m-%d}\n")
+    _set_version(folder, version)
+    manifest = write_manifest(folder, version)
+    git("add", str(manifest), folder=folder)
     git("commit", "--quiet", "--all", f"--message=Release {tag}", folder=folder)
     git("tag", "--annotate", tag, f"--message={tag}\n\n{section}", "--cleanup=whitespace", folder=folder)
     with (folder / TABLE).open("a", encoding="utf-8") as file:
         file.write(f"{tag}: {git('rev-parse', 'HEAD', folder=folder)}\n")
+    manifest.unlink()
+    _set_version(folder, f"{next_version(tag, Level.patch).removeprefix('v')}.dev0")
     git("commit", "--quiet", "--all", f"--message=Note the release {tag}", folder=folder)
+
+
+def _set_version(folder: Path, version: str) -> None:
+    for file in PROJECTS:
+        _replace(folder / file, r'^version = ".*"$', f'version = "{version}"', pattern=True)
+
+
+def write_manifest(folder: Path, version: str) -> Path:
+    """Write which bytes the engine's files have in this release: `doctor` compares a project's with them.
+
+    Only a release has a manifest: between two of them each change of the engine would have to touch it.
+    """
+    from twoloops import integrity  # noqa: PLC0415 - no dependency of the other commands
+
+    engine = folder / ENGINE
+    listed = git("ls-files", "-z", "--", ".", folder=engine).split("\0")
+    files = [engine / name for name in listed if name and name != integrity.MANIFEST]
+    path = engine / integrity.MANIFEST
+    path.write_text(integrity.as_text(version, integrity.digests(engine, files)), encoding="utf-8", newline="\n")
+    return path
 
 
 def _replace(file: Path, old: str, new: str, *, pattern: bool = False) -> None:
     text = file.read_text(encoding="utf-8")
     changed, count = re.subn(old if pattern else re.escape(old), lambda _: new, text, count=1, flags=re.MULTILINE)
     if not count:
-        raise RefusedError(f"{file.name} has no place for the version: {old.strip()}")
+        raise Refused(f"{file.name} has no place for the version: {old.strip()}")
     file.write_text(changed, encoding="utf-8")
 
 
@@ -264,6 +294,17 @@ def show_status() -> None:
         typer.echo(f"  {level}: {why}")
     lowest = max((level for level, _ in found), key=list(Level).index, default=Level.patch)
     typer.echo(f"At least: {lowest}, {next_version(last, lowest)}. What CHANGELOG.md says of it:\n\n{entry(TEMPLATE)}")
+
+
+@app.command("refresh")
+def refresh_versions() -> None:
+    """Record the newest versions that the engine's bounds allow: the next proof is of these."""
+    before, after = versions.read(TEMPLATE), versions.find_newest(TEMPLATE)
+    versions.write(TEMPLATE, after)
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            typer.echo(f"{name}: {before.get(name, 'new')} -> {after.get(name, 'gone')}")
+    typer.echo("Next: rm -f uv.lock && .ci/lock && uv sync, look at the changes, commit, and: uv run release prove")
 
 
 @app.command("prove")
@@ -290,7 +331,7 @@ def main() -> None:
     """Run the command; what is refused is told in words, with exit code 1."""
     try:
         app()
-    except RefusedError as error:
+    except Refused as error:
         typer.secho(str(error), fg="red", err=True)
         sys.exit(1)
 

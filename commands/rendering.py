@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = Path(__file__).parents[1]
+from extensions.git import git
+from extensions.refusal import Refused
+
+TEMPLATE = Path(__file__).parents[1]  # this checkout; where the commands are installed, see `template_here`
 
 
 def render(destination: Path, answers: Mapping[str, Any], template: Path = TEMPLATE) -> None:
@@ -30,6 +37,38 @@ def render(destination: Path, answers: Mapping[str, Any], template: Path = TEMPL
 
     with local.env(PATH=""):
         copier.run_copy(str(template), destination, data=dict(answers), defaults=True, quiet=True, overwrite=True)
+
+
+@contextmanager
+def template_here() -> Iterator[Path]:
+    """Yield the template's folder with its history: this checkout, or a clone of what the commands are installed from.
+
+    Raises:
+        Refused: they are installed from something that is no repository.
+    """
+    if (TEMPLATE / "copier.yml").exists():
+        yield TEMPLATE
+        return
+    url, commit = installed_from()
+    with tempfile.TemporaryDirectory() as folder:
+        git(Path(folder), "clone", "--quiet", "--", url, "template")
+        git(Path(folder, "template"), "checkout", "--quiet", "--detach", commit)
+        yield Path(folder, "template")
+
+
+def installed_from() -> tuple[str, str]:
+    """Return the repository and the commit that the commands were installed from, by `uvx --from git+...` or the like.
+
+    Raises:
+        Refused: they are installed from something that is no repository.
+    """
+    recorded = json.loads(distribution("copier-mlops").read_text("direct_url.json") or "{}")
+    if "vcs_info" not in recorded:
+        raise Refused(
+            "These commands are not installed from a repository, and need the template.",
+            "Run them from a clone, or by uvx --from git+URL@VERSION COMMAND.",
+        )
+    return recorded["url"], recorded["vcs_info"]["commit_id"]
 
 
 def clean_environment() -> dict[str, str]:

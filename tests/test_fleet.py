@@ -19,11 +19,12 @@ import yaml
 from commands.answer_space import Template
 from commands.release import table
 from commands.rendering import TEMPLATE
-from commands.updating import updating
 from extensions.fleet.judging import Row, Verdict, judge
 from extensions.fleet.merging import Conflict
 from extensions.fleet.repositories import Repository, head_of, read_list
 from extensions.fleet.running import in_processes
+from extensions.refusal import Refused
+from extensions.update import updating
 from tests.conftest import commit, shared_project
 from tests.updates import history
 from tests.updates.edits import LIVES
@@ -171,6 +172,7 @@ def check_equal(project: Path, cache: Path) -> Row:
     row = judged(project, cache)
     assert (git("for-each-ref", cwd=project), git("count-objects", "--verbose", cwd=project)) == before
     update = updating.merge(project, copier=COPIER)
+    assert update is not None
     assert row.reason == ""
     assert row.changed == sorted(update.changed)
     assert row.conflicts == [Conflict(path=each.path, why=each.why) for each in update.conflicts]
@@ -209,11 +211,11 @@ def spoil(project: Path) -> None:
     """Edit what releases change, all of it."""
     put("README.md", "# All ours\n")(project)
     put("pyproject.toml", "[project]\nname = 'ours'\n")(project)
-    delete("docs/parameters.md")(project)
+    delete("docs/runbooks.md")(project)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("life", ["files come and go", "modules are renamed", "everything is ours"])
+@pytest.mark.parametrize("life", ["files come and go", "files are renamed", "everything is ours"])
 def test_the_dry_run_says_what_an_update_of_this_template_does(
     life: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
@@ -238,7 +240,7 @@ def die(repository: Repository) -> None:
 
 
 def test_a_killed_process_is_told() -> None:
-    with pytest.raises(updating.Refused, match="ended from outside"):
+    with pytest.raises(Refused, match="ended from outside"):
         list(in_processes(die, [Repository("1")], jobs=1))
 
 
@@ -281,7 +283,7 @@ def test_what_cannot_be_judged_says_why(
     assert words in row.reason
     assert row.hint
     if "address" not in words:
-        with pytest.raises(updating.Refused):
+        with pytest.raises(Refused):
             updating.merge(project, copier=COPIER)
 
 

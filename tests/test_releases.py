@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from twoloops import integrity
 
-from commands import release
-from commands.release import Level, RefusedError
+from commands import release, versions
+from commands.release import Level
 from commands.rendering import TEMPLATE
+from extensions.refusal import Refused
 
 from .conftest import commit
 
@@ -40,6 +42,13 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n- Better.\n\n## 0.1.0 - 2026-01-01\n\n- First.\n"
     )
+    engine = folder / "template/engine"
+    record = folder / versions.RECORD
+    record.parent.mkdir(parents=True)
+    record.write_text(f"{versions.HEAD}pytest=={pytest.__version__}\nno-such-package==1\n")
+    (record.parent / "__init__.py").write_text("")
+    (engine / "pyproject.toml").write_text('[project]\nname = "twoloops"\nversion = "0.1.0"\n')
+    (engine / "CHANGELOG.md").write_text("# Changes\n\n## Unreleased\n\n- Better.\n")
     commit(folder)
     (folder / "releases.yaml").write_text(f"# Releases\nv0.1.0: {git(folder, 'rev-parse', 'HEAD')}\n")
     git(folder, "add", "--all")
@@ -53,48 +62,70 @@ def set_questions(folder: Path, **questions: object) -> None:
 
 
 def test_a_release_is_proven_named_tagged_and_noted(template: Path) -> None:
-    with pytest.raises(RefusedError, match="not proven"):
+    with pytest.raises(Refused, match="not proven"):
         release.make(template, Level.minor, NOW)
     release.prove(template, ["true"])
     proven = git(template, "rev-parse", "HEAD")
     assert release.make(template, Level.minor, NOW) == "v0.2.0"
     assert git(template, "rev-parse", "v0.2.0^{commit}") == release.table(template)["v0.2.0"]
     assert git(template, "rev-parse", "v0.2.0^") == proven
-    assert git(template, "diff", "--name-only", proven, "v0.2.0").split() == ["CHANGELOG.md", "pyproject.toml"]
+    assert git(template, "diff", "--name-only", proven, "v0.2.0").split() == [
+        "CHANGELOG.md",
+        "pyproject.toml",
+        *(f"template/engine/{name}" for name in ("CHANGELOG.md", "MANIFEST", "pyproject.toml")),
+    ]
     changelog = git(template, "show", "v0.2.0:CHANGELOG.md")
     assert "## Unreleased\n\n## 0.2.0 - 2026-01-02\n\n- Better." in changelog
     assert 'version = "0.2.0"' in git(template, "show", "v0.2.0:pyproject.toml")
     assert "- Better." in git(template, "tag", "--list", "--format=%(contents)", "v0.2.0")
+    assert 'version = "0.2.0"' in git(template, "show", "v0.2.0:template/engine/pyproject.toml")
+    # The release's engine carries its manifest; what follows is no release, and has none.
+    git(template, "switch", "--quiet", "--detach", "v0.2.0")
+    manifest = integrity.read(template / "template/engine")
+    assert manifest is not None
+    assert manifest.version == "0.2.0"
+    assert not any(integrity.find_differences(template / "template/engine", manifest).values())
+    git(template, "switch", "--quiet", "main")
+    assert integrity.read(template / "template/engine") is None
+    for file in ("pyproject.toml", "template/engine/pyproject.toml"):
+        assert 'version = "0.2.1.dev0"' in (template / file).read_text()
     assert not git(template, "status", "--porcelain")
     # The next one has nothing to say yet.
-    with pytest.raises(RefusedError, match="says nothing"):
+    with pytest.raises(Refused, match="says nothing"):
         release.make(template, Level.patch, NOW)
 
 
+def test_other_versions_than_projects_begin_with_are_not_proven(template: Path) -> None:
+    versions.write(template, {"pytest": "0.1"})
+    git(template, "commit", "--quiet", "--all", "--message=Record")
+    with pytest.raises(Refused, match=r"pytest is .*, and the record says 0\.1.*release refresh"):
+        release.prove(template, ["true"])
+
+
 def test_what_is_not_ready_is_refused_and_changes_nothing(template: Path) -> None:
-    with pytest.raises(RefusedError, match="failed with code 1"):
+    with pytest.raises(Refused, match="failed with code 1"):
         release.prove(template, ["false"])
-    with pytest.raises(RefusedError, match="not proven"):
+    with pytest.raises(Refused, match="not proven"):
         release.make(template, Level.minor, NOW)
     release.prove(template, ["true"])
     start = git(template, "rev-parse", "HEAD")
     (template / "new").write_text("x")
-    with pytest.raises(RefusedError, match="not committed"):
+    with pytest.raises(Refused, match="not committed"):
         release.make(template, Level.minor, NOW)
-    with pytest.raises(RefusedError, match="not committed"):
+    with pytest.raises(Refused, match="not committed"):
         release.prove(template, ["true"])
     (template / "new").unlink()
     git(template, "switch", "--quiet", "--create", "other")
-    with pytest.raises(RefusedError, match="the branch other"):
+    with pytest.raises(Refused, match="the branch other"):
         release.make(template, Level.minor, NOW)
     git(template, "switch", "--quiet", "main")
     git(template, "tag", "v0.2.0")
-    with pytest.raises(RefusedError, match="does not know it"):
+    with pytest.raises(Refused, match="does not know it"):
         release.make(template, Level.minor, NOW)
     git(template, "tag", "--delete", "v0.2.0")
     # A change after the proof is not proven.
     set_questions(template, colour=QUESTION, size=QUESTION)
-    with pytest.raises(RefusedError, match="not proven"):
+    with pytest.raises(Refused, match="not proven"):
         release.make(template, Level.minor, NOW)
     git(template, "reset", "--quiet", "--hard", start)
     # What fails on the way is taken back.
@@ -102,7 +133,7 @@ def test_what_is_not_ready_is_refused_and_changes_nothing(template: Path) -> Non
     git(template, "commit", "--quiet", "--all", "--message=No version")
     release.prove(template, ["true"])
     start = git(template, "rev-parse", "HEAD")
-    with pytest.raises(RefusedError, match=r"pyproject\.toml has no place"):
+    with pytest.raises(Refused, match=r"pyproject\.toml has no place"):
         release.make(template, Level.minor, NOW)
     assert git(template, "rev-parse", "HEAD") == start
     assert not git(template, "status", "--porcelain")
@@ -128,7 +159,7 @@ def test_the_questions_tell_the_lowest_level(
     set_questions(template, **questions)
     assert any(level is lowest and why in words for level, words in release.changes(template))
     release.prove(template, ["true"])
-    with pytest.raises(RefusedError, match="is not enough"):
+    with pytest.raises(Refused, match="is not enough"):
         release.make(template, Level.patch, NOW)
     assert release.make(template, lowest, NOW) == "v0.2.0"
 
@@ -145,10 +176,10 @@ def test_tags_come_from_the_table_and_never_move(template: Path, tmp_path: Path)
     release.tags_from_table(tmp_path / "clone")
     assert git(tmp_path / "clone", "rev-parse", "v0.1.0^{commit}") == release.table(template)["v0.1.0"]
     git(tmp_path / "clone", "tag", "--force", "v0.1.0", "HEAD")
-    with pytest.raises(RefusedError, match="never move"):
+    with pytest.raises(Refused, match="never move"):
         release.tags_from_table(tmp_path / "clone")
     git(tmp_path, "clone", "--quiet", "--no-tags", "--depth=1", f"file://{template}", "shallow")
-    with pytest.raises(RefusedError, match="git fetch --unshallow"):
+    with pytest.raises(Refused, match="git fetch --unshallow"):
         release.tags_from_table(tmp_path / "shallow")
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 import scipy.spatial.distance
 import scipy.stats
-from churn import params
-from churn.artifact import Predictor, encode
-from churn.outer_loop.monitoring import drift
+from twoloops import drift, params
+from twoloops.artifact import Predictor
 
 LIBRARIES = (scipy.spatial.distance, scipy.stats)  # the comparison imports them when it is called first
 
@@ -25,11 +24,11 @@ reference = json.loads((artifact / "reference.json").read_text(encoding="utf-8")
 frame = pd.read_parquet(source)
 
 start = time.perf_counter()
-matrix = encode(frame, predictor.signature.features)
+inputs = predictor.problem.encode(frame, predictor.signature)
 encoded = time.perf_counter()
-scores = predictor.score_matrix(matrix)
+scores = predictor.score_inputs(inputs)
 scored = time.perf_counter()
-report = drift.compare(matrix, scores, predictor.signature, reference, monitor)
+report = drift.compare(predictor.problem.watch(inputs), scores, predictor.layout, reference, monitor)
 compared = time.perf_counter()
 found = {"compare": compared - scored, "data frame to report": compared - scored + encoded - start}
 print(json.dumps({"rows": report.rows, "drifted": sorted(report.drifted_features), "seconds": found}))

@@ -19,10 +19,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from churn import params as parameters
-from churn import task
-from churn.artifact import Feature, Predictor, Signature, encode, write
-from churn.inner_loop import reference
 from churn.problem import model as problem
 from pyarrow import parquet
 from skl2onnx import to_onnx
@@ -30,6 +26,12 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from twoloops import params as parameters
+from twoloops import reference
+from twoloops.artifact import Predictor, write
+from twoloops.problems import problem as task
+from twoloops.problems.tabular.encoding import encode
+from twoloops.problems.tabular.signature import Feature, Signature
 
 NUMBERS = [f"number_{place:02}" for place in range(15)]
 CATEGORIES = {f"category_{place}": [f"value_{value}" for value in range(3 + place)] for place in range(5)}
@@ -71,7 +73,7 @@ def model(folder: Path) -> None:
         for name, values in CATEGORIES.items()
     ]
     signature = Signature(
-        task=task.NAME,
+        task=task.name,
         features=(*numbers, *categories),
         entity=ENTITY,
         event_time=None,
@@ -85,7 +87,11 @@ def model(folder: Path) -> None:
     fitted = problem.build(chosen, signature, seed=7).fit(pd.DataFrame(matrix, columns=signature.names), known)
     file = problem.export(fitted, signature)
     predictor = Predictor(file, signature)
-    documents = {"reference.json": reference.describe(matrix, predictor.score_matrix(matrix), signature)}
+    documents = {
+        "reference.json": reference.describe(
+            matrix, predictor.layout.watched, predictor.score_inputs(matrix), predictor.layout.outputs
+        )
+    }
     write(folder / "artifact", file, signature, documents)
 
     encoder = make_column_transformer(

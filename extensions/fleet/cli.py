@@ -17,8 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from commands.updating import updating
-
+from ..update import updating
 from .git import Refused
 from .judging import Row, Verdict
 from .reporting import Summary, judge_all, kept_rows, write_json, write_page
@@ -46,7 +45,10 @@ app = typer.Typer(
 
 Result = TypeVar("Result")
 List = Annotated[Path, typer.Argument(metavar="LIST", help="The list of repositories.", show_default=False)]
-Cache = Annotated[Path, typer.Option(help="Folder for clones, templates and what was judged.", envvar="FLEET_CACHE")]
+Cache = Annotated[
+    Path,
+    typer.Option(help="Folder for clones, templates and what was judged.", envvar="FLEET_CACHE", resolve_path=True),
+]
 To = Annotated[str | None, typer.Option(metavar="VERSION", help="The version to go to, instead of the newest release.")]
 Jobs = Annotated[int, typer.Option(min=1, help="How many repositories at once.")]
 COLORS = {Verdict.CURRENT: "green", Verdict.CLEAN: "cyan", Verdict.CONFLICTS: "yellow", Verdict.UNKNOWN: "red"}

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from commands.answer_space import RefusedError, Rendered, Template, UnsupportedError
-from commands.updating import updating
 
+from ..update import updating
 from .git import Refused, git, items, line
 from .merging import Conflict, copied, merge, mode
 from .repositories import Repository, Snapshot, head_of, snapshot

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel
 
 from commands.answer_space import Rendered
-from commands.updating import updating
 
+from ..update import updating
 from .git import git, items, line, shown
 from .repositories import Snapshot
 
@@ -51,13 +51,21 @@ def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Re
     theirs = _without_ignored(base, theirs, ignore)
     scratch = Scratch(folder / "merge.git", place, attributes)
     scratch.commit_all(base, theirs)
-    words = ("merge-tree", "--write-tree", "-z", "--no-messages", "ours", "theirs")
-    tree, *unmerged = items(scratch.git(*words, accepted=(0, 1)))
+    # As an update does it: the engine by itself, so that nothing of the project's own moves into it.
+    between, *unmerged = scratch.merge("ours", "engine")
+    tree, *others = scratch.merge(scratch.commit(between, "engine"), "theirs")
+    unmerged += others
     stages = updating.stages(unmerged)
+    blobs = {(path, about.split()[2]): about.split()[1] for about, _, path in (e.partition("\t") for e in unmerged)}
+
+    def settled(path: str) -> bool:
+        read = lambda side: scratch.git("cat-file", "blob", blobs[path, side])  # noqa: E731
+        return updating.settle(path, stages[path], read) is not None
+
     conflicts = [
         Conflict(path=shown(path), why=_why(scratch, tree, path, found))
         for path, found in sorted(stages.items())
-        if PurePosixPath(path).name != updating.ANSWERS and found not in ({"1"}, {"1", "3"})
+        if PurePosixPath(path).name != updating.ANSWERS and found not in ({"1"}, {"1", "3"}) and not settled(path)
     ]
     left_out = {path for path, found in stages.items() if found == {"1", "3"}}
     left_out |= scratch.paths(tree) & _in_emptied_folders(scratch, base, theirs, ignore)
@@ -116,24 +124,43 @@ class Scratch:
         return git(*self.settings, *words, folder=self.folder, given=given, accepted=accepted, variables=self.variables)
 
     def commit_all(self, base: Mapping[str, Rendered], theirs: Mapping[str, Rendered]) -> None:
-        """Make three commits: base, and on it the project as `ours`, and the new version as `theirs`."""
+        """Make four commits: base; on it the project, `ours`, and the newer `engine` alone; on that all, `theirs`."""
         tree = self.git("rev-parse", f"{self.project.head}^{{tree}}").strip()
         ours = b"M 040000 %s \n" % tree
         stream = [
             _commit(1, "base", b"".join(self._change(path, file) for path, file in base.items())),
             _commit(2, "ours", b"from :1\ndeleteall\n" + ours),
-            _commit(3, "theirs", b"from :1\ndeleteall\n" + b"".join(self._change(*item) for item in theirs.items())),
+            _commit(3, "engine", b"from :1\n" + self._engine(base, theirs)),
+            _commit(4, "theirs", b"from :3\ndeleteall\n" + b"".join(self._change(*item) for item in theirs.items())),
         ]
         self.git("-c", "core.compression=0", "fast-import", "--quiet", "--depth=0", given=b"".join(stream))
+
+    def merge(self, ours: str, theirs: str) -> tuple[str, ...]:
+        """Merge two commits, and return the tree and git's list of what is unmerged."""
+        words = ("merge-tree", "--write-tree", "-z", "--no-messages", ours, theirs)
+        return items(self.git(*words, accepted=(0, 1)))
+
+    def commit(self, tree: str, parent: str) -> str:
+        """Commit a tree, and return the commit."""
+        nobody = ("-c", "user.name=x", "-c", "user.email=x@invalid")
+        return self.git(*nobody, "commit-tree", tree, "-p", parent, "-m", "x").decode().strip()
 
     def paths(self, revision: str) -> set[str]:
         """Return the files of a commit or tree."""
         return set(items(self.git("ls-tree", "-r", "--name-only", "-z", revision)))
 
+    def _engine(self, base: Mapping[str, Rendered], theirs: Mapping[str, Rendered]) -> bytes:
+        inside = f"{updating.ENGINE}/"
+        gone = [b"D %s\n" % self._name(path) for path in base if path.startswith(inside) and path not in theirs]
+        return b"".join(gone + [self._change(*item) for item in theirs.items() if item[0].startswith(inside)])
+
     def _change(self, path: str, file: Rendered) -> bytes:
+        change = (mode(file).encode(), self._name(path), len(file.content), file.content)
+        return b"M %s inline %s\ndata %d\n%s\n" % change
+
+    def _name(self, path: str) -> bytes:
         name = (self.project.prefix + path).encode(errors="surrogateescape")
-        quoted = b'"%s"' % name.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-        return b"M %s inline %s\ndata %d\n%s\n" % (mode(file).encode(), quoted, len(file.content), file.content)
+        return b'"%s"' % name.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
 
 
 def _commit(mark: int, branch: str, changes: bytes) -> bytes:

@@ -15,8 +15,9 @@ from pathlib import Path
 import jinja2
 from pydantic import BaseModel, ValidationError
 
-from commands import answer_space, updating
+from commands import answer_space
 
+from ..update import updating
 from .cache import short_digest, written_whole
 from .judging import Row, Verdict, look
 from .repositories import Repository
@@ -28,7 +29,7 @@ HERE = Path(__file__).parent
 @once
 def _rules() -> str:
     """Return a name for the code that judges: rows of other code are not taken."""
-    code = [*HERE.glob("*.py"), Path(answer_space.__file__), updating.FILE]
+    code = [*HERE.glob("*.py"), Path(answer_space.__file__), Path(updating.__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(code))).hexdigest()[:20]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from commands.answer_space import Template, template
-from commands.updating import updating
 
+from ..update import updating
 from .cache import made_beside, short_digest
 from .git import Refused, git
 

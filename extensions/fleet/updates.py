@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,14 +10,12 @@ from typing import Any
 
 import yaml
 
-from commands.updating import updating
-
+from ..update import updating
+from ..update.update import update as run_update
 from .git import Refused, git, items, line
 from .judging import Row, Verdict, judge, newest_release
 from .repositories import Repository, Snapshot, head_of, snapshot
 from .running import in_processes
-
-COPIER = (sys.executable, "-m", "copier")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,9 @@ def _update(repository: Repository, place: Snapshot, project: Path, plan: Plan) 
         return outcome(told, branch=branch, refused=True)
     update = _made_before(place, project, tip, plan)
     if update is None:
-        update = updating.merge(project, to=newest, answers=plan.answers, copier=COPIER)
+        update = run_update(project, to=newest, answers=plan.answers)
+        if update is None:
+            return outcome("current")
         git("branch", "--force", "--no-track", branch, update.commit, folder=place.folder)
     told = f"{len(update.changed)} files changed"
     if update.conflicts:
@@ -106,9 +105,18 @@ def _update(repository: Repository, place: Snapshot, project: Path, plan: Plan) 
     return outcome(told, branch=branch, conflicts=bool(update.conflicts))
 
 
+def _below(place: Snapshot, tip: str) -> list[str]:
+    """Return the commits under those that an update made: it makes one, or two when it rewrites what has moved."""
+    words = ("rev-list", "--first-parent", "--max-count=3", tip)
+    first, *others = line(*words, folder=place.folder).splitlines()
+    if others and updating.made_here(place.folder, first) and updating.made_here(place.folder, others[0]):
+        return others[:2]
+    return others[:1]
+
+
 def _made_before(place: Snapshot, project: Path, tip: str, plan: Plan) -> Any:
     """Return the update that an earlier run has made of the same commit with the same answers; None: there is none."""
-    if not tip or line("rev-parse", f"{tip}^", folder=place.folder) != place.head:
+    if not tip or place.head not in _below(place, tip):
         return None
     recorded = yaml.safe_load(git("show", f"{tip}:./{updating.ANSWERS}", folder=project))
     if any(str(recorded.get(name)) != value for name, value in plan.answers.items()):

@@ -15,13 +15,13 @@ import yaml
 
 from commands.answer_space import RefusedError, Template, UnsupportedError
 
+from ..refusal import Refused
 from . import overlay as rules
 from .document import ORGANIZATION, compose
-from .git import Upstream, git
+from .git import COMMANDS, Upstream, git
 from .pages import readme, section
 from .policy import FILE, Jinja, Policy, load
 from .questions import axes
-from .refusal import Refused
 from .trees import File, Tree, digest, read_folder, write_folder
 
 BUILT = "build"
@@ -29,6 +29,8 @@ PROVENANCE = "provenance.yaml"
 CHANGELOG = "CHANGELOG.md"
 QUESTIONS = "copier.yml"
 TEMPLATE = "template/"
+UPDATE = "extensions/update/cli.py"
+EXAMPLE = "extensions/example/"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def questions_of(tree: Tree) -> Tree:
 
 
 def _files(workspace: Workspace, upstream: Upstream, released: Tree, template: Template) -> Tree:
-    """Return copier.yml, the template's files and the licence."""
+    """Return copier.yml, the template's files, the commands of its owners and the licence."""
     policy, overlay = workspace.policy, workspace.overlay
     theirs = {path.removeprefix(TEMPLATE): file for path, file in released.items() if path.startswith(TEMPLATE)}
     document = compose(template, released[QUESTIONS].content.decode(), policy)
@@ -106,6 +108,10 @@ def _files(workspace: Workspace, upstream: Upstream, released: Tree, template: T
     files = {path: file for path, file in theirs.items() if path not in replacements.values()} | overlay
     tree = {TEMPLATE + path: file for path, file in files.items()}
     tree[QUESTIONS] = File(document.encode())
+    if UPDATE in released:  # since then the command that updates a project is the template's own
+        tree |= {
+            path: file for path, file in released.items() if path.startswith(COMMANDS) and not path.startswith(EXAMPLE)
+        }
     if "LICENSE" in released:
         tree["LICENSE"] = released["LICENSE"]
     return tree

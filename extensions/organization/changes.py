@@ -13,11 +13,12 @@ from commands.answer_space import RefusedError, Template
 
 from .overlay import destination, layer_of
 from .questions import Answers, asked, axes, combinations, depends_on
-from .trees import Tree
+from .trees import Tree, digest
 
 LAYERS = "layer"  # the computed answer that says which layers a project takes
 Taken = tuple[frozenset[str], frozenset[str]]  # the layers of a project before and after
 FOLDER = "template/"
+ENGINE = "engine"
 
 
 class Part(IntEnum):
@@ -108,9 +109,11 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _files(tree: Tree) -> dict[str, str]:
-    """Return the hash of each file of template/, by its layer and its place in projects."""
-    paths = {path.removeprefix(FOLDER): file.sha256 for path, file in sorted(tree.items()) if path.startswith(FOLDER)}
-    return {f"{destination(path)} ({layer_of(path)})": sha256 for path, sha256 in paths.items() if layer_of(path)}
+    """Return the hash of each file of template/, by its layer and its place in projects; the engine counts as one."""
+    files = {path.removeprefix(FOLDER): file for path, file in sorted(tree.items()) if path.startswith(FOLDER)}
+    found = {f"{destination(path)} ({layer_of(path)})": file.sha256 for path, file in files.items() if layer_of(path)}
+    engine = {path: file for path, file in files.items() if path.startswith(f"{ENGINE}/")}
+    return found | ({f"{ENGINE}/ (every project)": digest(engine)} if engine else {})
 
 
 def raised(version: str, part: Part) -> str:

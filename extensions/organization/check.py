@@ -16,12 +16,12 @@ import yaml
 from commands.answer_space import Template, UnsupportedError
 from commands.rendering import clean_environment, render
 
+from ..refusal import Refused
 from .build import Workspace, compile_tree, laid_out, read_template, tree_of
 from .files import problem
 from .git import Upstream, git
 from .policy import Jinja, Policy, Value
 from .questions import axes, combinations, covering, depends_on
-from .refusal import Refused
 from .trees import File, Tree, read_folder, write_folder
 
 CHECKED = "refs/organization/checked"  # the tree that passed: publish asks for it

@@ -14,12 +14,12 @@ from rich.markup import escape
 
 from commands.answer_space import RefusedError, UnsupportedError
 
+from ..refusal import Refused
 from .build import built_tree, compile_tree, laid_out, lay_down, read, read_template
 from .changes import raised
 from .check import record, verify
 from .git import Upstream
 from .publish import publish as release
-from .refusal import Refused
 from .start import Wishes, check_empty, start
 from .start import slug as slug_of
 from .upgrade import last_release, listed, since

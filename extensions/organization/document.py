@@ -12,9 +12,9 @@ from jinja2 import meta
 
 from commands.answer_space import Template
 
+from ..refusal import Refused, nearest
 from .policy import FILE, Jinja, Policy, Value
 from .questions import asked, axes, kind
-from .refusal import Refused, nearest
 
 ORGANIZATION = "organization"  # the layer that every project of an organization has
 SETTINGS = (

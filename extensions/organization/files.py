@@ -43,10 +43,14 @@ def _parse(name: str, text: str) -> None:
         json.loads(text)
 
 
+# Files that say something by being there: https://typing.python.org/en/latest/spec/distributing.html
+MARKERS = ("py.typed",)
+
+
 def untidy(name: str, text: str) -> str:
     """Return what in a file's white space a careful author would not leave; nothing when all is right."""
     if not text.strip():
-        return "it is empty"
+        return "" if name.endswith(MARKERS) else "it is empty"
     if "\r" in text:
         return "it has carriage returns"
     if not text.endswith("\n") or text.endswith("\n\n"):

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import tempfile
 from pathlib import Path
 
 from packaging.version import Version
 
-from .refusal import Refused
+from ..git import RELEASE, run
+from ..refusal import Refused
 from .trees import File, Tree
 
-# Commits are made in the builder's name, whoever runs it, and no hook of another runs.
+# Commits are made in the builder's name, whoever runs it.
 BUILDER = (
     *("-c", "user.name=organization template", "-c", "user.email=organization@localhost"),
-    *("-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "core.autocrlf=false", "-c", "core.fileMode=true"),
 )
-# Where a hook of git runs this, its variables would lead to another repository.
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-}
 # What of the upstream a build looks at; the rest is its maintainers'.
-KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md")
-RELEASE = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+COMMANDS = ("pyproject.toml", "commands", "extensions")  # owners of projects run them from the built template
+KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md", *COMMANDS)
 
 
 def git(folder: Path, *words: str, content: bytes | None = None) -> str:
-    """Run git in a folder and return what it prints.
+    """Run git in a folder in the builder's name and return what it prints.
 
     Raises:
         Refused: git failed; the message is git's own.
@@ -38,20 +31,12 @@ def git(folder: Path, *words: str, content: bytes | None = None) -> str:
 
 
 def attempt(folder: Path, *words: str, content: bytes | None = None) -> bytes:
-    """Run git in a folder and return the bytes that it prints.
+    """Run git in a folder in the builder's name and return the bytes that it prints.
 
     Raises:
         Refused: git is not installed, or failed.
     """
-    try:
-        finished = subprocess.run(
-            ["git", *BUILDER, *words], cwd=folder, env=ENVIRONMENT, input=content, capture_output=True, check=False
-        )
-    except FileNotFoundError as error:
-        raise Refused("git cannot be run.", "Install git, and look whether the folder exists.") from error
-    if finished.returncode:
-        raise Refused(f"git {words[0]} failed: {finished.stderr.decode(errors='replace').strip()}")
-    return finished.stdout
+    return run(folder, *BUILDER, *words, given=content or b"")
 
 
 def version_of(tag: str) -> Version:

@@ -11,9 +11,9 @@ from jinja2 import meta
 
 from commands.answer_space import Template
 
+from ..refusal import Refused, nearest
 from .policy import FILE, Policy
 from .questions import axes, combinations, depends_on
-from .refusal import Refused, nearest
 from .trees import Tree
 
 FOLDER = "overlay"
@@ -32,8 +32,8 @@ def layer_of(path: str) -> str:
 
 
 def destination(path: str) -> str:
-    """Return where a path of template/ ends up in the project."""
-    return path.partition("/")[2].removesuffix(SUFFIX)
+    """Return where a path of template/ ends up in the project; what is in no layer, the engine, stays where it is."""
+    return (path.partition("/")[2] if layer_of(path) else path).removesuffix(SUFFIX)
 
 
 def check_names(overlay: Iterable[str], layers: Iterable[str]) -> None:

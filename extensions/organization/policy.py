@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from .refusal import Refused, nearest
+from ..refusal import Refused, nearest
 
 FILE = "policy.yaml"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..refusal import Refused
 from .build import Workspace, built_tree, tree_of
 from .check import passed
 from .git import git, releases, version_of
-from .refusal import Refused
 
 BRANCH = "refs/heads/main"
 REMOTE = "origin"

@@ -133,6 +133,28 @@ def covering(template: Template) -> list[Answers]:
     return rows
 
 
+def singles(template: Template) -> dict[str, Answers]:
+    """Return, by a name, the default answers, and for each other value the few answers that differ from them by it.
+
+    Raises:
+        RefusedError: a question is left without any choice.
+    """
+    usual = template.all_answers({})
+    found: dict[str, Answers] = {"default": {}}
+    for name, values in axes(template).items():
+        for value in values:
+            if value == usual.get(name):
+                continue
+            rows = combinations(template, depends_on(template, name) & asked(template).keys() | {name})
+            others = (
+                {each: given for each, given in row.items() if given != usual.get(each) or each == name}
+                for row in rows
+                if row.get(name) == value
+            )
+            found[f"{name}-{str(value).lower() if isinstance(value, bool) else value}"] = min(others, key=len)
+    return found
+
+
 def _possible(template: Template, given: Answers) -> bool:
     """Say whether answers can be given together, with defaults for all others."""
     try:

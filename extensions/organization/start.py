@@ -13,6 +13,7 @@ import yaml
 
 from commands.answer_space import CASTS, RefusedError, Template
 
+from ..refusal import Refused, nearest
 from . import overlay as rules
 from .build import CHANGELOG, compile_tree, laid_out, read, read_template
 from .document import ORGANIZATION as LAYER
@@ -20,7 +21,6 @@ from .document import data
 from .git import Upstream
 from .policy import FILE
 from .questions import asked, kind
-from .refusal import Refused, nearest
 from .trees import File, Tree, read_folder, write_folder
 
 ORGANIZATION = f"{{{{ layer.{LAYER} }}}}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .refusal import Refused
+from ..refusal import Refused
 
 
 @dataclass(frozen=True)

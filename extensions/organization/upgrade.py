@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from ..refusal import Refused, nearest
 from . import overlay as rules
 from .build import CHANGELOG, TEMPLATE, Workspace, compile_tree, laid_out, lay_down, questions_of, read_template
 from .changes import Change, Part, layers_taken, of_files, of_questions, raised
@@ -19,7 +20,6 @@ from .check import Told, record, verify
 from .git import Upstream, git, read_tree, releases, version_of
 from .pages import between, section
 from .policy import FILE, parse
-from .refusal import Refused, nearest
 from .trees import File, Tree
 
 HEADING = re.compile(r"^###+ ", re.MULTILINE)

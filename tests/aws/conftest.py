@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from commands.rendering import render
-
-from .harness import Terraform, demand_providers, emulator
+from tests.support.aws.harness import Terraform, demand_providers, emulator
 
 Make = Callable[..., Terraform]
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from . import definitions
+from tests.support.aws import definitions
 
 STEP = {
     "Name": "train",

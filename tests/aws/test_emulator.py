@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
+from tests.support.aws.harness import EVERYTHING, FEW_RETRIES, Terraform, client, documents, many, options
+from tests.support.aws.policies import allows, problems
+
 from .conftest import Make
-from .harness import EVERYTHING, FEW_RETRIES, Terraform, documents, many, options
-from .policies import allows, problems
 from .test_files import APPLIED
 
 pytestmark = pytest.mark.slow
@@ -36,16 +36,6 @@ RENAMED = {
 }
 FREE = {"sts:GetCallerIdentity"}  # needs no permission
 SERVICES = {"CloudWatch": "cloudwatch", "CloudWatch Logs": "logs", "Scheduler": "scheduler"}
-
-
-def client(service: str, aws: dict[str, str]) -> Any:
-    return boto3.client(
-        service,
-        endpoint_url=aws["AWS_ENDPOINT_URL"],
-        region_name="eu-west-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
 
 
 def prepared(terraform: Terraform) -> Terraform:

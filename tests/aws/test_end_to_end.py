@@ -16,15 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import podman
 from tests.conftest import Installed, install, need
-from tests.test_deployment import QUICK
-from tests.test_execution import commit_all, tracking_server
+from tests.support import podman
+from tests.support.aws.account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, Account
+from tests.support.aws.harness import Terraform, emulator, tell
+from tests.support.aws.policies import allows
+from tests.support.aws.registry import Registry, registry
+from tests.support.models import QUICK
+from tests.support.projects import commit_all
+from tests.support.servers import tracking_server
 
-from .account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, Account
-from .harness import Terraform, emulator, tell
-from .policies import allows
-from .registry import Registry, registry
 from .test_emulator import FREE, RENAMED, bootstrap, left, prepared
 from .test_loop import LENIENT, ROWS, STEPS
 

@@ -11,9 +11,8 @@ import pytest
 import yaml
 
 from tests.conftest import Installed, install
-from tests.test_deployment import FAULTY, QUICK, REGISTER, START
-
-from .account import ACCOUNT, PRODUCTION, STAGING, Account, account
+from tests.support.aws.account import ACCOUNT, PRODUCTION, STAGING, Account, account
+from tests.support.models import FAULTY, QUICK, REGISTER, START
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +61,7 @@ def register(cloud: Account, fault: str = "", *, outputs: int = 2) -> str:
 
 def champion(cloud: Account) -> str:
     return cloud.code(
-        "from {package} import registry\nfound = registry.find(registry.CHAMPION)\nprint(found and found.number)"
+        "from twoloops import registry\nfound = registry.find(registry.CHAMPION)\nprint(found and found.number)"
     )
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import podman
 from tests.conftest import Installed, install, need
-
-from .account import REPOSITORY, Account, account
-from .registry import Registry, registry
+from tests.support import podman
+from tests.support.aws.account import REPOSITORY, Account, account
+from tests.support.aws.registry import Registry, registry
 
 pytestmark = pytest.mark.slow
 # What the project's own Dockerfile makes is built in tests/test_stack.py. Here it is about the way to the registry.

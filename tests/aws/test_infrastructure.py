@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import UV, commit
-from tests.flows.github_api import GitHub, serving
+from tests.flows.hosts.github_api import GitHub, serving
+from tests.support.aws.harness import Terraform, client
 
 from .conftest import Make
-from .harness import Terraform
-from .test_emulator import ACCOUNT, client, left, prepared
+from .test_emulator import ACCOUNT, left, prepared
 
 pytestmark = pytest.mark.slow
 LOCK = {"Bucket": f"{ACCOUNT}-churn-state", "Key": "environments/staging/environment.tfstate.tflock"}

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from tests.conftest import Installed, install
-from tests.test_execution import commit_all, tracking_server
-
-from .account import BUCKET, NAME, PIPELINE, SCORING, Account, account
+from tests.support.aws.account import BUCKET, NAME, PIPELINE, SCORING, Account, account
+from tests.support.projects import commit_all
+from tests.support.servers import tracking_server
 
 pytestmark = pytest.mark.slow
 ANSWERS = {"infrastructure": "aws", "serving_mode": "batch"}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import hostile
 from tests.conftest import UV
+from tests.support.answers import hostile
+from tests.support.aws.harness import EVERYTHING
 
 from .conftest import Make
-from .harness import EVERYTHING
 
 pytestmark = pytest.mark.usefixtures("providers")
 # In an environment of its own: it wants older versions of what the template's commands need.

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .azure_pipelines import Execution, Run, RunError, Server, Source, TemplateError, compile_pipeline, stand_ins
-from .azure_pipelines.expressions import Context, ExpressionError, Version, evaluate
-from .harness import GIT
+from .hosts.azure_pipelines import Execution, Run, RunError, Server, Source, TemplateError, compile_pipeline, stand_ins
+from .hosts.azure_pipelines.expressions import Context, ExpressionError, Version, evaluate
+from .project import GIT
 
 Go = Callable[..., Run]
 

@@ -1,22 +1,24 @@
-"""The flows on GitHub: linted, and run to their end by nektos/act with the real verbs against GitHub on loopback."""
+"""What is GitHub's own: the flows' files, linted and read, and how the verb `bootstrap` sets the host up."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from ..answers import HOSTILE
-from ..conftest import Render, commit, need
-from ..test_monitoring import TRAFFIC
-from . import act
-from .github_api import OWNER_RIGHTS, GitHub, serving
-from .harness import FLOWS, Deployed, Hosted, Releases, hosted, vulnerabilities
+from tests.conftest import Render
+from tests.support.answers import HOSTILE
+from tests.support.projects import commit
+from tests.support.tools import need
+
+from .hosts.github import workflow
+from .hosts.github_api import OWNER_RIGHTS, GitHub, serving
+from .project import FlowProject, begin
 
 ANSWERS = {
     "default": {},
@@ -27,60 +29,8 @@ ANSWERS = {
     "cloud, batch": {"infrastructure": "aws", "serving_mode": "batch"},
     "cloud, hostile": {**HOSTILE, "infrastructure": "aws", "serving_mode": "online_and_batch"},
 }
-PUSHED = {"ref": "refs/heads/main", "repository": {"visibility": "public"}}
 WORKFLOWS = ("check", "train", "deploy", "monitor", "update-template")
 ON_A_CLOUD = (*WORKFLOWS, "infrastructure")
-
-
-def make(folder: Path, **answers: Any) -> Hosted:
-    """Return a project that act can run, ready for its runner."""
-    return act.readable(hosted(folder / "churn", "github", **answers))
-
-
-def on_github(project: Hosted, **settings: Any) -> GitHub:
-    return GitHub(project.origin, project.folder / ".github/workflows", **settings)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Hosted:
-    """Return a project in which nothing has run; tests leave it as it is."""
-    return make(tmp_path_factory.mktemp("github"))
-
-
-@pytest.fixture
-def github(project: Hosted) -> Iterator[GitHub]:
-    with serving(on_github(project)) as known:
-        project.verbs()
-        yield known
-    assert known.wrong == []
-
-
-def train(project: Hosted) -> tuple[act.Run, Path]:
-    with serving(on_github(project)) as github:
-        told = act.run(project, github, "train", "push", told=PUSHED)
-    return told, told.artifacts / "model"
-
-
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    made = Deployed(make(tmp_path_factory.mktemp("deployed")), train)
-    yield made
-    made.project.verb("stop")
-
-
-@pytest.fixture
-def around(deployed: Deployed) -> Iterator[GitHub]:
-    """Yield GitHub around the deployed project."""
-    with serving(on_github(deployed.project)) as known:
-        deployed.project.verbs()
-        yield known
-    assert known.wrong == []
-
-
-def workflow(folder: Path, name: str) -> dict[str, Any]:
-    content: dict[Any, Any] = yaml.safe_load((folder / f".github/workflows/{name}.yml").read_text(encoding="utf-8"))
-    content["on"] = content.pop(True)  # as YAML 1.1 reads `on`
-    return content
 
 
 def lint(*command: str, folder: Path) -> None:
@@ -174,31 +124,30 @@ def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, rendered: Render) -> None
     logins: dict[str, list[str]] = {}
     for name in ON_A_CLOUD:
         for key, job in workflow(folder, name)["jobs"].items():
-            steps = [step for step in job.get("steps", []) if step.get("uses", "").endswith("actions/cloud")]
-            if steps:
-                logins[f"{name}/{key}"] = [step["with"]["role"] for step in steps]
-            assert (job["permissions"].get("id-token") == "write") == bool(steps or key in ("attest", "deploy"))
+            runs = [step.get("run", "").split() for step in job.get("steps", [])]
+            taken = [words[4] for words in runs if words[:4] == ["uv", "run", "churn", "login"]]
+            if taken:
+                logins[f"{name}/{key}"] = taken
+            assert (job["permissions"].get("id-token") == "write") == bool(taken or key in ("attest", "deploy"))
             # No job that may ask for another role than its own passes an environment's approval.
-            for taken in logins.get(f"{name}/{key}", []):
-                if "APPLY" in taken or "DEPLOY" in taken:
-                    assert taken.endswith(f"_{job['environment'].upper()} }}}}"), taken
-
-    def role(name: str) -> str:
-        return f"${{{{ vars.CLOUD_ROLE_{name} }}}}"
-
-    expected = {"check/judge": [role("PLAN")], "train/train": [role("TRAIN")], "monitor/monitor": [role("TRAIN")]}
-    expected["infrastructure/plan"] = [role("PLAN")]
+            for role in taken:
+                purpose, _, environment = role.partition("-")
+                assert purpose in ("plan", "train") or environment == job["environment"], role
+    expected = {"check/judge": ["plan"], "train/train": ["train"], "monitor/monitor": ["train"]}
+    expected["infrastructure/plan"] = ["plan"]
     for name in environments:
-        expected[f"deploy/{name}"] = [role(f"DEPLOY_{name.upper()}")]
-        expected[f"infrastructure/plan-{name}"] = [role("PLAN")]
-        expected[f"infrastructure/apply-{name}"] = [role(f"APPLY_{name.upper()}")]
+        expected[f"deploy/{name}"] = [f"deploy-{name}"]
+        expected[f"infrastructure/plan-{name}"] = ["plan"]
+        expected[f"infrastructure/apply-{name}"] = [f"apply-{name}"]
     for name in environments[:-1]:
-        expected[f"infrastructure/destroy-{name}"] = [role(f"{each}_{name.upper()}") for each in ("DEPLOY", "APPLY")]
+        expected[f"infrastructure/destroy-{name}"] = [f"deploy-{name}", f"apply-{name}"]
     assert logins == expected
     # What a fork proposes logs in nowhere: GitHub would give it no token, and no plan of its own is made.
     for place, key in (("check", "judge"), ("infrastructure", "plan")):
         job = workflow(folder, place)["jobs"][key]
-        (guard,) = [job["if"]] if "if" in job else [step["if"] for step in job["steps"] if "cloud" in str(step)]
+        (guard,) = (
+            [job["if"]] if "if" in job else [step["if"] for step in job["steps"] if " login " in step.get("run", "")]
+        )
         assert "github.event.pull_request.head.repo.full_name == github.repository" in guard
 
 
@@ -232,7 +181,7 @@ def test_each_flow_begins_when_it_should(rendered: Render) -> None:
     assert set(on["check"]) == {"pull_request", "merge_group", "push"}
     assert set(on["train"]) == {"push", "schedule", "workflow_dispatch"}
     assert set(on["train"]["workflow_dispatch"]["inputs"]) == {"reason", "force"}
-    assert {"params.yaml", "dvc.lock", "data/**", "src/*/problem/**", "uv.lock"} <= set(on["train"]["push"]["paths"])
+    assert {"params.yaml", "dvc.lock", "data/**", "src/**", "engine/**", "uv.lock"} <= set(on["train"]["push"]["paths"])
     assert set(on["deploy"]) == {"workflow_call", "workflow_dispatch"}
     assert set(on["monitor"]) == set(on["update-template"]) == {"schedule", "workflow_dispatch"}
     for name in ("train", "monitor", "update-template"):
@@ -257,248 +206,24 @@ def test_a_refused_approval_stops_deploy(rendered: Render) -> None:
     assert [job["environment"] for job in workflow(batch, "deploy")["jobs"].values()] == ["production"]
 
 
-# ------------------------------------------------------------------------------------------ check
-
-
-@pytest.mark.slow
-def test_check_runs_and_reports_once(project: Hosted, github: GitHub) -> None:
-    change = github.pull_request()
-    # A person who copies the mark, to write another verdict below it later on.
-    mark = "<!-- churn: report on the change -->"
-    github.comments[99] = {"id": 99, "of": change["number"], "body": mark, "user": {"login": "eve", "type": "User"}}
-    with vulnerabilities() as advisories:
-        first = act.run(project, github, "check", "pull_request", told=change, environment={"OSV_URL": advisories})
-    assert first.code == 0, first.end
-    # Two jobs side by side: each in its order.
-    assert sorted(project.verbs()) == sorted(FLOWS["check"])
-    assert (first.job("check"), first.job("judge")) == ("success", "success")
-    assert github.changes() == [("POST", f"/repos/team/churn/issues/{change['number']}/comments")]
-    assert github.comments.pop(99)["body"] == mark
-    (comment,) = github.comments.values()
-    assert comment["body"].startswith(mark)
-    assert "Verdict: green" in comment["body"]
-    assert (first.artifacts / "check/checks/junit.xml").exists()
-    assert (first.artifacts / "judge/change.md").exists()
-
-    with project.changed(gate__threshold=0.99):
-        again = act.run(project, github, "check", "pull_request", told=change, job="judge")
-    assert again.code != 0
-    assert len(github.comments) == 1
-    assert "Verdict: red" in github.comments[comment["id"]]["body"], "the same comment tells what is true now"
-
-
-@pytest.mark.slow
-def test_a_failing_test_fails_check(project: Hosted, github: GitHub) -> None:
-    with project.changed(), vulnerabilities() as advisories:
-        (project.folder / "tests/test_red.py").write_text("def test_red() -> None:\n    assert 1 + 1 == 3\n")
-        told = act.run(project, github, "check", "push", told=PUSHED, job="check", environment={"OSV_URL": advisories})
-    assert told.code != 0
-    assert told.job("check") == "failure"
-    assert "1 failed" in told.log
-    assert "Not in order: tests." in told.log
-    assert 'failures="1"' in (told.artifacts / "check/checks/junit.xml").read_text(encoding="utf-8")
-
-
-@pytest.mark.slow
-def test_a_fork_gets_no_secrets(project: Hosted, github: GitHub, tmp_path: Path) -> None:
-    trap = tmp_path / "pwned"
-    change = github.pull_request(f"x;$(touch${{IFS}}{trap})", source="stranger/churn")
-    change["pull_request"]["title"] = hostile(trap)
-    told = act.run(project, github, "check", "pull_request", told=change, job="judge", fork=True)
-    assert told.code == 0, told.end
-    assert not trap.exists()
-    assert "from a fork, which may not comment" in told.log
-    assert github.requests == [], "it is not even tried"
-    flow = (project.folder / ".github/workflows/check.yml").read_text(encoding="utf-8")
-    assert "secrets." not in flow
-    assert "pull_request_target:" not in flow
-    assert "vars.RUNNER" not in flow, "a stranger's code never runs on a machine of one's own"
-
-
-def hostile(trap: Path) -> str:
-    """Return a text that makes the file wherever a shell reads it, or the runner takes it for a command."""
-    return f"\"; touch {trap}; echo ' `touch {trap}` $(touch {trap}) ${{{{ github.token }}}} %0A::error::x"
-
-
-@pytest.mark.slow
-def test_hostile_names(project: Hosted, github: GitHub, tmp_path: Path) -> None:
-    trap = tmp_path / "pwned"
-    with project.changed():
-        project.git("switch", "--quiet", "--create", f"x;$(touch${{IFS}}{trap})")
-        project.commit(hostile(trap))
-        # The texts that people give to flows by hand.
-        given = {"inputs": {"reason": hostile(trap), "force": "true"}}
-        told = act.run(project, github, "train", "workflow_dispatch", told=given, job="train")
-        assert told.code == 0, told.end
-        assert project.verbs() == FLOWS["train"]
-        given = {"inputs": {"version": hostile(trap)}}
-        told = act.run(project, github, "deploy", "workflow_dispatch", told=given, job="staging")
-        assert told.code != 0
-        assert "What to do:" in told.log
-    assert not trap.exists()
-
-
-# ------------------------------------------------------------------------------------------ train
-
-
-@pytest.mark.slow
-def test_train_registers_and_deploys(deployed: Deployed) -> None:
-    trained = deployed.trained
-    assert trained.code == 0, trained.end
-    assert deployed.verbs == FLOWS["train after a push"] + FLOWS["deploy"]
-    assert set(deployed.runs()) == {"staging", "production"}
-    attested = (trained.artifacts / "attested.txt").read_text(encoding="utf-8")
-    assert "artifacts/model/model.onnx" in attested
-    history = deployed.python("from churn import registry; print(registry.get('1').tags['model_identity'])")
-    assert history.strip()
-    for place in ("staging", "production"):
-        assert f"{place}: version 1, well" in trained.log
-
-
-@pytest.mark.slow
-def test_a_red_verdict_stops_train(project: Hosted, github: GitHub) -> None:
-    with project.changed(gate__threshold=0.99):
-        told = act.run(project, github, "train", "push", told=PUSHED)
-    assert told.code != 0
-    assert project.verbs() == FLOWS["train after a push"], "the report is written, and nothing is deployed"
-    assert "Verdict: red" in told.log
-    assert told.job("attest") is None
-    assert not (project.state / "deployments").exists()
-
-
-@pytest.mark.slow
-def test_a_registry_that_does_not_answer(project: Hosted, github: GitHub) -> None:
-    with project.changed():
-        told = act.run(
-            project, github, "train", "push", told=PUSHED,
-            variables={"RUNNER": act.RUNNER, "PROJECT_STATE": str(project.state), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
-            secrets={"MLFLOW_TRACKING_TOKEN": "token-of-the-registry"},
-        )  # fmt: skip
-        assert told.code != 0
-        assert project.verbs() == FLOWS["train after a push"]
-        assert "http://127.0.0.1:9" in told.log
-        assert "What to do:" in told.log
-        assert "Traceback" not in told.log
-        assert "token-of-the-registry" not in told.log
-        assert not (project.state / "deployments").exists()
-
-
-# ----------------------------------------------------------------------------------------- deploy
-
-
-@pytest.mark.slow
-def test_a_bad_canary_is_rolled_back(deployed: Deployed, around: GitHub) -> None:
-    before = deployed.champion()
-    bad = deployed.register("raises", passed=True)
-    # As if staging had not seen it: what is proved is that users are kept from it.
-    given = {"inputs": {"version": bad}}
-    deployed.project.edit(
-        ".github/workflows/deploy.yml", "run: uv run churn deploy --to staging --yes",
-        f"run: echo version={bad} >> \"$GITHUB_OUTPUT\"",
-    )  # fmt: skip
-    try:
-        told = act.run(deployed.project, around, "deploy", "workflow_dispatch", told=given)
-    finally:
-        deployed.project.edit(
-            ".github/workflows/deploy.yml", f"run: echo version={bad} >> \"$GITHUB_OUTPUT\"",
-            "run: uv run churn deploy --to staging --yes",
-        )  # fmt: skip
-    assert told.code != 0
-    assert told.job("production") == "failure"
-    assert f"Version {bad} failed as canary in production" in told.log
-    assert f"rolled back: version {before} takes all requests" in told.log
-    assert deployed.project.verbs()[-1] == "status", "the log ends with how things stand"
-    assert deployed.champion() == before
-    assert deployed.runs()["production"] == before
-
-
-@pytest.mark.slow
-def test_a_rerun_of_a_half_done_deployment(deployed: Deployed, around: GitHub) -> None:
-    before = deployed.champion()
-    good = deployed.register("", passed=False)
-    given = {"inputs": {"version": ""}}
-    half = act.run(deployed.project, around, "deploy", "workflow_dispatch", told=given, job="staging")
-    assert half.code == 0, half.end
-    assert deployed.runs() == {"staging": good, "production": before}, "staging comes first, and alone changes nothing"
-    deployed.project.verbs()
-    told = act.run(deployed.project, around, "deploy", "workflow_dispatch", told=given)
-    assert told.code == 0, told.end
-    assert deployed.project.verbs() == FLOWS["deploy"]
-    assert deployed.champion() == good
-    assert deployed.runs() == {"staging": good, "production": good}
-
-
-# ---------------------------------------------------------------------------------------- monitor
-
-
-@pytest.mark.slow
-def test_drift_opens_one_issue_and_starts_train(deployed: Deployed, around: GitHub) -> None:
-    code = TRAFFIC.replace("from loop", "from churn").replace('Path("data/', f'Path("{deployed.project.state}/data/')
-    deployed.python(code, "900", "3", "0.9")
-    told = act.run(deployed.project, around, "monitor", "schedule")
-    assert told.code == 0, told.end
-    assert deployed.project.verbs() == FLOWS["monitor"]
-    (issue,) = around.issues.values()
-    assert issue["labels"] == [{"name": "drift"}]
-    (started,) = around.dispatched
-    assert started["flow"] == "train.yml"
-    assert started["inputs"]["reason"].startswith("drift: ")
-    body = issue["body"]
-
-    deployed.python(code, "900", "4", "0.9")
-    told = act.run(deployed.project, around, "monitor", "schedule")
-    assert told.code == 0, told.end
-    (issue,) = around.issues.values()
-    assert issue["state"] == "open"
-    assert issue["body"] != body, "the same issue tells what is true now"
-    assert len(around.dispatched) == 1, "within the cool-down no other training is started"
-
-
-@pytest.mark.slow
-def test_batch_runs_the_same_verbs(tmp_path: Path) -> None:
-    project = make(tmp_path, serving_mode="batch")
-    with serving(on_github(project)) as github:
-        trained = act.run(project, github, "train", "push", told={"repository": {"visibility": "private"}})
-        assert trained.code == 0, trained.end
-        assert project.verbs() == FLOWS["train after a push"] + FLOWS["deploy, batch"]
-        assert not (trained.artifacts / "attested.txt").exists(), "a private repository cannot attest on most plans"
-        told = act.run(project, github, "monitor", "schedule")
-        assert told.code == 0, told.end
-        assert project.verbs() == FLOWS["monitor, batch"]
-    assert github.wrong == []
-
-
-# -------------------------------------------------------------------------------- update-template
-
-
-@pytest.mark.slow
-def test_update_template_opens_a_change(project: Hosted, github: GitHub, tmp_path: Path) -> None:
-    releases = Releases(tmp_path / "template")
-    with project.changed():
-        releases.are_the_source_of(project)
-        project.verbs()
-        # A flow may not open a change before `bootstrap` has allowed it.
-        told = act.run(project, github, "update-template", "schedule")
-        assert told.code != 0
-        assert "UPDATE_TOKEN" in told.log
-        github.may_propose = True
-        told = act.run(project, github, "update-template", "schedule")
-        assert told.code == 0, told.end
-        assert project.verbs() == FLOWS["update-template"] * 2
-        (change,) = github.pulls.values()
-        assert change["head"]["ref"] == "template/1.1.0"
-        assert releases.have_reached(project)
-        # Next week there is nothing newer to say: the change stays one.
-        assert act.run(project, github, "update-template", "schedule").code == 0
-        assert len(github.pulls) == 1
-
-
 # -------------------------------------------------------------------------------------- bootstrap
 
 
-@pytest.mark.slow
-def test_bootstrap(project: Hosted) -> None:
-    with serving(on_github(project)) as github:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> FlowProject:
+    """Return a project that tests leave as it is."""
+    return begin(tmp_path_factory.mktemp("github") / "churn", "github")
+
+
+@contextmanager
+def around(project: FlowProject, **settings: Any) -> Iterator[GitHub]:
+    with serving(GitHub(project.origin, project.folder / ".github/workflows", **settings)) as github:
+        yield github
+    assert github.wrong == []
+
+
+def test_bootstrap(project: FlowProject) -> None:
+    with around(project) as github:
         options = ("--tracking-uri", "https://mlflow.example.com", "--runner", "ours", "--state", "/srv/churn")
 
         def bootstrap(*words: str, code: int = 0, login: str = "owner") -> str:
@@ -566,12 +291,10 @@ def test_bootstrap(project: Hosted) -> None:
         bootstrap("--undo", "--yes")
         assert github.variables == {"OTHER": "kept"}
         assert (github.environments, github.rulesets, github.labels, github.may_propose) == ({}, {}, {}, False)
-        assert github.wrong == []
 
 
-@pytest.mark.slow
-def test_bootstrap_says_what_a_plan_does_not_have(project: Hosted) -> None:
-    with serving(on_github(project, private=True, plan="free")) as github:
+def test_bootstrap_says_what_a_plan_does_not_have(project: FlowProject) -> None:
+    with around(project, private=True, plan="free") as github:
         told = project.verb(
             "bootstrap", "--yes",
             GITHUB_API_URL=github.address, GITHUB_REPOSITORY=github.name, GITHUB_TOKEN="owner",
@@ -580,4 +303,3 @@ def test_bootstrap_says_what_a_plan_does_not_have(project: Hosted) -> None:
         assert "Upgrade to GitHub Pro" in told
         assert (github.environments, github.rulesets) == ({}, {})
         assert "drift" in github.labels
-        assert github.wrong == []

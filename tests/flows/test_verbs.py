@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import UV
-from .harness import Hosted, advisory, hosted, vulnerabilities
+from tests.support.advisories import advisory, vulnerabilities
+from tests.support.tools import UV
+
+from .project import FlowProject, begin
 
 pytestmark = pytest.mark.slow
 Verb = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,13 +23,13 @@ SECRET = "AKIA" + "IOSFODNN7EXAMPLE"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Hosted:
+def project(tmp_path_factory: pytest.TempPathFactory) -> FlowProject:
     """Return an installed project, committed with its lock file."""
-    return hosted(tmp_path_factory.mktemp("verbs") / "churn", "github", serving_mode="online_and_batch")
+    return begin(tmp_path_factory.mktemp("verbs") / "churn", "github", played=False, serving_mode="online_and_batch")
 
 
 @pytest.fixture
-def verb(project: Hosted) -> Verb:
+def verb(project: FlowProject) -> Verb:
     """Return a function that runs a verb and demands its exit code."""
 
     def run(*words: str, code: int, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,14 +43,14 @@ def verb(project: Hosted) -> Verb:
 
 
 @pytest.fixture
-def clean(project: Hosted) -> Iterator[None]:
+def clean(project: FlowProject) -> Iterator[None]:
     """Leave the project as it was."""
     yield
     project.git("reset", "--quiet", "--hard")
     project.git("clean", "--quiet", "--force", "-d")
 
 
-def test_a_fresh_project_has_no_finding(project: Hosted, verb: Verb) -> None:
+def test_a_fresh_project_has_no_finding(project: FlowProject, verb: Verb) -> None:
     with vulnerabilities() as url:
         told = verb("scan", code=0, OSV_URL=url)
     assert "Nothing was found." in told.stdout
@@ -67,13 +69,14 @@ def test_a_fresh_project_has_no_finding(project: Hosted, verb: Verb) -> None:
 )
 @pytest.mark.usefixtures("clean")
 def test_a_vulnerability_counts_from_its_level_on(
-    project: Hosted, verb: Verb, level: str, code: int, changes: str
+    project: FlowProject, verb: Verb, level: str, code: int, changes: str
 ) -> None:
     if changes:
         params = project.folder / "params.yaml"
         name = changes.split(":", maxsplit=1)[0]
         lines = [line for line in params.read_text(encoding="utf-8").splitlines() if f"  {name}:" not in line]
-        lines.insert(lines.index("scan:") + 1, f"  {changes}")
+        section = next(place for place, line in enumerate(lines) if line.startswith("scan:"))
+        lines.insert(section + 1, f"  {changes}")
         params.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with vulnerabilities({"requests": advisory("requests", level)}) as url:
         told = verb("scan", "--json", code=code, OSV_URL=url)
@@ -82,7 +85,7 @@ def test_a_vulnerability_counts_from_its_level_on(
 
 
 @pytest.mark.usefixtures("clean")
-def test_a_secret_in_git_closes_the_gate(project: Hosted, verb: Verb) -> None:
+def test_a_secret_in_git_closes_the_gate(project: FlowProject, verb: Verb) -> None:
     (project.folder / "notes.py").write_text(f'KEY = "{SECRET}"\n', encoding="utf-8")
     project.git("add", "notes.py")
     with vulnerabilities() as url:
@@ -105,7 +108,7 @@ def test_an_image_without_a_scanner_is_told(verb: Verb) -> None:
 
 
 def test_on_the_first_day_a_lent_machine_trains_and_does_not_deploy(
-    project: Hosted, verb: Verb, tmp_path: Path
+    project: FlowProject, verb: Verb, tmp_path: Path
 ) -> None:
     names = ("output", "step_summary")
     flow = {"GITHUB_ACTIONS": "true", **{f"GITHUB_{name.upper()}": str(tmp_path / name) for name in names}}

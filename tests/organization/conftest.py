@@ -11,8 +11,8 @@ import yaml
 
 from extensions.organization.build import Workspace, compile_tree, lay_down, read
 from extensions.organization.git import Upstream
-from extensions.organization.refusal import Refused
 from extensions.organization.trees import Tree
+from extensions.refusal import Refused
 from tests.conftest import shared_project
 from tests.updates import history as past
 

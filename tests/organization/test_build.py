@@ -195,7 +195,7 @@ def test_a_file_may_replace_one_that_is_rendered(team: Team) -> None:
 
 def test_a_folder_that_no_build_has_made_is_left_alone(team: Team) -> None:
     team.write("build/precious.txt", "x")
-    from extensions.organization.refusal import Refused
+    from extensions.refusal import Refused
 
     with pytest.raises(Refused, match="holds what no build has made"):
         team.build()
@@ -210,7 +210,9 @@ def test_the_same_inputs_give_the_same_bytes_and_only_what_projects_need(team: T
     assert list(first.items()) == list(second.items())
     assert first[f"template/{IN_ALL}/a.sh"].executable
     top = {path.partition("/")[0] for path in first}
-    assert top == {"CHANGELOG.md", "LICENSE", "README.md", "copier.yml", "provenance.yaml", "template"}
+    commands = {"commands", "extensions", "pyproject.toml"}  # by which a project of it is updated
+    assert top == {"CHANGELOG.md", "LICENSE", "README.md", "copier.yml", "provenance.yaml", "template", *commands}
+    assert not any(path.startswith("extensions/example/") for path in first)
     team.build()
     lying = {path: file for path, file in read_folder(team.folder / "build").items() if not path.startswith(".git/")}
     assert lying == first
@@ -219,7 +221,7 @@ def test_the_same_inputs_give_the_same_bytes_and_only_what_projects_need(team: T
     assert [path.name for path in team.folder.iterdir() if path.name.startswith(".build")] == []
 
 
-def test_upstream_s_text_stays_as_it_is_between_the_two_documents(team: Team) -> None:
+def test_upstream_s_text_stays_as_it_is_between_the_two_documents(team: Team, tmp_path: Path) -> None:
     team.decide(locks={"license": "mit"})
     text = team.tree()["copier.yml"].content.decode()
     assert text.split("---\n# What the organization decides")[0].endswith(
@@ -227,7 +229,10 @@ def test_upstream_s_text_stays_as_it_is_between_the_two_documents(team: Team) ->
     )
     decided = list(yaml.safe_load_all(text))[-1]
     assert list(decided) == ["license", "layer"]
-    assert decided["license"]["choices"] == {"MIT": "mit"}, "the label is kept"
+    write_folder(team.tree(), tmp_path / "built")
+    template = Template(tmp_path / "built")
+    offered = template.text(decided["license"]["choices"], template.all_answers({}))
+    assert yaml.safe_load(offered) == {"MIT": "mit"}, "the label is kept"
     assert decided["license"]["ask"] is False
 
 

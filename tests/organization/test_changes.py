@@ -9,8 +9,8 @@ import pytest
 from extensions.organization.changes import Part, of_files, raised
 from extensions.organization.check import record
 from extensions.organization.publish import publish
-from extensions.organization.refusal import Refused
 from extensions.organization.upgrade import compare, upgrade
+from extensions.refusal import Refused
 from tests.updates.history import git
 
 from .conftest import FIRST, IN_ALL, Team

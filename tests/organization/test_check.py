@@ -10,8 +10,8 @@ from extensions.organization.build import compile_tree
 from extensions.organization.check import laws, passed, record, verify
 from extensions.organization.files import problem
 from extensions.organization.policy import Policy
-from extensions.organization.refusal import Refused
 from extensions.organization.trees import File
+from extensions.refusal import Refused
 
 from .conftest import FIRST, IN_ALL, Team
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from extensions.organization.policy import load, parse
-from extensions.organization.refusal import Refused
+from extensions.refusal import Refused
 
 GOOD = """\
 organization: {name: Test Ltd, slug: test}

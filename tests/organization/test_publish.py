@@ -10,7 +10,7 @@ import pytest
 
 from extensions.organization.check import record
 from extensions.organization.publish import publish
-from extensions.organization.refusal import Refused
+from extensions.refusal import Refused
 from tests.updates.history import git
 
 from .conftest import FIRST, IN_ALL, Team

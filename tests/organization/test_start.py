@@ -22,9 +22,9 @@ from extensions.organization.build import compile_tree, read
 from extensions.organization.cli import pairs
 from extensions.organization.git import Upstream
 from extensions.organization.policy import load
-from extensions.organization.refusal import Refused
 from extensions.organization.start import Wishes, slug, start
 from extensions.organization.trees import write_folder
+from extensions.refusal import Refused
 from tests.conftest import UV
 from tests.updates.history import CANDIDATE
 

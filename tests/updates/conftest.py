@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands.updating import updating
+from extensions.update import updating
 from tests.conftest import shared_project
 
 from . import history as past
@@ -55,6 +55,7 @@ def engine(warm: tuple[str, ...]) -> Update:
 
     def update(project: Path, to: str = past.CANDIDATE, answers: Answers | None = None) -> Any:
         told = updating.merge(project, to=to.removeprefix("v"), answers=answers, copier=warm)
+        assert told is not None
         updating.switch(project, told)
         return told
 

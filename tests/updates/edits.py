@@ -6,8 +6,6 @@ release removes or renames a file that is named here, name another one.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from .projects import Edit
@@ -41,17 +39,17 @@ def solve_the_problem(project: Path) -> None:
     insert(problem / "model.py", 0, "# mine\n")
     (problem / "features.py").write_text("MINE = 2\n", encoding="utf-8")
     (problem / "sample.py").unlink()
-    (project / "tests/problem/test_sample.py").unlink()
+    for name in ("tests/problem/test_sample.py", "tests/test_sample.py"):  # where it stood until 0.2.0, and since
+        (project / name).unlink(missing_ok=True)
     insert(project / "params.yaml", -1, "# mine\n")
     (project / "docs/problem.md").write_text("# Mine\n", encoding="utf-8")
     (project / "data/README.md").unlink()
 
 
 def write_texts(project: Path) -> None:
-    """Add to the README, at its top and in its middle, and a rule to what git ignores."""
+    """Add to the README, at its top, and a rule to what git ignores."""
     insert(project / "README.md", 1, "\nOur page: see the wiki.\n")
-    replace(project / "README.md", "\n## The verbs\n", "\n## Whom to ask\n\nThe team next door.\n\n## The verbs\n")
-    insert(project / ".gitignore", 0, "/scratch/\n")
+    insert(project / ".gitignore", -1, "/scratch/\n")
 
 
 def edit_the_workflow(project: Path) -> None:
@@ -62,73 +60,82 @@ def edit_the_workflow(project: Path) -> None:
 
 def add_a_dependency(project: Path) -> None:
     """Add a package, and a setting of a tool at the end."""
-    replace(project / "pyproject.toml", '    "numpy>=2",\n', '    "numpy>=2",\n    "holidays>=0.50",\n')
-    insert(project / "pyproject.toml", -1, "\n[tool.ours]\nkept = true\n")
+    file = project / "pyproject.toml"
+    if '    "numpy>=2",\n' in file.read_text(encoding="utf-8"):  # until 0.2.0 the machinery's packages stood there
+        replace(file, '    "numpy>=2",\n', '    "numpy>=2",\n    "holidays>=0.50", # ours\n')
+    else:
+        lines = 'dependencies = [\n    "twoloops",\n    "holidays>=0.50", # ours\n]\n'
+        replace(file, 'dependencies = ["twoloops"]\n', lines)
+    insert(file, -1, "\n[tool.ours]\nkept = true\n")
+
+
+def add_a_step(project: Path) -> None:
+    """Add a step to the graph, after all others."""
+    insert(project / "dvc.yaml", -1, "\n  ours:\n    cmd: python -m ours\n")
 
 
 def add_files(project: Path) -> None:
     """Add files beside the template's."""
     for name, text in {
-        "notebooks/look.py": "print('looked')\n",
+        "notebooks/look.py": '"""A look at the rows."""\n\nprint("looked")\n',
         "docs/decisions.md": "# Ours\n",
-        f"{package(project).relative_to(project)}/ours.py": "OURS = True\n",
+        f"{package(project).relative_to(project)}/ours.py": '"""Ours."""\n\nOURS = True\n',
         "tests/test_ours.py": "def test_ours() -> None:\n    assert True\n",
     }.items():
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text(text, encoding="utf-8")
 
 
-def delete_machinery(project: Path) -> None:
-    """Delete files of the template: one that releases change often, others that they leave alone."""
-    (project / "docs/parameters.md").unlink()
+def delete_files(project: Path) -> None:
+    """Delete files of the template that releases change, and one that they leave alone."""
     (project / "docs/runbooks.md").unlink()
+    (project / "monitoring/alerts/model.yml").unlink()
     (project / "compose.yaml").unlink(missing_ok=True)  # projects without a service have none
 
 
-def rename_modules(project: Path) -> None:
-    """Rename modules of the machinery, one that releases change and one that they leave alone, with their imports."""
-    for folder, old, new in (("inner_loop", "register", "registration"), ("outer_loop", "explain", "explanation")):
-        (package(project) / folder / f"{old}.py").rename(package(project) / folder / f"{new}.py")
-        for file in [*package(project).rglob("*.py"), *(project / "tests").rglob("*.py")]:
-            text = file.read_text(encoding="utf-8")
-            if f"{folder}.{old} import" in text:
-                file.write_text(text.replace(f"{folder}.{old} import", f"{folder}.{new} import"), encoding="utf-8")
+def edit_what_is_rendered(project: Path) -> None:
+    """Insert lines at the top and the end of files that releases change."""
+    insert(project / "Dockerfile", 0, "# ours, at the top\n")
+    insert(project / ".dockerignore", 0, "# ours, at the top\n")
+    insert(project / ".pre-commit-config.yaml", -1, "# ours\n")
 
 
-def reformat(project: Path) -> None:
-    """Format a file in another style."""
-    style = "indent-width = 2\nline-length = 88\n[format]\nquote-style = 'single'\n"
-    settings = project.parent / "style.toml"
-    settings.write_text(style, encoding="utf-8")
-    file = package(project) / "graph.py"
-    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--no-cache", f"--config={settings}", str(file)]
-    subprocess.run(command, check=True)
-
-
-def edit_machinery(project: Path) -> None:
-    """Insert lines at the top and the end of modules that releases change."""
-    for name in ("registry.py", "cli.py"):
-        insert(package(project) / name, 0, "# ours, at the top\n")
-        insert(package(project) / name, -1, "\n\ndef ours() -> str:\n    return 'at the end'\n")
+def rename_files(project: Path) -> None:
+    """Rename a file that releases change, and one that they leave alone."""
+    (project / "monitoring/dashboards/model.json").rename(project / "monitoring/dashboards/ours.json")
+    (project / ".dvc/config").rename(project / ".dvc/ours")
 
 
 def make_executable(project: Path) -> None:
     """Set the executable bit of a file that releases leave alone, and of one that they change."""
-    for file in (project / "tests/small_project.py", project / "tests/conftest.py"):
+    for file in (project / ".pre-commit-config.yaml", project / "Dockerfile"):
         file.chmod(0o755)
 
 
+def edit_machinery(project: Path) -> None:
+    """Edit the machinery that projects had in their own package until 0.2.0, and a test of it."""
+    for file in (
+        package(project) / "registry.py",
+        package(project) / "outer_loop/retrain.py",
+        project / MACHINERY_TEST,
+    ):
+        insert(file, -1, "\n\ndef ours() -> str:\n    return 'at the end'\n")
+
+
+MACHINERY_TEST = "tests/test_params.py"
 LIVES: dict[str, list[Edit]] = {
     "the problem is solved, settings are edited": [
         solve_the_problem,
         write_texts,
         edit_the_workflow,
         add_a_dependency,
+        add_a_step,
     ],
-    "files come and go": [add_files, delete_machinery, make_executable],
-    "machinery is edited": [edit_machinery, reformat],
-    "modules are renamed": [rename_modules],
+    "files come and go": [add_files, delete_files, make_executable],
+    "files are edited": [edit_what_is_rendered],
+    "files are renamed": [rename_files],
 }
 ALL: list[Edit] = [edit for edits in LIVES.values() for edit in edits]
-# Copier itself loses what the template changed in a file that the user has renamed: it stays as it was.
-WITHOUT_RENAMES: list[Edit] = [edit for edit in ALL if edit is not rename_modules]
+# Copier itself loses what the template changed in a file that the user has renamed: it stays as it was. And it sees
+# lines where the engine's own way sees the dependencies of a pyproject.toml.
+WITHOUT_RENAMES: list[Edit] = [edit for edit in ALL if edit not in (rename_files, add_a_dependency)]

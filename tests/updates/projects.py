@@ -22,7 +22,9 @@ COPIER = (sys.executable, "-m", "copier")
 MARKERS = ("<<<<<<< ", "=======", ">>>>>>> ")
 
 # docs/ownership.md promises these to the user, whatever copier.yml says.
-OWNED = ("params.yaml", "docs/problem.md", "data/README.md", "src/*/problem/*", "tests/problem/*")
+OWNED = ("params.yaml", "docs/problem.md", "data/README.md", "src/*/problem/*", "tests/problem/*", "uv.lock")
+# The tests that a project begins with; until 0.2.0 they stood in tests/problem, and others of the machinery beside it.
+OWNED_TESTS = ("example.py", "test_data.py", "test_loop.py", "test_metrics.py", "test_model.py", "test_sample.py")
 
 Files = dict[str, Rendered]  # by path
 Edit = Callable[[Path], None]  # what a user does in a project's folder
@@ -94,7 +96,7 @@ def update_by_copier(project: Path, to: str = CANDIDATE, answers: Answers | None
 
 def owned(path: str) -> bool:
     """Say whether a file is the user's alone: an update leaves it as it is."""
-    return any(fnmatch(path, pattern) for pattern in OWNED)
+    return any(fnmatch(path, pattern) for pattern in (*OWNED, *(f"tests/{name}" for name in OWNED_TESTS)))
 
 
 def expected(before: Files, lived: Files, new: Files, lived_in_new: Files) -> Files:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from commands.rendering import TEMPLATE, clean_environment
-from commands.updating import updating
+from extensions.update import updating
 
 from ..conftest import UV
 from .history import CANDIDATE, History, git
 from .projects import COPIER, MARKERS
 
-MACHINERY = "base,problem_tabular,problem_classification,serving_online,infra_local,infra_local_online"
+MACHINERY = "base,problem_tabular,problem_classification,infra_local,infra_local_online"
 OURS = {
     "pyproject.toml": '[project]\nname = "lateness"\nversion = "3.1.0"\ndependencies = ["pandas"]\n',
     "README.md": "# Late trains\n",
@@ -113,7 +113,7 @@ def test_updates_work_from_then_on(repository: Path, history: History) -> None:
     assert not (repository / "docs/readiness.md").exists()
     assert {path.name for path in (repository / ".github").rglob("*") if path.is_file()} == {"check.yml", "nightly.yml"}
     assert ".github/workflows/train.yml" in update.left_out
-    assert (repository / "src/lateness/updating.py").exists()
+    assert (repository / "engine/src/twoloops/__init__.py").exists()
     assert "Ours." in (repository / "src/lateness/registry.py").read_text(encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ import yaml
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from commands.updating import updating
+from extensions.update import updating
 from tests.conftest import MEMORY
 
 from .history import git
@@ -451,6 +451,7 @@ def test_sequences_with_copier(data: st.DataObject) -> None:
 def test_sequences_with_the_engine(warm: tuple[str, ...], data: st.DataObject) -> None:
     def by_engine(project: Project, to: str, answers: Answers) -> Told:
         told = updating.merge(project.folder, to=to.removeprefix("v"), answers=answers, copier=warm)
+        assert told is not None
         branch = updating.switch(project.folder, told)
         git("switch", "--quiet", "--force-create", "main", cwd=project.folder)
         git("branch", "--quiet", "--delete", "--force", branch, cwd=project.folder)
@@ -462,6 +463,7 @@ def test_sequences_with_the_engine(warm: tuple[str, ...], data: st.DataObject) -
         assert updating.merge(project.folder, to=present, copier=warm) is None
         if again(data.draw):
             same = updating.merge(project.folder, to=present, answers={"kind": project.answers["kind"]}, copier=warm)
+            assert same is not None
             assert (same.changed, same.conflicts) == ((), ()), "a second update changes nothing"
 
 

@@ -6,9 +6,7 @@ subscriber spends within the 30 days after it.
 
 import pandas as pd
 import pandera.pandas as pa
-
-from ..inner_loop.splitting import Frozen, Split, by_time
-from ..storage import read_table
+from twoloops import Frozen, Split, by_time, read_table
 
 ENTITY = "subscriber_id"  # whom a row is about: never on both sides of the split
 EVENT_TIME = "observed_at"  # when the row's values were known; None if rows have no time

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ..artifact import Signature
-from ..inner_loop.measure import Metric
+from twoloops import Metric, Signature
 
 Target = NDArray[np.float64]
 Scores = NDArray[np.float64]

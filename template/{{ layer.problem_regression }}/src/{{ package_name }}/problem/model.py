@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..artifact import ModelFile, Signature, as_onnx
+from twoloops import ModelFile, Signature, as_onnx
+
 from .parameters import ModelParams
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ def build(params: ModelParams, signature: Signature, seed: int) -> "Pipeline":
     """Return the estimator, not yet fitted.
 
     It is fitted on a data frame with the signature's columns, all float32: a category is its code
-    (see `artifact.encode`), a missing number is NaN, which gradient boosting takes as it is.
+    (see `twoloops.Signature`), a missing number is NaN, which gradient boosting takes as it is.
     """
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingRegressor

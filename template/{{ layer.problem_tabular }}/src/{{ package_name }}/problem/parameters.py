@@ -1,12 +1,11 @@
 """The section `model` of params.yaml: the model's own numbers, with the ranges they may have."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from twoloops import ModelSection
 
 
-class ModelParams(BaseModel):
+class ModelParams(ModelSection):
     """Hyperparameters of the gradient boosting in model.py."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(gt=0, le=1)
     trees: int = Field(ge=1, le=5000)

@@ -12,9 +12,7 @@ the split, and the verdict is that much too good.
 
 import pandas as pd
 import pandera.pandas as pa
-
-from ..inner_loop.splitting import Frozen, Split, by_group
-from ..storage import read_table
+from twoloops import Frozen, Split, by_group, read_table
 
 ENTITY = "family_id"  # whom a row is about: never on both sides of the split
 EVENT_TIME = None  # the table does not say which row is which year

@@ -5,9 +5,7 @@ One row is one tumour, measured once under the microscope. The question is wheth
 
 import pandas as pd
 import pandera.pandas as pa
-
-from ..inner_loop.splitting import Frozen, Split, by_group
-from ..storage import read_table
+from twoloops import Frozen, Split, by_group, read_table
 
 ENTITY = "tumour_id"
 EVENT_TIME = None  # nobody wrote down when a tumour was measured

@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ..artifact import Signature
-from ..inner_loop.measure import Metric
-from ..task import area_under_roc
+from twoloops import Metric, Signature, area_under_roc
 
 Target = NDArray[np.int64]
 Scores = NDArray[np.float64]

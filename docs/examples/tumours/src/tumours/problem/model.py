@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..artifact import ModelFile, Signature, as_onnx
+from twoloops import ModelFile, Signature, as_onnx
+
 from .parameters import ModelParams
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What the flows on a code host show, check and set up."""

@@ -1,0 +1,80 @@
+"""The template's newer version: the command that merges it is the template's own, run from its newest release."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from twoloops.errors import ProjectError
+from twoloops.paths import paths
+
+ANSWERS = ".copier-answers.yml"
+RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+# Copier's short names of code hosts.
+SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
+URL = re.compile(r"(https?|ssh|git|file)://[^-\s#][^\s#]*")
+SSH = re.compile(r"(?P<host>\w[\w.-]*@\w[\w.-]*):(?P<path>[^\s#:]+)")  # as ssh has it
+
+
+def update(words: Sequence[str]) -> int:
+    """Run `update-template` of the template's newest release on the project, and return its exit code.
+
+    Raises:
+        ProjectError: the answers file does not name a template, or it cannot be reached.
+    """
+    source = address()
+    newest = newest_release(source)
+    # Tools do not read a project's own settings of uv, which may say where packages come from.
+    settings = ["--config-file", "uv.toml"] if (paths().root / "uv.toml").exists() else []
+    command = ["uv", *settings, "tool", "run", "--from", f"git+{source}@{newest}", "update-template", *words]
+    return subprocess.run(command, cwd=paths().root, check=False).returncode
+
+
+def address() -> str:
+    """Return where the template is, as a URL: answers are data, and what is no address goes nowhere.
+
+    Raises:
+        ProjectError: the answers file is missing or damaged, or names no address.
+    """
+    file = paths().root / ANSWERS
+    bring_back = f"Bring it back: git log --oneline -- {ANSWERS} names the commits, git checkout COMMIT -- {ANSWERS}."
+    try:
+        source = str(yaml.safe_load(file.read_text(encoding="utf-8"))["_src_path"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+        message = f"{ANSWERS} does not say which template this was made from: {error}"
+        raise ProjectError(message, hint=bring_back) from error
+    source = source.removeprefix("git+")
+    for short, whole in SHORT.items():
+        if source.startswith(short):
+            source = whole + source.removeprefix(short)
+    if found := SSH.fullmatch(source):
+        source = f"ssh://{found['host']}/{found['path']}"
+    elif Path(source).expanduser().is_dir():
+        source = Path(source).expanduser().resolve().as_uri()
+    if not URL.fullmatch(source):
+        raise ProjectError(f"{ANSWERS} names {source}, which is no template's address.", hint=bring_back)
+    return source
+
+
+def newest_release(source: str) -> str:
+    """Return the tag of a template's newest release.
+
+    Raises:
+        ProjectError: it cannot be reached, or has none.
+    """
+    command = ["git", "ls-remote", "--tags", "--refs", "--", source]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ProjectError(
+            f"The template {source} cannot be reached: {done.stderr.strip()}",
+            hint=f"{ANSWERS} has the address in _src_path: is it right, and can git reach it from this folder?",
+        )
+    tags = [line.rpartition("/")[2] for line in done.stdout.splitlines()]
+    releases = [(tuple(map(int, found.groups())), tag) for tag in tags if (found := RELEASE.fullmatch(tag))]
+    if not releases:
+        raise ProjectError(f"The template {source} has no release.", hint="A release is a tag such as v1.0.0.")
+    return max(releases)[1]

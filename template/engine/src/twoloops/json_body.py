@@ -1,0 +1,43 @@
+"""What strangers send: JSON of any form, and their texts, shown short and harmless."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from twoloops.contracts.serving import RefusedError
+
+
+def parse(body: bytes) -> Any:
+    """Read JSON of any form.
+
+    Raises:
+        RefusedError: 400, it is not JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise RefusedError(400, "The JSON is nested too deeply.") from None
+    except ValueError as error:
+        # Asked of the body, not of the error: msgspec 0.23 raises another type than 0.22 did.
+        if not _is_utf8(body):
+            raise RefusedError(400, "The body is not UTF-8.") from None
+        text = "The body is empty" if not body.strip() else f"The body is not JSON: {error}"
+        if b"NaN" in body or b"Infinity" in body:
+            text += "; JSON has no NaN and no Infinity, null stands for a missing value"
+        raise RefusedError(400, text + ".") from None
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def shown(value: object) -> str:
+    """Return a stranger's text, short and harmless."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

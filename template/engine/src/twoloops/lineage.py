@@ -1,0 +1,52 @@
+"""Where a model comes from: commit, data, parameters, libraries."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+
+from twoloops.params import Params, as_flat
+
+# The libraries that shape the numbers.
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
+
+# A container has no history: who starts it says here which commit its code is.
+CODE_VERSION = "CODE_VERSION"
+
+
+def code_version() -> str:
+    """Return the commit, with `-modified` when the code differs from it, or `uncommitted`."""
+    if CODE_VERSION in os.environ:
+        return os.environ[CODE_VERSION]
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return "uncommitted"
+    return commit + ("-modified" if _git("status", "--porcelain", "--", "src", "pyproject.toml") else "")
+
+
+def _git(*arguments: str) -> str:
+    if shutil.which("git") is None:
+        return ""
+    answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def record(params: Params, train_version: str, train_rows: int, holdout_version: str) -> dict[str, object]:
+    """Return the lineage of a model as the artifact keeps it: plain values, no clock."""
+    return {
+        "code_version": code_version(),
+        "train_version": train_version,
+        "holdout_version": holdout_version,
+        "train_rows": train_rows,
+        "params": as_flat(params),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def commits(path: str) -> int:
+    """Return how many commits have changed what a pattern of paths matches; 0 without a history."""
+    return len(_git("log", "--format=%h", "--", path).split())

@@ -1,0 +1,245 @@
+"""Captured traffic: files of rows and scores that the service and batch scoring leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twoloops import drift
+from twoloops.artifact import Predictor, Scores
+from twoloops.contracts.captures import FEATURE, QUALITY, SCORE, TRIAL
+from twoloops.contracts.watched import FIRST_CATEGORY, MISSING, UNKNOWN, Watched
+from twoloops.errors import ProjectError
+from twoloops.paths import paths
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COMPARED_AGAIN: Final = 1000  # rows of a window that are scored anew
+
+
+class UnreadableError(Exception):
+    """A capture file that cannot be used; the message says why."""
+
+
+@dataclass
+class Window:
+    """What a set of capture files holds about one model."""
+
+    tally: drift.Tally | None = None  # None as long as there is no row
+    files: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)  # rows of other models, by version
+    refused: int = 0
+    dropped: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    skew: float = 0.0  # the largest relative difference of captured and recomputed scores
+
+    @property
+    def rows(self) -> int:
+        """Rows that the model answered."""
+        return self.tally.rows if self.tally else 0
+
+
+def find(root: Path | None) -> list[Path]:
+    """Return the capture files in a folder and its subfolders, in the order of their names, or one file.
+
+    Names begin with the time of writing. Files whose name starts with a dot are not finished.
+
+    Args:
+        root: where to look; None: data/captures, which nobody need have made yet.
+
+    Raises:
+        ProjectError: `root` was named, and does not exist.
+    """
+    folder = paths().captures if root is None else root
+    if folder.is_file():
+        return [folder]
+    if root is not None and not root.exists():
+        raise ProjectError(
+            f"There is no folder {root}.", hint=f"Captures lie in {paths().captures} unless 'serve' was told."
+        )
+    found = [path for path in folder.rglob("*.parquet") if not _is_hidden(path.relative_to(folder))]
+    return sorted(found, key=lambda path: (path.name, path))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def label(path: Path) -> str:
+    """Return the name by which a file is remembered: from the state's folder, so that this can be moved."""
+    try:
+        return Path(os.path.relpath(path, paths().state)).as_posix()
+    except ValueError:  # on another drive
+        return path.resolve().as_posix()
+
+
+def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
+    """Count the rows of one model, file by file, so that memory stays bounded.
+
+    Args:
+        paths: capture files; one that cannot be read is noted and left for another time.
+        predictor: the model whose rows count. Some of them it scores again.
+    """
+    window = Window()
+    for path in paths:
+        try:
+            table = _read(path)
+            mine, others = _split_by_model(table, predictor.identity)
+            quality = _quality(table)
+            values, scores = _rows(mine, predictor)
+        except UnreadableError as error:
+            window.unreadable[label(path)] = str(error)
+            continue
+        window.files.append(label(path))
+        window.others.update(others)
+        window.refused += quality["refused"]
+        window.dropped += quality["dropped"]
+        if mine.num_rows:
+            _add(window, mine, values, scores, predictor)
+    return window
+
+
+def _add(window: Window, mine: pa.Table, values: NDArray[Any], scores: Scores, predictor: Predictor) -> None:
+    import pyarrow.compute as pc
+
+    again = max(0, COMPARED_AGAIN - window.rows)
+    inputs = predictor.problem.restore(values[:again]) if again else None
+    if inputs is not None:
+        window.skew = max(window.skew, _difference(scores[:again], predictor.score_inputs(inputs)))
+    tally = drift.count(values, scores, predictor.layout, predictor.reference)
+    window.tally = window.tally + tally if window.tally else tally
+    times = pc.min_max(mine["captured_at"]).as_py()
+    window.first = min(each for each in (window.first, times["min"]) if each)
+    window.last = max(each for each in (window.last, times["max"]) if each)
+
+
+def _difference(captured: Scores, recomputed: Scores) -> float:
+    """Return the largest difference relative to the score, or to 1 where that is larger."""
+    known = np.isfinite(captured) & np.isfinite(recomputed)
+    differences = np.abs(captured - recomputed)[known] / np.maximum(np.abs(recomputed[known]), 1)
+    return float(differences.max(initial=0))
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        for name, kind in {"model": pa.string(), "model_version": pa.string(), "entity": pa.string()}.items():
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, name, table[name].cast(kind))
+        # What a deployment asks to try a model is not what users ask.
+        trial = pc.fill_null(pc.starts_with(table["request_id"].cast(pa.string()), TRIAL), False)
+        table = table.filter(pc.invert(trial))
+        return table.append_column(
+            "microseconds", table["captured_at"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        )
+    except KeyError as error:
+        raise UnreadableError(f"it has no column {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def _split_by_model(table: pa.Table, identity: str) -> tuple[pa.Table, Counter[str]]:
+    """Return the rows that the model answered, and how many there are of each other version."""
+    import pyarrow.compute as pc
+
+    is_mine = pc.fill_null(pc.equal(table["model"], identity), False)
+    others = table["model_version"].filter(pc.invert(is_mine)).to_pylist()
+    return table.filter(is_mine), Counter(map(str, others))
+
+
+def _quality(table: pa.Table) -> dict[str, int]:
+    metadata = table.schema.metadata or {}
+    try:
+        content = json.loads(metadata.get(QUALITY, b"{}"))
+        return {name: int(content.get(name, 0)) for name in ("refused", "dropped")}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableError(f"its metadata 'quality' is not what the service writes: {error}") from error
+
+
+def _rows(table: pa.Table, predictor: Predictor) -> tuple[NDArray[Any], Scores]:
+    """Return the watched values, a category as its code, and the captured scores; a score that is null is NaN."""
+    import pyarrow as pa
+
+    watched, outputs = predictor.layout
+    if not table.num_rows:  # of a file about other models, which may have other columns
+        return np.empty((0, len(watched)), np.float32), np.empty((0, len(outputs)))
+    try:
+        columns = [_column(table[FEATURE + each.name], each) for each in watched]
+        scores = np.column_stack([table[SCORE + name].cast(pa.float64()).to_numpy() for name in outputs])
+    except KeyError as error:
+        raise UnreadableError(f"it has no column {error}") from error
+    except pa.ArrowException as error:
+        raise UnreadableError(str(error)) from error
+    return np.column_stack(columns) if columns else np.empty((len(scores), 0), np.float32), scores
+
+
+def _column(column: pa.ChunkedArray, watched: Watched) -> NDArray[np.float32]:
+    import pyarrow as pa
+
+    if watched.categories is None:
+        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float32)
+    codes = _codes(watched.categories)
+    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    code = np.asarray([*(codes.get(text, UNKNOWN) for text in encoded.dictionary.to_pylist()), MISSING], np.float32)
+    places = encoded.indices.cast("int64").fill_null(len(code) - 1)
+    return code[places.to_numpy(zero_copy_only=False)]
+
+
+def _codes(categories: tuple[Any, ...]) -> Mapping[str, float]:
+    """Return each category's code by the texts under which it is captured; Python and JSON write True differently."""
+    known = {str(value): float(code) for code, value in enumerate(categories, FIRST_CATEGORY)}
+    return known | {
+        json.dumps(value): float(code)
+        for code, value in enumerate(categories, FIRST_CATEGORY)
+        if not isinstance(value, str)
+    }
+
+
+def newest_scores(paths: Iterable[Path], predictor: Predictor, entities: set[str]) -> tuple[list[str], Scores]:
+    """Return what the model answered last about each of these entities.
+
+    Args:
+        paths: capture files; those that cannot be read are passed over: `gather` tells of them.
+        predictor: the model whose answers count.
+        entities: the keys that are looked for, as text.
+
+    Returns:
+        The entities that were found, the most recently scored first, and their scores, shape
+        [entities, outputs].
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(sorted(entities), pa.string())
+    found: dict[str, tuple[int, Scores]] = {}
+    for path in paths:
+        try:
+            mine, _ = _split_by_model(_read(path), predictor.identity)
+            mine = mine.filter(pc.is_in(mine["entity"], wanted))
+            _, scores = _rows(mine, predictor)
+        except UnreadableError:
+            continue
+        for entity, moment, score in zip(
+            mine["entity"].to_pylist(), mine["microseconds"].to_pylist(), scores, strict=True
+        ):
+            if entity not in found or moment >= found[entity][0]:
+                found[entity] = (moment, score)
+    ordered = sorted(found, key=lambda entity: -found[entity][0])
+    return ordered, np.asarray([found[entity][1] for entity in ordered])

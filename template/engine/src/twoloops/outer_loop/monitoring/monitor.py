@@ -1,0 +1,194 @@
+"""One run of the monitor: the captures that came since the last one, judged as one window."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twoloops import drift, registry
+from twoloops.artifact import Predictor
+from twoloops.errors import ProjectError
+from twoloops.inner_loop.evaluate import primary
+from twoloops.outer_loop.monitoring import captures, checks, history, metrics, page, performance
+from twoloops.params import Params
+from twoloops.paths import paths
+from twoloops.storage import read_json, replacing, write_json
+
+logger = logging.getLogger(__name__)
+
+SHOWN_WINDOWS = 40  # on the page
+NO_LABELS = "No labels were given (--labels), so the performance is not known."
+GREEN, RED, WAITING = "green", "red", "waiting"
+
+
+@dataclass(frozen=True)
+class MonitoredModel:
+    """The model that is watched."""
+
+    predictor: Predictor
+    version: str | None  # None: it came from a folder
+    registered_at: datetime | None
+    on_holdout: float | None  # the primary metric, when the model was judged
+
+
+def _load_monitored(model: str | None, params: Params) -> MonitoredModel:
+    metric = primary(params).name
+    if model and not model.startswith("models:/"):
+        return MonitoredModel(Predictor.load(model), None, None, performance.on_holdout(Path(model), metric))
+    with registry.download(model or registry.find_in_use().uri) as folder:
+        predictor, value = Predictor.load(folder), performance.on_holdout(folder, metric)
+    version = registry.find_version("model_identity", predictor.identity)
+    if version is None:
+        return MonitoredModel(predictor, None, None, value)
+    return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), value)
+
+
+def monitor(
+    params: Params,
+    *,
+    root: Path | None = None,
+    labels: str | None = None,
+    model: str | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Judge the captures that came since the last run, and decide whether the model is still trusted.
+
+    Writes report.json, index.html, monitor.prom and, last, history.json to reports/monitoring: a
+    run that is killed before counts for nothing, and the next one sees the same window.
+
+    Args:
+        params: the checked params.yaml.
+        root: the folder of the captures; None: data/captures.
+        labels: a table with the entity and the target, a path or a URL; None: performance is not judged.
+        model: a folder, or a `models:/` address; None: the champion.
+        now: the time of this run; None: the clock's.
+
+    Returns:
+        What lies in report.json. `decision` is "green", "red", or "waiting" when there are too few
+        rows: then nothing was consumed. `retrain` says whether to start a retraining now.
+
+    Raises:
+        ProjectError: no model, no reference, a damaged history, or labels that break the contract.
+    """
+    now = now or datetime.now(UTC)
+    past = history.load()
+    watched = _load_monitored(model, params)
+    files = captures.find(root)
+    consumed = set(past.consumed)
+    logger.info("%s files of captures, %s of them judged before", len(files), len(consumed))
+    window = captures.gather([path for path in files if captures.label(path) not in consumed], watched.predictor)
+    measured: performance.Performance | str = NO_LABELS
+    if labels:
+        measured = performance.judge(files, labels, watched.predictor, params, watched.on_holdout)
+    stale = checks.staleness(watched.registered_at, params, now)
+    # Refused rows count: were all of them refused, there would never be a window to say so.
+    enough = window.rows + window.refused >= params.monitor.minimum_rows
+
+    report = None
+    if window.tally and window.rows >= params.monitor.minimum_rows:
+        report = drift.judge(window.tally, watched.predictor.layout, watched.predictor.reference, params.monitor)
+    found = checks.of_window(window, report, measured, params)
+    updated = past
+    if enough:
+        updated = history.with_window(past, _entry(watched, window, report, measured, found, now), window.files)
+    windows = updated.of_model(watched.predictor.identity)
+    cooling = past.cooling_until(params.monitor, now)
+    decision = checks.decide(windows, stale, cooling, params)
+    result = _result(params, watched, window, report, measured, [*found, stale], decision, enough, now)
+    result["timeline"] = [each.model_dump(mode="json") for each in windows[-SHOWN_WINDOWS:]]
+    result["retraining"] = past.retraining.model_dump(mode="json") if past.retraining else None
+    if enough:
+        write_json(paths().monitoring / "report.json", result)
+        with replacing(paths().monitor_page) as new:
+            new.write_text(page.render(result), encoding="utf-8")
+        metrics.write(paths().monitoring / "monitor.prom", result, result)
+        history.save(updated)
+    else:
+        _wait(result, stale)
+        metrics.write(paths().monitoring / "monitor.prom", result, _last_report(watched.predictor.identity))
+    return result
+
+
+def _entry(
+    watched: MonitoredModel,
+    window: captures.Window,
+    report: drift.Report | None,
+    measured: performance.Performance | str,
+    found: list[checks.Check],
+    now: datetime,
+) -> history.PastWindow:
+    red = [check for check in found if check.state == "red"]
+    return history.PastWindow(
+        at=now,
+        model=watched.predictor.identity,
+        rows=window.rows,
+        red=bool(red),
+        reasons=tuple(f"{check.name}: {finding}" for check in red for finding in check.findings),
+        feature_drift=max((each.psi for each in report.features), default=0.0) if report else None,
+        score_drift=max((each.psi for each in report.scores), default=0.0) if report else None,
+        performance=measured.value if isinstance(measured, performance.Performance) else None,
+    )
+
+
+def _result(
+    params: Params,
+    watched: MonitoredModel,
+    window: captures.Window,
+    report: drift.Report | None,
+    measured: performance.Performance | str,
+    found: list[checks.Check],
+    decision: checks.Decision,
+    enough: bool,
+    now: datetime,
+) -> dict[str, Any]:
+    return {
+        "at": now.isoformat(timespec="seconds"),
+        "decision": RED if decision.red else GREEN,
+        "retrain": decision.retrain,
+        "reasons": list(decision.reasons),
+        "red_windows": decision.red_windows,
+        "cooling_until": decision.cooling_until.isoformat(timespec="seconds") if decision.cooling_until else None,
+        "window_red": any(check.state == "red" for check in found if check.name != checks.STALENESS),
+        "model": {
+            "identity": watched.predictor.identity,
+            "version": watched.version,
+            "registered_at": watched.registered_at.isoformat() if watched.registered_at else None,
+            "age_seconds": max((now - watched.registered_at).total_seconds(), 0.0) if watched.registered_at else None,
+        },
+        "window": {
+            "rows": window.rows,
+            "enough": enough,
+            "first": window.first.isoformat() if window.first else None,
+            "last": window.last.isoformat() if window.last else None,
+            "files": len(window.files),
+            "rows_of_other_models": dict(window.others),
+            "refused": window.refused,
+            "refused_share": checks.refused_share(window),
+            "dropped": window.dropped,
+            "dropped_share": checks.dropped_share(window),
+            "skew": window.skew,
+            "unreadable": window.unreadable,
+        },
+        "checks": [asdict(check) for check in found],
+        "drift": report.as_dict() if report else None,
+        "performance": measured.as_dict() if isinstance(measured, performance.Performance) else None,
+        "params": params.monitor.model_dump(),
+    }
+
+
+def _wait(result: dict[str, Any], stale: checks.Check) -> None:
+    """Turn a result into that of a run that has too few rows: only the model's age can make it red."""
+    if stale.state != "red":
+        result |= {"decision": WAITING, "retrain": False}
+
+
+def _last_report(identity: str) -> dict[str, Any]:
+    """Return the last window's report, for the numbers that stay true while the monitor waits."""
+    try:
+        report: dict[str, Any] = read_json(paths().monitoring / "report.json", "monitor")
+    except ProjectError:  # none yet, or a damaged one, which the next window replaces
+        return {}
+    return report if report["model"]["identity"] == identity else {}

@@ -1,0 +1,113 @@
+"""How good the answers were, told by the labels that arrived since."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twoloops.artifact import Predictor
+from twoloops.errors import ProjectError
+from twoloops.inner_loop import measure
+from twoloops.inner_loop.evaluate import primary
+from twoloops.outer_loop.monitoring import captures
+from twoloops.params import Params
+from twoloops.problems import problem
+
+MOST_ROWS = 10_000  # the newest: what was long ago says little of now, and resampling more takes long
+VERDICT_IN_REGISTRY = Path("evaluation/verdict.json")  # beside the artifact: see inner_loop/evaluate.py
+
+
+@dataclass(frozen=True)
+class Performance:
+    """The primary metric on labelled answers, with its interval."""
+
+    metric: str
+    direction: str
+    unit: str
+    rows: int
+    value: float
+    low: float
+    high: float
+    threshold: float
+    reference: float | None  # on the holdout, when the model was judged
+
+    @property
+    def missed(self) -> bool:
+        """Whether even the better end of the interval misses what the gate demands."""
+        if self.direction == "higher":
+            return self.high < self.threshold
+        return self.low > self.threshold
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        return asdict(self) | {"missed": self.missed}
+
+
+def judge(
+    paths: list[Path], labels: str, predictor: Predictor, params: Params, reference: float | None
+) -> Performance | str:
+    """Join labels to the newest answer about each entity, and measure.
+
+    Args:
+        paths: all capture files on disk, read before or not: labels come late.
+        labels: a Parquet or CSV table with the entity and the target; a path or a URL.
+        predictor: the model whose answers count.
+        params: the gate and the monitor's least number of rows.
+        reference: the metric's value on the holdout.
+
+    Returns:
+        The performance, or a sentence that says why there is none.
+
+    Raises:
+        ProjectError: the labels cannot be read or break the contract.
+    """
+    truth = problem.labels(labels)
+    places = {str(entity): place for place, entity in enumerate(problem.entities(truth).tolist())}
+    found, scores = captures.newest_scores(paths, predictor, set(places))
+    if len(found) < params.monitor.minimum_rows:
+        return (
+            f"Of {len(truth):,} labels {len(found):,} belong to answers of this model; "
+            f"monitor.minimum_rows asks for {params.monitor.minimum_rows:,}."
+        )
+    finite = np.flatnonzero(np.isfinite(scores[:MOST_ROWS]).all(axis=1))
+    answers = scores[finite]
+    kept = problem.take(truth, [places[found[place]] for place in finite])
+    try:
+        target = problem.target(kept, predictor.signature)
+    except ProjectError as error:
+        return f"The labels that belong to answers of this model do not tell its performance. {error}"
+    metric = primary(params)
+    interval = measure.Bootstrap(problem.entities(kept), params.gate, params.seed).interval(
+        lambda rows: metric.compute(target[rows], answers[rows])
+    )
+    if not np.isfinite([interval.value, interval.low, interval.high]).all():
+        return f"{metric.name} is not defined on the {len(target):,} labelled answers."
+    return Performance(
+        metric=metric.name,
+        direction=metric.direction,
+        unit=metric.unit,
+        rows=len(target),
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        threshold=params.gate.threshold,
+        reference=reference,
+    )
+
+
+def on_holdout(folder: Path, metric: str) -> float | None:
+    """Return the metric that a registered model had on the holdout, or None where its verdict is not at hand.
+
+    Args:
+        folder: the artifact as it was downloaded from the registry.
+        metric: the metric's name.
+    """
+    verdict = folder / VERDICT_IN_REGISTRY
+    if not verdict.exists():
+        return None
+    known = json.loads(verdict.read_text(encoding="utf-8"))["metrics"].get(metric)
+    return float(known["value"]) if known else None

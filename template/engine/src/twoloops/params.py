@@ -1,0 +1,247 @@
+"""params.yaml: every number one tunes, checked before anything runs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, create_model, model_validator
+
+from twoloops import config, problem
+from twoloops.errors import ProjectError
+from twoloops.paths import paths
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+# Of a class that only the project knows: its code and tests hand it on as that class.
+if TYPE_CHECKING:
+    ProjectsOwn = Any
+else:
+    ProjectsOwn = SerializeAsAny[BaseModel]
+
+
+class Section(BaseModel):
+    """A section of params.yaml; a key it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """The section `model`; a project's problem/parameters.py says what stands in it."""
+
+
+class DataParams(Section):
+    """Which data, and what is demanded of it beyond the contract."""
+
+    source: str = Field(min_length=1)
+    minimum_rows: int = Field(ge=20)
+    maximum_age_days: int | None = Field(default=None, ge=1)
+    leakage_threshold: float = Field(gt=0.5, le=1)
+
+
+class SplitParams(Section):
+    """How much of the data is held out for the verdict."""
+
+    holdout_share: Share
+
+
+class TuneParams(Section):
+    """The search for hyperparameters."""
+
+    trials: int = Field(ge=1, le=10_000)
+    folds: int = Field(ge=2, le=20)
+
+
+class GateParams(Section):
+    """What a model must show before it may be registered."""
+
+    primary_metric: str
+    threshold: float
+    slice_threshold: float
+    minimum_slice_rows: int = Field(ge=1)
+    minimum_gain_over_baseline: float
+    compare_with_champion: bool
+    minimum_gain_over_champion: float
+    minimum_group_ratio: float = Field(ge=0, le=1)
+    maximum_latency_ms: float = Field(gt=0)
+    parity_tolerance: float = Field(gt=0, lt=1)
+    confidence: Share
+    bootstrap_samples: int = Field(ge=50, le=10_000)
+
+
+class ServeParams(Section):
+    """The limits of the online service, and what it keeps for the monitor."""
+
+    maximum_rows: int = Field(default=1000, ge=1, le=100_000)
+    maximum_body_mb: float = Field(default=2.0, gt=0, le=1000)
+    maximum_pending: int = Field(default=256, ge=1, le=100_000)
+    client_timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
+    drain_seconds: int = Field(default=20, ge=0, le=3600)
+    capture: bool = True
+    capture_rows: int = Field(default=10_000, ge=1, le=10_000_000)
+    capture_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    capture_days: int = Field(default=30, ge=1, le=3650)
+
+
+class DeployParams(Section):
+    """What a model must show while it comes into use."""
+
+    load_seconds: float = Field(default=3.0, gt=0, le=3600)
+    load_connections: int = Field(default=8, ge=1, le=256)
+    maximum_p99_ms: float = Field(default=200.0, gt=0)
+    canary_share: Share = 0.1
+    canary_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    canary_requests: int = Field(default=50, ge=1)
+    maximum_error_rate: float = Field(default=0.01, ge=0, lt=1)
+    maximum_latency_ratio: float = Field(default=2.0, gt=0)
+
+
+class ScoreParams(Section):
+    """How tables are scored."""
+
+    source: str | None = Field(default=None, min_length=1)
+    target: str = Field(default="data/predictions", min_length=1)
+    batch_rows: int = Field(default=100_000, ge=1, le=10_000_000)
+    partition_rows: int = Field(default=1_000_000, ge=1, le=1_000_000_000)
+    maximum_quarantined_share: float = Field(default=0.05, ge=0, le=1)
+
+
+class MonitorParams(Section):
+    """When a model in use is no longer trusted."""
+
+    minimum_rows: int = Field(default=500, ge=1)
+    windows: int = Field(default=3, ge=1, le=1000)
+    red_windows: int = Field(default=2, ge=1, le=1000)
+    drift_threshold: float = Field(default=0.2, gt=0)
+    significance: Share = 0.01
+    missing_increase: float = Field(default=0.1, gt=0, le=1)
+    maximum_refused_share: float = Field(default=0.05, gt=0, le=1)
+    maximum_age_days: int = Field(default=90, ge=1)
+    cool_down_hours: float = Field(default=24.0, ge=0)
+    labels: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _some_of_all(self) -> MonitorParams:
+        if self.red_windows > self.windows:
+            raise ValueError(f"red_windows is {self.red_windows}, of only {self.windows} windows")
+        return self
+
+
+class ScanParams(Section):
+    """What is too dangerous to be merged."""
+
+    fail_on: Literal["low", "moderate", "high", "critical"] = "high"
+    accepted: tuple[str, ...] = ()
+
+
+class Params(Section):
+    """The whole of params.yaml.
+
+    Sections with a default came later than the first projects, or come with a later answer: a
+    params.yaml without them stays valid.
+    """
+
+    seed: int = Field(ge=0, le=2**32 - 1)
+    threads: int = Field(ge=1, le=1024)
+    data: DataParams
+    split: SplitParams
+    model: ProjectsOwn  # the project's own ModelParams, when a project is read
+    tune: TuneParams
+    gate: GateParams
+    serve: ServeParams = ServeParams()
+    deploy: DeployParams = DeployParams()
+    score: ScoreParams = ScoreParams()
+    monitor: MonitorParams = MonitorParams()
+    scan: ScanParams = ScanParams()
+
+
+def model() -> type[Params]:
+    """Return the type of the current project's params.yaml: its own section `model`, and what its serving needs."""
+    chosen = config.current()
+    section = problem.module("parameters").ModelParams
+    unused = [*(() if chosen.online else ("serve", "deploy")), *(() if chosen.batch else ("score",))]
+    return _model(section, tuple(unused))
+
+
+@lru_cache
+def _model(section: type[BaseModel], unused: tuple[str, ...]) -> type[Params]:
+    class ProjectParams(Params):
+        @model_validator(mode="before")
+        @classmethod
+        def _has_no_unused_section(cls, content: Any) -> Any:
+            for name in unused:
+                if isinstance(content, dict) and name in content:
+                    mode = "batch" if name == "score" else "online"
+                    raise ValueError(f"the section {name} is of projects whose `serving` has {mode}, in pyproject.toml")
+            return content
+
+    return create_model("ProjectParams", __base__=ProjectParams, model=(section, ...))
+
+
+def load(path: Path | None = None) -> Params:
+    """Read and check params.yaml.
+
+    Args:
+        path: another file of this form; None: the current project's.
+
+    Raises:
+        ProjectError: the file is missing, is not YAML, has an unknown or missing key, or a value
+            that is out of range; the message names each key, its value and what is allowed.
+    """
+    path = path or paths().params
+    if not path.exists():
+        raise ProjectError(
+            f"There is no {path} in {Path.cwd()}.", hint="Run the command in the project's folder, beside params.yaml."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ProjectError(f"{path} is not valid YAML: {error}", hint="Correct the line that is named.") from error
+    return check(content, str(path))
+
+
+def check(content: object, origin: str) -> Params:
+    """Check the content of params.yaml, as `load` does, for a caller that changed some of it."""
+    try:
+        return model().model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(detail["loc"], detail["msg"], detail["type"], detail["input"]) for detail in error.errors()]
+        raise ProjectError(
+            f"{origin} is not valid:\n" + "\n".join(f"  - {line}" for line in lines),
+            hint="engine/docs/parameters.md explains every key.",
+        ) from error
+
+
+def _explain(location: tuple[int | str, ...], message: str, kind: str, value: object) -> str:
+    key = ".".join(str(part) for part in location) or "the file"
+    if kind == "extra_forbidden":
+        return f"{key}: there is no such key{_suggestion(location)}."
+    if kind == "missing":
+        return f"{key}: is missing."
+    return f"{key}: {value!r} is not allowed. {message}."
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    from difflib import get_close_matches
+
+    section: type[BaseModel] = model()
+    for part in location[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        section = annotation
+    names = list(section.model_fields)
+    near = get_close_matches(str(location[-1]), names, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else f" (known here: {', '.join(names)})"
+
+
+def as_flat(params: Params) -> dict[str, str | int | float | bool | None]:
+    """Return the parameters as one flat mapping, `gate.threshold` and so on, for the tracking server."""
+    flat: dict[str, str | int | float | bool | None] = {}
+    for key, value in params.model_dump().items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": item for inner, item in value.items()})
+        else:
+            flat[key] = value
+    return flat

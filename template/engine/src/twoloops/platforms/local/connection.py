@@ -1,0 +1,106 @@
+"""The way to a service of this machine: plain HTTP, on which also its counts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from twoloops.contracts.client import JSON, Answer, SilentError
+from twoloops.contracts.release import Traffic
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a service answers, with all its routes."""
+
+    url: str
+
+    def reaches(self, path: str) -> bool:
+        """Say that every route can be asked."""
+        return True
+
+    def connect(self) -> Client:
+        """Return a new connection; its first request connects."""
+        return Client(self.url)
+
+
+class Client:
+    """A connection that is kept open from request to request; not to be shared by threads."""
+
+    def __init__(self, url: str) -> None:
+        """Keep the address."""
+        self._url = url
+        self._connection = HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_SECONDS)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def send(self, method: str, path: str, content: bytes | None = None, kind: str = JSON, **headers: str) -> Answer:
+        """Send one request and wait for its answer, whatever its status.
+
+        Args:
+            method: GET or POST.
+            path: the route, such as /predict.
+            content: the body.
+            kind: the body's content type.
+            headers: further headers; an underscore stands for a hyphen.
+
+        Raises:
+            SilentError: nobody answers, or not in time.
+        """
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if content is not None:
+            sent["Content-Type"] = kind
+        try:
+            self._connection.request(method, path, content, sent)
+            answer = self._connection.getresponse()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            raise SilentError(
+                f"{self._url} does not answer {method} {path}: {type(error).__name__} {error}".rstrip(),
+                hint="The verb 'status' tells what runs where.",
+            ) from error
+
+
+ANSWERED = "service_model_seconds_count"
+SECONDS = "service_model_seconds_sum"
+BUCKETS = "service_model_seconds_bucket"
+ERRORS = "service_model_errors_total"
+
+
+def traffic_of(text: str) -> dict[str, Traffic]:
+    """Read each version's traffic from a service's metrics.
+
+    Args:
+        text: what GET /metrics answers, in Prometheus' text format.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    found: dict[str, dict[str, list[Any]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in (ANSWERED, SECONDS, BUCKETS, ERRORS):
+                found.setdefault(sample.labels["model_version"], {}).setdefault(sample.name, []).append(sample)
+    return {version: _traffic(samples) for version, samples in found.items()}
+
+
+def _traffic(samples: Mapping[str, list[Any]]) -> Traffic:
+    answered, seconds, errors = (
+        sum(sample.value for sample in samples.get(name, [])) for name in (ANSWERED, SECONDS, ERRORS)
+    )
+    buckets = sorted((float(sample.labels["le"]), sample.value) for sample in samples.get(BUCKETS, []))
+    return Traffic(answered, errors, seconds, tuple(buckets))

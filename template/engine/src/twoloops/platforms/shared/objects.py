@@ -1,0 +1,81 @@
+"""Files in a cloud's object store: what every store does, and how a model's artifact lies there.
+
+Names of files are given as URLs, such as s3://BUCKET/KEY. The project's place in the store is its `home`, a URL too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from twoloops import artifact, registry
+from twoloops.contracts.release import Release
+from twoloops.errors import ProjectError
+
+
+class ObjectStore(Protocol):
+    """A cloud's object store, in words that every one of them understands; a module or an object."""
+
+    def upload(self, source: Path, url: str) -> None:
+        """Copy a file to a URL; what is there is replaced as a whole."""
+
+    def upload_bytes(self, content: bytes, url: str) -> None:
+        """Write a small file at a URL."""
+
+    def read_bytes(self, url: str) -> bytes:
+        """Return what a small file holds."""
+
+    def exists(self, url: str) -> bool:
+        """Say whether a file is there."""
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return what lies below a URL: names from there on, and sizes in bytes."""
+
+    def download(self, folder: str, target: Path, names: list[str]) -> None:
+        """Copy files below a URL into a local folder."""
+
+
+def model_url(home: str, identity: str) -> str:
+    """Return where a model's artifact lies for everything that runs it."""
+    return f"{home}/models/{identity}"
+
+
+def upload_model(store: ObjectStore, home: str, folder: Path) -> str:
+    """Upload an artifact, once, and return its folder's URL.
+
+    Args:
+        store: the object store.
+        home: the project's place there.
+        folder: the artifact.
+    """
+    url = model_url(home, artifact.identity(folder))
+    # The manifest comes last: where it is, the others are.
+    names = [*artifact.read_manifest(folder)["files"], artifact.MANIFEST]
+    if not store.exists(f"{url}/{artifact.MANIFEST}"):
+        for name in names:
+            store.upload(folder / name, f"{url}/{name}")
+    return url
+
+
+def store_release(store: ObjectStore, home: str, release: Release) -> str:
+    """Return the URL of a release's artifact, and put it there if it is not.
+
+    Args:
+        store: the object store.
+        home: the project's place there.
+        release: a registered version.
+
+    Raises:
+        ProjectError: it cannot be had or stored, or the registry holds another one.
+    """
+    url = model_url(home, release.identity)
+    if not store.exists(f"{url}/{artifact.MANIFEST}"):
+        with registry.download(release.uri) as copy:
+            if artifact.identity(copy) != release.identity:
+                raise ProjectError(
+                    f"Version {release.version} was registered with the artifact {release.identity[:12]}, "
+                    "and the registry holds another one.",
+                    hint="Somebody has changed the registry's files. Train and register the model again.",
+                )
+            upload_model(store, home, copy)
+    return url

@@ -1,0 +1,102 @@
+"""Columns become the matrix that models read: the same function in training, scoring and service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twoloops.contracts.watched import FIRST_CATEGORY, MISSING, UNKNOWN
+from twoloops.errors import ProjectError
+from twoloops.problems.tabular.signature import Feature
+
+Matrix = NDArray[np.float32]
+
+
+class Table(Protocol):
+    """Columns by name, each of shape [rows]: a data frame, an Arrow table or a mapping."""
+
+    def __getitem__(self, name: Any, /) -> Any:
+        """Return a column; raise KeyError when there is none of this name."""
+
+
+def encode(table: Table, features: tuple[Feature, ...]) -> Matrix:
+    """Turn columns into the matrix that every model of this project reads.
+
+    A number is taken as it is (missing: NaN). A category becomes its place in the feature's list,
+    from 1 on; a missing value becomes 0, a value that is not in the list -1.
+
+    Args:
+        table: has the features' columns.
+        features: the columns to take, in this order.
+
+    Returns:
+        An array of shape [rows, features], float32.
+
+    Raises:
+        ProjectError: a column is missing, or a number's column holds something else.
+    """
+    columns = []
+    for feature in features:
+        try:
+            column = table[feature.name]
+        except KeyError as error:
+            raise ProjectError(
+                f"The model needs the column {feature.name!r}, and the data has none of this name.",
+                hint=f"Columns of the model: {', '.join(each.name for each in features)}.",
+            ) from error
+        columns.append(_codes(column, feature) if feature.kind == "category" else _numbers(column, feature))
+    return np.column_stack(columns)
+
+
+def codes_of(feature: Feature) -> dict[object, float]:
+    """Return the number by which the model knows each category, and None."""
+    return {None: MISSING} | {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
+
+
+def row_encoder(features: tuple[Feature, ...]) -> Callable[[list[list[Any]]], Matrix]:
+    """Return a function that encodes rows as `encode` does columns, for a few rows at a time.
+
+    It takes rows of values in the features' order, missing ones None, shape [rows, features], and
+    writes the codes into them. A value that is not in its category's list raises KeyError: who
+    answers single rows can refuse them.
+    """
+    categories = [(place, codes_of(feature)) for place, feature in enumerate(features) if feature.kind == "category"]
+
+    def encoded(rows: list[list[Any]]) -> Matrix:
+        for row in rows:
+            for place, codes in categories:
+                row[place] = codes[row[place]]
+        return np.array(rows, dtype=np.float32)
+
+    return encoded
+
+
+def _codes(column: ArrayLike, feature: Feature) -> Matrix:
+    codes = codes_of(feature)
+    if hasattr(column, "dictionary_encode"):
+        return _codes_of_arrow(column, codes)
+    values = np.array(column, dtype=object)
+    values[values != values] = None  # noqa: PLR0124 - only NaN, a data frame's missing text, differs from itself
+    return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)
+
+
+def _codes_of_arrow(column: Any, codes: Mapping[object, float]) -> Matrix:
+    """Look up each different value of an Arrow column once, and not each row's."""
+    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    encoded = whole.dictionary_encode()
+    values = [None if value != value else value for value in encoded.dictionary.to_pylist()]  # noqa: PLR0124 - NaN
+    code = np.asarray([*(codes.get(value, UNKNOWN) for value in values), MISSING], dtype=np.float32)
+    places = encoded.indices.cast("int64").fill_null(len(values))  # a row without a value: the last code
+    return code[places.to_numpy(zero_copy_only=False)]
+
+
+def _numbers(column: ArrayLike, feature: Feature) -> Matrix:
+    try:
+        return np.asarray(column, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ProjectError(
+            f"The column {feature.name!r} must hold numbers: {error}.", hint="The contract in problem/data.py says so."
+        ) from error

@@ -1,0 +1,44 @@
+"""What goes into a model of tables: columns that are numbers or categories."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from twoloops.contracts import signature
+
+
+class Feature(BaseModel):
+    """One input column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Literal["number", "category"]
+    nullable: bool
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str | int | bool, ...] = ()
+
+
+class Signature(signature.Signature):
+    """What goes into a model of tables and what comes out."""
+
+    features: tuple[Feature, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The input columns, in the model's order."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def categorical(self) -> list[str]:
+        """The input columns that are categories."""
+        return [feature.name for feature in self.features if feature.kind == "category"]
+
+    @property
+    def numeric(self) -> list[str]:
+        """The input columns that are numbers."""
+        return [feature.name for feature in self.features if feature.kind == "number"]

@@ -1,0 +1,41 @@
+"""Where models are registered."""
+
+import pytest
+from twoloops import artifact, registry
+from twoloops.errors import ProjectError
+from twoloops.paths import paths
+
+from tests.engine.support.project import Project
+
+
+def test_another_registry_gets_the_model_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.place() == "beside params.yaml"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert registry.place() == "beside params.yaml"
+    places = set()
+    for login in ("one", "another"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://{login}@registry.invalid")
+        places.add(registry.place())
+    assert len(places) == 1
+    assert "beside params.yaml" not in places
+
+
+@pytest.mark.parametrize("address", ["models:/churn@champion", "models:/churn/1"])
+def test_a_model_is_addressed_by_its_number_or_an_alias(promoted: Project, address: str) -> None:
+    with registry.download(address) as folder:
+        assert artifact.identity(folder) == artifact.identity(paths().model)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("models:/churn@nobody", "No version of churn has the alias 'nobody'"),
+        ("models:/churn", "no address of a registered model"),
+        ("models:/churn/first", "no address of a registered model"),
+        ("models:/churn/99", "did not do what was asked"),
+    ],
+)
+def test_an_address_of_no_model_is_told(promoted: Project, address: str, words: str) -> None:
+    with pytest.raises(ProjectError, match=words) as raised, registry.download(address):
+        pass
+    assert raised.value.hint

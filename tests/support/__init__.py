@@ -1,0 +1,1 @@
+"""What tests share: projects, programs, stand-ins. No test imports another test."""

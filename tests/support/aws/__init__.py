@@ -1,0 +1,1 @@
+"""AWS on this machine: an emulator that runs what SageMaker runs, a registry of images, an account."""

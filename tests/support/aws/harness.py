@@ -1,0 +1,191 @@
+"""Terraform, and an emulator of AWS, as the tests use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from commands.rendering import TEMPLATE, clean_environment
+from tests.conftest import DEMANDED, need
+
+INFRASTRUCTURE = TEMPLATE / "template" / "{{ layer.infra_aws }}" / "infra"
+# Everything that a project on AWS can have.
+EVERYTHING: dict[str, Any] = {
+    "infrastructure": "aws",
+    "serving_mode": "online_and_batch",
+    "private_network": True,
+}
+# What bootstrap/ asks for, by code host. Nobody has these numbers.
+ASKED = {
+    "github": {"owner_id": "1", "repository_id": "2"},
+    "gitlab": {},
+    "azure_devops": {"organization_id": "01234567-89ab-cdef-0123-456789abcdef"},
+}
+# With Terraform's own number of retries, an action that the emulator lacks takes minutes to fail.
+FEW_RETRIES = 'provider "aws" {\n  max_retries = 3\n}\n'
+
+
+class Terraform:
+    """Terraform in the folder infra/ of a rendered project."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Keep the folder, and what to set in the environment."""
+        self.folder = folder
+        plain = {name: value for name, value in clean_environment().items() if not name.startswith(("AWS_", "TF_VAR_"))}
+        config = plain.get("TF_CLI_CONFIG_FILE")
+        if config and not Path(config).exists():
+            del plain["TF_CLI_CONFIG_FILE"]
+        # The provider's schemas are large: collecting garbage less often saves a good part of the time.
+        ours = {"CHECKPOINT_DISABLE": "1", "GOGC": "400", "TF_IN_AUTOMATION": "1"}
+        self.environment = {**plain, **ours, **(environment or {})}
+
+    def run(
+        self, root: str, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None, plain: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Terraform in a folder below infra/ and demand its exit code (None: any); some commands have no colour."""
+        return self.call(["terraform", *words, *([] if plain else ["-no-color"])], self.folder / root, code, env)
+
+    def call(
+        self, command: list[str], folder: Path, code: int | None = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as Terraform is run."""
+        finished = subprocess.run(
+            command,
+            cwd=folder,
+            env=self.environment | dict(env or {}),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert code is None or finished.returncode == code, f"{command}\n{finished.stdout}\n{finished.stderr}"
+        return finished
+
+    def state(self, root: str, env: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Return the resources of a state, those of modules included."""
+        shown = json.loads(self.run(root, "show", "-json", env=env).stdout)
+
+        def resources(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            yield from module.get("resources", [])
+            for child in module.get("child_modules", []):
+                yield from resources(child)
+
+        return list(resources(shown.get("values", {}).get("root_module", {})))
+
+
+def demand_providers(folder: Path) -> None:
+    """Skip the test where Terraform finds no provider of AWS, neither in a registry nor in a mirror; CI skips none."""
+    need("terraform")
+    shutil.copy(INFRASTRUCTURE / "versions.tf", folder)
+    if Terraform(folder).run("", "init", "-backend=false", "-input=false", code=None).returncode:
+        message = "Terraform finds no provider hashicorp/aws: no registry, and no mirror in TF_CLI_CONFIG_FILE"
+        if DEMANDED:
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@contextmanager
+def emulator(log: Path, settings: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
+    """Start the emulator; give the environment in which Terraform and boto3 use it; end it.
+
+    Args:
+        log: what it prints goes there.
+        settings: variables of its environment, of which the modules here tell.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    ours = {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "3",
+        "NO_PROXY": "127.0.0.1",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.aws.emulator", "-H", "127.0.0.1", "-p", str(port)],
+            cwd=TEMPLATE,
+            env=os.environ | ours | dict(settings or {}),
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        _wait(f"{address}/moto-api/", process)
+        yield ours
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(300):
+        try:
+            opener.open(address, timeout=1)
+        except (urllib.error.URLError, OSError):
+            assert process.poll() is None, "the emulator has ended"
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the emulator does not answer")
+
+
+def tell(aws: Mapping[str, str], route: str, content: Any) -> Any:
+    """Tell the emulator what a test wants of it, by one of its own routes, and return what it answers."""
+    address = f"{aws['AWS_ENDPOINT_URL']}/moto-api/{route}"
+    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def client(service: str, aws: Mapping[str, str]) -> Any:
+    """Return boto3's client of a service of the emulator."""
+    return boto3.client(
+        service,
+        endpoint_url=aws["AWS_ENDPOINT_URL"],
+        region_name="eu-west-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+
+
+def options(provider: str, **more: Any) -> list[str]:
+    """Return the options of `terraform apply` in bootstrap/."""
+    given = {**ASKED[provider], **more}
+    return ["-input=false", *[f"-var={name}={value}" for name, value in given.items()]]
+
+
+def documents(state: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each policy of a state with what it belongs to."""
+    shown_only = ("aws_kms_key", "aws_s3_bucket", "aws_sns_topic")  # what a resource of its own sets
+    for resource in state:
+        if resource["mode"] != "managed" or resource["type"] in shown_only:
+            continue
+        for name in ("policy", "assume_role_policy"):
+            text = resource["values"].get(name)
+            if text and "Statement" in text:
+                yield resource["address"], json.loads(text)
+
+
+def many(value: Any) -> list[Any]:
+    """Return a list of what may be one or a list."""
+    return value if isinstance(value, list) else [value]
