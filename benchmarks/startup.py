@@ -34,7 +34,7 @@ def main() -> int:
         (folder / "bare.py").write_text(PROGRAM, encoding="utf-8")
         measured = measure(
             [
-                timed(OURS, project.verb("--help"), folder, project.env),
+                timed(OURS, project.verb("--help"), project.folder, project.env),
                 timed(BARE, project.python("-c", "import bare; bare.app()", "--help"), folder, project.env),
                 timed(IMPORT, project.python("-c", "import typer"), folder, project.env),
             ],
