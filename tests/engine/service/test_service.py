@@ -3,13 +3,10 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from twoloops import artifact, params, project_signature
 from twoloops.artifact import Predictor
 from twoloops.contracts.serving import RefusedError
@@ -29,14 +25,13 @@ from twoloops.problems.tabular.schema import Schema
 from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.service import models as service_models
 from twoloops.service import server
-from twoloops.service.app import Service
 from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models, load, locate
 
 from tests.engine.support.project import Project, example_rows, signature_of
+from tests.engine.support.serving import MODEL, Client, make, receive, running
 
-MODEL = Path("artifacts/model")
 NAME = "churn"  # the package of the project, and so the name of its model
 FEATURES = (
     Feature(name="colour", kind="category", nullable=True, categories=("red", "blue")),
@@ -46,44 +41,6 @@ FEATURES = (
 )
 SIGNATURE = Signature(task="any", features=FEATURES, entity="id", event_time="seen_at", target="y", personal=("email",))
 GOOD = {"colour": "blue", "my size": 2.5, "level": 2, "open": True}
-
-
-class Client:
-    """Talks to a service in this process."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-
-    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.service, raise_app_exceptions=False)  # type: ignore[arg-type]
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(send())
-
-    def get(self, path: str) -> httpx.Response:
-        return self.send("GET", path)
-
-    def post(self, path: str, content: Any) -> httpx.Response:
-        return self.send("POST", path, json=content)
-
-    def metric(self, name: str, **labels: str) -> float:
-        """Return the value of a metric; 0 when it is not there."""
-        families = text_string_to_metric_families(self.get("/metrics").text)
-        samples = [each for family in families for each in family.samples if (each.name, each.labels) == (name, labels)]
-        return samples[0].value if samples else 0.0
-
-    @property
-    def row(self) -> dict[str, Any]:
-        return dict(self.service.models.current.stable.example)
-
-
-def make(folder: Path, **settings: Any) -> Client:
-    checked = params.load().serve.model_copy(update=settings)
-    models = Models(folder, checked.maximum_rows)
-    models.start()
-    return Client(Service(models, checked, environment={"AIP_PREDICT_ROUTE": "/v1/predict", "AIP_HEALTH_ROUTE": "/v1"}))
 
 
 @pytest.fixture
@@ -878,28 +835,6 @@ def test_what_a_killed_process_held_is_counted(client: Client, tmp_path: Path) -
 
 
 # ------------------------------------------------------------------ the process
-
-
-@contextmanager
-def running(client: Client) -> Iterator[int]:
-    """Serve on a port of this machine."""
-    listening = server.listen("127.0.0.1", 0)
-    process = server.server(client.service)
-    thread = threading.Thread(target=process.run, args=([listening],))
-    thread.start()
-    try:
-        yield listening.getsockname()[1]
-    finally:
-        process.should_exit = True
-        thread.join()
-
-
-def receive(port: int, *parts: bytes) -> bytes:
-    """Send raw bytes, and return all that comes until the service closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        for part in parts:
-            connection.sendall(part)
-        return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def test_connections_are_bounded_and_ended_gently(project: Project) -> None:

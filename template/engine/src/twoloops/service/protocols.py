@@ -63,7 +63,9 @@ def wanted_outputs(content: Mapping[str, Any], columns: Iterable[str]) -> list[s
         return known
     if not isinstance(wanted, list):
         raise RefusedError(422, "'outputs' must be a list.")
-    names = []
+    if len(wanted) > len(known):  # each may come once: an answer is no larger than one that has all
+        raise RefusedError(422, f"'outputs' names {len(wanted):,} outputs. There are: {', '.join(known)}.")
+    names: list[str] = []
     for each in wanted:
         name = each.get("name") if isinstance(each, dict) else None
         if name not in known:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -30,7 +31,8 @@ DEFAULT_PORT: Final = 8000
 PORT_VARIABLES: Final = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT")  # of Vertex AI and SageMaker
 WATCH_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 75  # longer than balancers keep a connection, so that theirs are the ones that end
-LARGEST_HEAD: Final = 65_536  # bytes of a request before its body
+LARGEST_HEAD: Final = 65_536  # bytes of a request before its body, and of what follows a body in chunks
+MOST_FIELDS: Final = 100  # of head and trailers together
 BACKLOG: Final = 2048
 # Told to stop, the service still answers for so long, and says at /health/ready that it is leaving.
 LEAVING_SECONDS: Final = 1.0
@@ -70,8 +72,15 @@ class Joining:
         self._transport.close()
 
 
+class TooLargeError(Exception):
+    """The head of a request, or what follows its body, is larger than is allowed."""
+
+
 class Connection(HttpToolsProtocol):
     """A connection that is cut when its client takes too long to send a request or to take the answer.
+
+    What stands around a body has a limit in bytes and in fields. It is counted twice: fields when they are
+    complete, because one read can hold many, and bytes as they arrive, because a field need not end.
 
     It also counts the requests that have arrived as a whole and wait for their answer. Those that
     are still arriving do not count: slow clients must not use up the places of others.
@@ -85,6 +94,10 @@ class Connection(HttpToolsProtocol):
         self.waits_since: float | None = None  # for the rest of a request
         self.blocked_since: float | None = None  # the client does not take what is sent
         self.head: int | None = None  # bytes, while the head of a request is arriving
+        self.tail = 0  # bytes that have arrived since the last read that brought a part of the body
+        self.took_body = False  # in this read
+        self.fields = 0  # complete fields of head and trailers
+        self.fields_size = 0  # their bytes
         self.waiting = 0  # complete requests without an answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -99,18 +112,49 @@ class Connection(HttpToolsProtocol):
         if self.head is not None:
             self.head += len(data)
             if self.head > LARGEST_HEAD:
-                self.refuse(431, "The head of the request is too large.")
+                self.refuse_head()
+        elif self.waits_since is not None:
+            self.tail = 0 if self.took_body else self.tail + len(data)
+            self.took_body = False
+            if self.tail > LARGEST_HEAD:
+                self.refuse_head()
 
     def on_message_begin(self) -> None:
         """Wait for the rest of a request."""
         self.waits_since = self.loop.time()
         self.head = 0
+        self.fields = self.fields_size = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head; one of the trailers is only counted, because nobody reads it.
+
+        Raises:
+            TooLargeError: there are too many; the parser stops.
+        """
+        self.fields += 1
+        self.fields_size += len(name) + len(value)
+        if self.fields > MOST_FIELDS or self.fields_size > LARGEST_HEAD:
+            raise TooLargeError
+        if self.head is not None:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Let the application begin."""
+        """Let the application begin.
+
+        Raises:
+            TooLargeError: the head is too large, with its address.
+        """
+        if self.fields_size + len(self.url) > LARGEST_HEAD:
+            raise TooLargeError
         self.head = None
+        self.tail = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self.took_body = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Count a request that is complete."""
@@ -157,8 +201,16 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
-        self.refuse(400, msg)
+        """Answer what the parser does not take."""
+        error = sys.exception()
+        if error is not None and isinstance(error.__context__, TooLargeError):
+            self.refuse_head()
+        else:
+            self.refuse(400, msg)
+
+    def refuse_head(self) -> None:
+        """Answer a request that has too much around its body."""
+        self.refuse(431, "The head of the request is too large, or what follows its body.")
 
     def refuse(self, status: int, error: str) -> None:
         """Answer without the application, and close."""

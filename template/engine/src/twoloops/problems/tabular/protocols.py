@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from twoloops.contracts.serving import DATATYPES, RefusedError
@@ -45,20 +46,24 @@ def _unwrapped(content: Any, name: str, schema: Schema) -> Any:
         columns = content.get("columns", list(schema.features))
         if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
             raise RefusedError(422, f"{name}.columns must be the list of the columns' names.")
-        return _from_lists(content["data"], columns, f"{name}.data")
+        return _from_lists(content["data"], columns, f"{name}.data", schema)
     if isinstance(content, dict) and content and all(isinstance(column, list) for column in content.values()):
-        return _from_columns(content)
+        return _from_columns(content, schema)
     if isinstance(content, list) and any(isinstance(row, list) for row in content):
-        return _from_lists(content, list(schema.features), name)
+        return _from_lists(content, list(schema.features), name, schema)
     return content
 
 
-def _from_lists(data: Any, columns: Sequence[str], where: str) -> list[dict[str, Any]]:
+def _from_lists(data: Any, columns: Sequence[str], where: str, schema: Schema) -> list[dict[str, Any]]:
     if not isinstance(data, list):
         raise RefusedError(422, f"{where} must be a list of rows, each a list of values.")
+    schema.check_columns(len(columns))
+    schema.check_rows(len(data))
+    if len(set(columns)) < len(columns):
+        raise RefusedError(422, f"In {where}, a column is named twice.")
     for place, row in enumerate(data):
         if not isinstance(row, list) or len(row) != len(columns):
-            problem = f"must be a list of {len(columns)} values, for: {', '.join(columns)}"
+            problem = f"must be a list of {len(columns)} values, for: {', '.join(map(shown, columns))}"
             raise RefusedError(
                 422,
                 f"In {where}, row {place} {problem}.",
@@ -68,7 +73,8 @@ def _from_lists(data: Any, columns: Sequence[str], where: str) -> list[dict[str,
     return [dict(zip(columns, row, strict=True)) for row in data]
 
 
-def _from_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def _from_columns(columns: Mapping[str, Sequence[Any]], schema: Schema) -> list[dict[str, Any]]:
+    schema.check_columns(len(columns))
     rows = {name: len(column) for name, column in columns.items()}
     if len(set(rows.values())) > 1:
         longest, shortest = max(rows, key=lambda name: rows[name]), min(rows, key=lambda name: rows[name])
@@ -77,6 +83,7 @@ def _from_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
             f"The columns have different numbers of rows: {shown(longest)} has {rows[longest]}, "
             f"{shown(shortest)} has {rows[shortest]}.",
         )
+    schema.check_rows(next(iter(rows.values())))
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
@@ -87,15 +94,21 @@ def rows_from_csv(body: bytes, schema: Schema) -> list[Any]:
         RefusedError: it is not CSV, or a row has more or fewer fields than the header.
     """
     try:
-        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+        reader = csv.reader(io.StringIO(body.decode("utf-8-sig").rstrip("\r\n")), strict=True)
+        lines = list(islice(reader, schema.maximum_rows + 1))
+        has_more = next(reader, None) is not None
     except UnicodeDecodeError:
         raise RefusedError(400, "The body is not UTF-8.") from None
     except csv.Error as error:
         raise RefusedError(400, f"The body is not CSV: {error}.") from None
+    if has_more:
+        most = schema.maximum_rows
+        raise RefusedError(413, f"The request has more rows than the {most:,} that are allowed. Send it in parts.")
     lines = [line for line in lines if line]
     if not lines:
         raise RefusedError(400, "The body is empty; the first line of CSV must name the columns.")
     names = lines[0]
+    schema.check_columns(len(names))
     if len(set(names)) < len(names):
         raise RefusedError(422, "A column is named twice in the first line.")
     for place, line in enumerate(lines[1:]):
@@ -149,9 +162,10 @@ def rows_from_tensors(content: Any, schema: Schema) -> list[Any]:
     tensors = content.get("inputs") if isinstance(content, dict) else None
     if not isinstance(tensors, list) or not tensors or not all(isinstance(tensor, dict) for tensor in tensors):
         raise RefusedError(422, "The request must have a list 'inputs' with one tensor for each feature.")
+    schema.check_columns(len(tensors))
     columns: dict[str, list[Any]] = {}
     for tensor in tensors:
-        name, data = _tensor(tensor)
+        name, data = _tensor(tensor, schema)
         if name in columns:
             raise RefusedError(422, f"The tensor {shown(name)} is there twice.")
         columns[name] = data
@@ -159,10 +173,10 @@ def rows_from_tensors(content: Any, schema: Schema) -> list[Any]:
     for name, feature in schema.features.items():
         if feature.nullable and name not in columns:
             columns[name] = [None] * rows
-    return schema.from_objects(_from_columns(columns))
+    return schema.from_objects(_from_columns(columns, schema))
 
 
-def _tensor(tensor: Mapping[str, Any]) -> tuple[str, list[Any]]:
+def _tensor(tensor: Mapping[str, Any], schema: Schema) -> tuple[str, list[Any]]:
     name, shape, datatype, data = (tensor.get(key) for key in ("name", "shape", "datatype", "data"))
     if not isinstance(name, str):
         raise RefusedError(422, "A tensor of 'inputs' has no name.")
@@ -172,6 +186,7 @@ def _tensor(tensor: Mapping[str, Any]) -> tuple[str, list[Any]]:
         raise RefusedError(
             422, f"The tensor {shown(name)} has no list 'data'. Binary tensors are not read: send them as JSON."
         )
+    schema.check_rows(len(data))
     values = _flat(data)
     if not isinstance(shape, list) or shape not in ([len(values)], [len(values), 1]):
         raise RefusedError(

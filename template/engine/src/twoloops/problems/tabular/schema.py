@@ -6,8 +6,9 @@ time, slowly, to tell each problem with its row and field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -24,6 +25,8 @@ LARGEST: Final = float(np.finfo(np.float32).max)  # models read float32
 LONGEST_KEY: Final = 256  # characters of an entity: it is kept in the captures
 MOST_PROBLEMS: Final = 100  # that one answer tells
 MOST_CATEGORIES: Final = 20  # that one message lists
+MOST_SUGGESTIONS: Final = 3  # in one answer: to look for a name that is near takes longer than anything else
+NOT_KNOWN: Final = "is not known"
 DIGITS: Final = 4  # of the numbers in the example
 
 Row = Any  # a structure made from the signature
@@ -86,15 +89,33 @@ class Schema:
         return self._counted(rows if isinstance(rows, list) else [rows])
 
     def _counted(self, rows: list[Row]) -> list[Row]:
-        if len(rows) > self.maximum_rows:
+        self.check_rows(len(rows))
+        return rows
+
+    def check_rows(self, rows: int) -> None:
+        """Demand a number of rows that is allowed; whoever translates asks before it builds anything of them.
+
+        Raises:
+            RefusedError: 413, there are too many; 422, there is none.
+        """
+        if rows > self.maximum_rows:
             raise RefusedError(
                 413,
-                f"The request has {len(rows):,} rows; at most {self.maximum_rows:,} are allowed. Send it in parts.",
-                rows=len(rows),
+                f"The request has {rows:,} rows; at most {self.maximum_rows:,} are allowed. Send it in parts.",
+                rows=rows,
             )
         if not rows:
             raise RefusedError(422, "The request holds no rows.")
-        return rows
+
+    def check_columns(self, columns: int) -> None:
+        """Demand no more columns than the model knows; which they are is checked with the rows.
+
+        Raises:
+            RefusedError: 422, there are more.
+        """
+        most = len(self.features) + len(self.along)
+        if columns > most:
+            raise RefusedError(422, f"The request has {columns:,} columns, and the model knows {most:,}.")
 
     def encode(self, rows: Sequence[Row]) -> tuple[Matrix, list[str | None]]:
         """Return the model's matrix, shape [rows, features], and each row's entity.
@@ -120,11 +141,12 @@ class Schema:
                 self._counted(rows)
             except RefusedError as refusal:
                 return refusal
+        found = ((place, *problem) for place, row in enumerate(rows) for problem in self._problems(row))
         details: list[Detail] = []
-        for place, row in enumerate(rows):
-            details += [{"row": place, "field": field, "problem": text} for field, text in self._problems(row)]
-            if len(details) > MOST_PROBLEMS:
-                break
+        for place, field, text in islice(found, MOST_PROBLEMS + 1):
+            # A name that is not known may be one that is near. It is looked for only where few are told.
+            near = field if text == NOT_KNOWN and len(details) < MOST_SUGGESTIONS else None
+            details.append({"row": place, "field": field, "problem": text + self._suggestion(near)})
         if not details:
             return RefusedError(422, f"The request does not keep the contract: {otherwise}.", rows=len(rows))
         first = details[0]
@@ -135,28 +157,28 @@ class Schema:
         error = f"The request has {count} in {where}: {first['problem']}."
         return RefusedError(422, error, details[:MOST_PROBLEMS], rows=len(rows))
 
-    def _problems(self, row: Any) -> list[tuple[str | None, str]]:
+    def _problems(self, row: Any) -> Iterator[tuple[str | None, str]]:
+        """Yield the problems of a row one by one: of many, only the first ones are asked for."""
         if not isinstance(row, dict):
-            return [(None, "must be an object that has each feature by its name")]
-        found: list[tuple[str | None, str]] = []
+            yield None, "must be an object that has each feature by its name"
+            return
         for name, feature in self.features.items():
             problem = _problem(feature, row[name]) if name in row else "is missing"
             if problem:
-                found.append((name, problem))
+                yield name, problem
         for name in row:
             if name not in self.features and name not in self.along:
-                found.append((shown(name), "is not known" + self._suggestion(str(name))))
+                yield shown(name), NOT_KNOWN
         entity = self.signature.entity
         if entity in self.along and entity in row:
             key = row[entity]
             if isinstance(key, (dict, list)):
-                found.append((entity, "must be text or a number"))
+                yield entity, "must be text or a number"
             elif isinstance(key, str) and len(key) > LONGEST_KEY:
-                found.append((entity, f"must have at most {LONGEST_KEY} characters"))
-        return found
+                yield entity, f"must have at most {LONGEST_KEY} characters"
 
-    def _suggestion(self, name: str) -> str:
-        near = get_close_matches(name[:LONGEST_KEY], self.features, n=1)
+    def _suggestion(self, name: str | None) -> str:
+        near = get_close_matches(name, self.features, n=1) if name else []
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def from_wrapped(self, body: bytes) -> list[Row]:
@@ -243,9 +265,9 @@ def _problem(feature: Feature, value: Any) -> str:
 
 
 def _choice(feature: Feature) -> str:
-    known = [msgspec.json.encode(value).decode() for value in feature.categories]
-    more = f", … ({len(known) - MOST_CATEGORIES} more)" if len(known) > MOST_CATEGORIES else ""
-    return "one of " + ", ".join(known[:MOST_CATEGORIES]) + more
+    known = [msgspec.json.encode(value).decode() for value in feature.categories[:MOST_CATEGORIES]]
+    left = len(feature.categories) - len(known)
+    return "one of " + ", ".join(known) + (f", … ({left} more)" if left else "")
 
 
 def _typical(feature: Feature, statistics: dict[str, Any]) -> Any:
