@@ -165,7 +165,10 @@ def scheduled(there: Account, registration: dict[str, Any]) -> None:
     found = there.client("sagemaker").describe_pipeline(PipelineName=SCORING)
     assert schedule["Target"]["Arn"] == found["PipelineArn"]
     (step,) = json.loads(found["PipelineDefinition"])["Steps"]
-    assert step["Arguments"]["Environment"] == {"MODEL_VERSION": registration["version"]}
+    assert step["Arguments"]["Environment"] == {
+        "MODEL_VERSION": registration["version"],
+        "MODEL_IDENTITY": registration["identity"],
+    }
     assert step["Arguments"]["RoleArn"].endswith("--production--serving")
 
 

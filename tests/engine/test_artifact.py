@@ -1,5 +1,9 @@
 """The artifact: written once, checked when loaded, the same answers in every form."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +48,86 @@ def test_one_row_answers_as_in_a_crowd(finished: Project) -> None:
     alone = np.vstack([predictor.scores(rows.iloc[[place]]) for place in range(len(rows))])
     np.testing.assert_allclose(alone, predictor.scores(rows), rtol=1e-6, atol=1e-6)
     assert len(predictor.predict(rows)["prediction"]) == len(rows)
+
+
+def test_only_what_is_listed_is_loaded(project: Project) -> None:
+    folder = Path("artifacts/model")
+    for name in ("model.skops", "notes.txt", "folder/file"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"something else")
+        with pytest.raises(ProjectError, match="does not list: " + name.partition("/")[0]):
+            Predictor.load(folder)
+        (folder / name).unlink()
+        if "/" in name:
+            (folder / "folder").rmdir()
+    Predictor.load(folder)
+
+
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, str]], None]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest["files"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_manifest_lists_one_model_and_no_paths(project: Project) -> None:
+    folder = Path("artifacts/model")
+    original = (folder / "manifest.json").read_bytes()
+    digest = hashlib.sha256(b"x").hexdigest()
+    for name in ("../outside", "model.skops", "a/b"):
+        if "/" not in name:
+            (folder / name).write_bytes(b"x")
+        rewrite_manifest(folder, lambda files, name=name: files.update({name: digest}))  # type: ignore[misc]
+        with pytest.raises(ProjectError, match="does not list one signature and one model"):
+            Predictor.load(folder)
+        (folder / "model.skops").unlink(missing_ok=True)
+        (folder / "manifest.json").write_bytes(original)
+    rewrite_manifest(folder, lambda files: files.pop("model.onnx"))
+    with pytest.raises(ProjectError, match="does not list one signature and one model"):
+        Predictor.load(folder)
+    for content in ("", "[]", "{", '{"format_version": 1}', '{"format_version": 1, "files": 5}'):
+        (folder / "manifest.json").write_text(content)
+        with pytest.raises(ProjectError, match="is not a manifest"):
+            Predictor.load(folder)
+
+
+def test_the_bytes_that_were_hashed_are_loaded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes a file between two reads of it changes nothing: there is one."""
+    folder = Path("artifacts/model")
+    read: list[str] = []
+    original = Path.read_bytes
+
+    def note(path: Path) -> bytes:
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", note)
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: pytest.fail(f"{path} is read in another way"))
+    Predictor.load(folder)
+    assert sorted(read) == sorted(path.name for path in folder.iterdir())
+
+
+def test_the_registry_gives_what_was_registered(promoted: Project) -> None:
+    """The files of a version were replaced by another artifact, whole in itself."""
+    from twoloops import registry
+
+    version = registry.find_in_use()
+    with registry._connection() as client:
+        source = client.get_model_version_download_uri(registry.model_name(), version.number)
+    place = Path(source.removeprefix("file://")) if "://" in source else Path(source)
+    copy = Path("copy")
+    shutil.copytree(place, copy)
+    try:
+        predictor = Predictor.load(version.uri)
+        name = next(each for each in ("model.onnx", "model.skops") if (place / each).exists())
+        model = ModelFile(name, (place / name).read_bytes())  # type: ignore[arg-type]
+        artifact.write(Path("another"), model, predictor.signature, {})
+        shutil.rmtree(place)
+        shutil.copytree("another", place)
+        with pytest.raises(ProjectError, match="but the registry holds"):
+            Predictor.load(version.uri)
+    finally:  # other tests use it
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(copy, place)
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing", "other format", "nothing"])

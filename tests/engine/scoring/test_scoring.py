@@ -90,6 +90,15 @@ def table(project: Project) -> Table:
     return made
 
 
+def test_a_folder_must_hold_the_model_that_the_platform_names(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_IDENTITY", "another")
+    with pytest.raises(ProjectError, match="MODEL_IDENTITY names 'another'"):
+        table.score()
+    assert not (table.target / "manifest.json").exists()
+    monkeypatch.setenv("MODEL_IDENTITY", Predictor.load(MODEL).identity)
+    assert table.score()["status"] == "published"
+
+
 def test_answers_are_those_of_the_predictor(table: Table) -> None:
     summary = table.score()
     expected = Predictor.load(MODEL).predict(table.rows)

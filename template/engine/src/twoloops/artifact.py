@@ -34,10 +34,13 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
 REFERENCE = "reference.json"
+EVALUATION: Final = "evaluation"  # a folder that the registry has beside the files: for people, and never loaded
 ModelName = Literal["model.onnx", "model.skops"]
 ONNX_MODEL: Final = "model.onnx"
 PYTHON_MODEL: Final = "model.skops"
 
+# Whoever hands over an artifact folder says by this what was registered; nothing else may run then.
+IDENTITY_VARIABLE: Final = "MODEL_IDENTITY"
 OTHER_FORM = "Let export() in problem/model.py return as_python(estimator): docs/your-data.md tells how."
 
 Inputs = NDArray[Any]  # what a model reads: the first axis is the records
@@ -150,14 +153,17 @@ class Predictor:
 
     @classmethod
     def _from_folder(cls, folder: Path) -> Predictor:
-        read_manifest(folder)
-        text = (folder / SIGNATURE).read_text(encoding="utf-8")
+        return cls.of(read(folder))
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Predictor:
+        """Load what was read: the bytes that were hashed, and no others."""
+        files = artifact.files
+        text = files[SIGNATURE].decode("utf-8")
         signature = problems.find(json.loads(text)["task"]).read_signature(text)
-        name: ModelName = ONNX_MODEL if (folder / ONNX_MODEL).exists() else PYTHON_MODEL
-        model = ModelFile(name, (folder / name).read_bytes())
-        statistics = folder / REFERENCE
-        reference = json.loads(statistics.read_text(encoding="utf-8")) if statistics.exists() else {}
-        return cls(model, signature, identity=identity(folder), reference=reference)
+        name: ModelName = ONNX_MODEL if ONNX_MODEL in files else PYTHON_MODEL
+        reference = json.loads(files.get(REFERENCE, b"{}"))
+        return cls(ModelFile(name, files[name]), signature, identity=artifact.identity, reference=reference)
 
     @cached_property
     def layout(self) -> Layout:
@@ -211,26 +217,83 @@ def write(folder: Path, model: ModelFile, signature: Signature, documents: Mappi
     return identity(folder)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read an artifact's manifest and check that every file is the one that was written.
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact as it was read and checked."""
+
+    identity: str
+    files: Mapping[str, bytes]  # by name, the manifest among them
+
+
+def read(folder: Path) -> Artifact:
+    """Read an artifact, each file once, and check that it is what was written: all of it, and nothing beside it.
 
     Raises:
-        ProjectError: there is no artifact, or a file is missing or altered.
+        ProjectError: there is no artifact, or a file is missing, altered or not listed in the manifest, or it
+            has not exactly one model.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = {MANIFEST: (folder / MANIFEST).read_bytes()}
     except FileNotFoundError as error:
         raise ProjectError(f"There is no model in {folder}.", hint="Run the verb 'train' first.") from error
-    if manifest.get("format_version") != FORMAT_VERSION:
+    listed = _listed(files[MANIFEST], folder)
+    there = {path.name for path in folder.iterdir() if not (path.name == EVALUATION and path.is_dir())}
+    if more := sorted(there - listed.keys() - {MANIFEST}):
         raise ProjectError(
-            f"The model in {folder} has format {manifest.get('format_version')}, this code reads {FORMAT_VERSION}.",
-            hint="Train it anew, or load it with the version of this project that wrote it.",
+            f"{folder} has what its manifest does not list: {', '.join(more)}.",
+            hint="Only what was registered is loaded. Take it away; if it was not you, find out who put it there.",
         )
-    for name, expected in manifest["files"].items():
+    for name, expected in listed.items():
         path = folder / name
-        if not path.exists() or _sha256(path) != expected:
+        content = path.read_bytes() if path.is_file() else None
+        if content is None or hashlib.sha256(content).hexdigest() != expected:
             raise ProjectError(f"{path} is missing or was altered after training.", hint="Run the verb 'train' again.")
-    return manifest
+        files[name] = content
+    return Artifact(hashlib.sha256(files[MANIFEST]).hexdigest(), files)
+
+
+def _listed(content: bytes, folder: Path) -> Mapping[str, str]:
+    """Return the files that a manifest lists, each with its SHA-256."""
+    try:
+        manifest = json.loads(content)
+        version, listed = manifest.get("format_version"), manifest["files"]
+        if version != FORMAT_VERSION:
+            raise ProjectError(
+                f"The model in {folder} has format {version}, this code reads {FORMAT_VERSION}.",
+                hint="Train it anew, or load it with the version of this project that wrote it.",
+            )
+        # A name with a folder in it would lead out of the artifact.
+        is_whole = SIGNATURE in listed and all(Path(name).name == name != MANIFEST for name in listed)
+        models = [name for name in listed if name in LOADERS]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProjectError(
+            f"{folder / MANIFEST} is not a manifest: {error!r}", hint="Run the verb 'train' again."
+        ) from error
+    if not is_whole or len(models) != 1:
+        raise ProjectError(
+            f"{folder / MANIFEST} does not list one signature and one model, but: {', '.join(map(str, listed))}.",
+            hint="Run the verb 'train' again.",
+        )
+    return {str(name): str(digest) for name, digest in listed.items()}
+
+
+def check_identity(found: str, where: object, environment: Mapping[str, str] = os.environ) -> None:
+    """Demand the artifact that the environment names, where it names one.
+
+    Args:
+        found: the artifact's identity.
+        where: it was found, for the message.
+        environment: the variables of this process.
+
+    Raises:
+        ProjectError: it is another one.
+    """
+    expected = environment.get(IDENTITY_VARIABLE, found)
+    if expected != found:
+        raise ProjectError(
+            f"{where} holds the model {found[:12]}, and {IDENTITY_VARIABLE} names {expected!r}.",
+            hint="Somebody has changed the files. Deploy the version again.",
+        )
 
 
 def identity(folder: Path) -> str:

@@ -40,6 +40,8 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+IDENTITY = "model_identity"  # tag of a version: its artifact's
+MANIFEST = "manifest.json"  # of the artifact: its SHA-256 is the identity
 ARTIFACT = "model"  # the folder of a run that holds the model artifact
 
 
@@ -284,14 +286,15 @@ def remove_alias(alias: str) -> None:
 
 
 @contextmanager
-def download(uri: str) -> Iterator[Path]:
+def download(uri: str, identity: str | None = None) -> Iterator[Path]:
     """Give a temporary folder with a copy of a registered artifact.
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        identity: of the artifact that it must be; without it, the one that was registered.
 
     Raises:
-        ProjectError: there is no such version, or the server cannot be reached.
+        ProjectError: there is no such version, the server cannot be reached, or it has another artifact.
     """
     if is_empty():
         raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
@@ -300,9 +303,18 @@ def download(uri: str) -> Iterator[Path]:
             from mlflow.artifacts import download_artifacts
 
             # By the address of the files: for one of a registered model, MLflow asks the process's own registry.
-            source, where = client.get_model_version_download_uri(*_parse_uri(client, uri)), tracking_uri()
+            name, number = _parse_uri(client, uri)
+            source, where = client.get_model_version_download_uri(name, number), tracking_uri()
+            expected = identity or client.get_model_version(name, number).tags.get(IDENTITY)
             logger.debug("%s is copied from %s", uri, source)
             copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
+        # The files are checked against their manifest when they are loaded; this one against what was registered.
+        found = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest() if (copy / MANIFEST).is_file() else "none"
+        if expected is not None and expected != found:
+            raise ProjectError(
+                f"Version {number} is the artifact {expected[:12]}, but the registry holds {found[:12]}.",
+                hint="Somebody has changed the registry's files. Train and register the model again.",
+            )
         yield copy
 
 

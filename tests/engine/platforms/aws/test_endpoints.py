@@ -413,7 +413,7 @@ def test_an_artifact_is_stored_once(promoted: Project, monkeypatch: pytest.Monke
     assert f"{place}/{artifact.MANIFEST}" in there
     monkeypatch.setattr(bucket, "upload", lambda *_: pytest.fail("it is there"))
     assert store_release(bucket, "s3://data", release) == place
-    with pytest.raises(ProjectError, match="the registry holds another one"):
+    with pytest.raises(ProjectError, match="the registry holds"):
         store_release(bucket, "s3://data", Release("1", "c" * 64, ""))
 
 

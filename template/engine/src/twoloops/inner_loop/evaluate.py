@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twoloops import registry
+from twoloops import artifact, registry
 from twoloops.artifact import Predictor, Scores
 from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
@@ -269,7 +269,7 @@ def _track(params: Params, verdict: dict[str, Any], lineage: dict[str, Any]) -> 
         "model_identity": verdict["model"],
         **{name: lineage[name] for name in ("code_version", "train_version", "holdout_version")},
     }
-    evaluation = f"{registry.ARTIFACT}/evaluation"
+    evaluation = f"{registry.ARTIFACT}/{artifact.EVALUATION}"
     files: dict[Path, str] = {paths().model: registry.ARTIFACT, paths().plots: f"{evaluation}/plots"}
     files |= dict.fromkeys((paths().metrics, paths().verdict, paths().model_card), evaluation)
     return registry.log_run(as_flat(params), metrics, tags, files)

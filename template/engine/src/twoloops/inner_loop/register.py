@@ -21,7 +21,7 @@ def register() -> dict[str, Any]:
         ProjectError: the verdict is red, is about another model, or about another champion.
     """
     verdict = read_json(paths().verdict, "evaluate")
-    artifact.read_manifest(paths().model)
+    artifact.read(paths().model)
     if verdict["model"] != artifact.identity(paths().model):
         raise ProjectError(
             "The verdict is about another model than the one in artifacts/model.", hint="Run the verb 'evaluate' again."

@@ -45,18 +45,13 @@ def load_candidate(release: Release) -> Iterator[Candidate]:
 
     Raises:
         UnfitError: its artifact cannot be loaded.
+        ProjectError: it cannot be had, or the registry holds another one.
     """
-    with registry.download(release.uri) as folder:
+    with registry.download(release.uri, release.identity) as folder:
         try:
             predictor = Predictor.load(folder)
         except ProjectError as error:
             raise UnfitError(f"Version {release.version} cannot be loaded: {error}", hint=error.hint) from error
-        if predictor.identity != release.identity:
-            raise UnfitError(
-                f"Version {release.version} was registered with the artifact {release.identity[:12]}, "
-                f"but the registry holds {predictor.identity[:12]}.",
-                hint="Somebody has changed the registry's files. Train and register the model again.",
-            )
         rows = predictor.problem.draw_requests(predictor.reference, predictor.signature, ROWS, SEED)
         yield Candidate(release, predictor, rows)
 

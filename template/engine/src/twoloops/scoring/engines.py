@@ -120,5 +120,11 @@ def _task(partition: Partition, job: Job, artifact: Artifact) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             for name, content in artifact.items():
                 Path(folder, name).write_bytes(content)
-            _loaded[job.identity] = Predictor.load(folder)  # checked against its manifest, as everywhere
+            found = Predictor.load(folder)  # checked against its manifest, as everywhere
+        if found.identity != job.identity:
+            raise ProjectError(
+                f"The cluster was given the model {found.identity[:12]}, and the job is of {job.identity[:12]}.",
+                hint="Run the same verb again.",
+            )
+        _loaded[job.identity] = found
     return score_partition(partition, job, _loaded[job.identity], threads=1, tell=lambda _: None)

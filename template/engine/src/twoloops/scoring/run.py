@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-from twoloops import registry
+from twoloops import artifact, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.params import Params
@@ -108,15 +108,17 @@ def _load(uri: str | None) -> Model:
         uri, number = version.uri, version.number
     is_registered = uri.startswith(REGISTRY_SCHEME)
     with registry.download(uri) if is_registered else nullcontext(Path(uri)) as folder:
-        predictor = Predictor.load(folder)
-        files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        found = artifact.read(folder)
+        predictor = Predictor.of(found)
     if is_registered and number is None:
         name, _, alias = uri.partition("@")
-        found = registry.find(alias) if alias else None
-        number = found.number if found else name.rpartition("/")[2]
+        named = registry.find(alias) if alias else None
+        number = named.number if named else name.rpartition("/")[2]
     elif number is None:
-        number = os.environ.get("MODEL_VERSION")  # a platform that hands over a folder says which version it is
-    return Model(uri, number, predictor, files)
+        # A platform that hands over a folder says which version it is, and which artifact.
+        artifact.check_identity(predictor.identity, folder)
+        number = os.environ.get("MODEL_VERSION")
+    return Model(uri, number, predictor, found.files)
 
 
 def _score(

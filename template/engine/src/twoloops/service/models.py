@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from twoloops import config
-from twoloops.artifact import MANIFEST, Inputs, Predictor, Scores
+from twoloops.artifact import MANIFEST, Inputs, Predictor, Scores, check_identity
 from twoloops.contracts.serving import Schema
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
@@ -28,9 +28,8 @@ from twoloops.paths import paths
 DEPLOYMENT: Final = "deployment.json"
 MODELS: Final = "models"  # beside the environments: the artifact folders by identity
 SAGEMAKER_MODEL: Final = Path("/opt/ml/model")
-# Whoever starts the service with an artifact folder says by these what was registered.
+# Whoever starts the service with an artifact folder says by these, and by MODEL_IDENTITY, what was registered.
 VERSION: Final = "MODEL_VERSION"
-IDENTITY: Final = "MODEL_IDENTITY"
 REGISTERED_AT: Final = "MODEL_REGISTERED_AT"
 LONGEST_IN_LOOP: Final = 0.002  # seconds: a model that takes longer for one row would hold up everybody
 ROWS_IN_LOOP: Final = 32  # requests of more rows go to the worker thread
@@ -140,11 +139,7 @@ class Models:
         """Load the artifact folder as the version that the environment names."""
         said = self.environment.get
         model = load(self.folder, said(VERSION), said(REGISTERED_AT), self.maximum_rows)
-        if said(IDENTITY, model.identity) != model.identity:
-            raise ProjectError(
-                f"{self.folder} holds the model {model.identity[:12]}, and {IDENTITY} names {said(IDENTITY)!r}.",
-                hint="Somebody has changed the files. Deploy the version again.",
-            )
+        check_identity(model.identity, self.folder, self.environment)
         return model
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from twoloops import artifact
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import measure
@@ -18,7 +19,7 @@ from twoloops.params import Params
 from twoloops.problems import problem
 
 MOST_ROWS = 10_000  # the newest: what was long ago says little of now, and resampling more takes long
-VERDICT_IN_REGISTRY = Path("evaluation/verdict.json")  # beside the artifact: see inner_loop/evaluate.py
+VERDICT_IN_REGISTRY = Path(artifact.EVALUATION, "verdict.json")  # beside the artifact: see inner_loop/evaluate.py
 
 
 @dataclass(frozen=True)

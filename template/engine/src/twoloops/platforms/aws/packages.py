@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twoloops import config, registry, storage
+from twoloops import artifact, config, registry, storage
 from twoloops.paths import RELATIVE, Paths
 from twoloops.platforms.aws import bucket
 from twoloops.platforms.aws.account import client, explain_errors
@@ -47,7 +47,7 @@ def record(folder: Path, run: str) -> str:
             ModelPackageGroupName=os.environ[GROUP],
             ModelPackageDescription=f"{config.current().package} version {version.number}",
             ModelApprovalStatus=PENDING,
-            InferenceSpecification=_inference(data, version.number),
+            InferenceSpecification=_inference(data, version.number, registration["identity"]),
             ModelMetrics={
                 "ModelQuality": {
                     "Statistics": {"ContentType": CONTENT, "S3Uri": f"{run}/{names.metrics.as_posix()}"},
@@ -74,12 +74,12 @@ def record(folder: Path, run: str) -> str:
     return str(answer["ModelPackageArn"])
 
 
-def _inference(data: str, number: str) -> dict[str, Any]:
+def _inference(data: str, number: str, identity: str) -> dict[str, Any]:
     source = {"S3Uri": f"{data}/", "S3DataType": "S3Prefix", "CompressionType": "None"}
     container = {
         "Image": os.environ[SERVE_IMAGE],
         "ModelDataSource": {"S3DataSource": source},
-        "Environment": {"MODEL_VERSION": number},
+        "Environment": {"MODEL_VERSION": number, artifact.IDENTITY_VARIABLE: identity},
     }
     return {
         "Containers": [container],

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twoloops import config, params, registry
+from twoloops import artifact, config, params, registry
+from twoloops.contracts.release import Release
 from twoloops.errors import ProjectError
 from twoloops.platforms.aws import bucket, images, machines, pipelines
 from twoloops.platforms.aws.account import client, explain_errors, settings
@@ -54,7 +55,7 @@ def schedule(version: Version) -> None:
         image=images.reference(SERVE),
         entrypoint=ENTRYPOINT,
         arguments=[source, *places, model],
-        environment={"MODEL_VERSION": version.number},
+        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: Release.of(version).identity},
         role=role,
         job=machines.load().scores,
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -247,14 +246,15 @@ def _folder(environment: str) -> Path:
 
 def _install(release: Release) -> None:
     """Put the artifact where services find it; it stays there, so that going back needs no registry."""
-    from twoloops import registry
+    from twoloops import artifact, registry
 
     target = paths().deployments / "models" / release.identity
     if target.exists():
         return
-    with registry.download(release.uri) as copy, replacing(target) as new:
-        shutil.copytree(copy, new)
-        new.chmod(0o755)  # as other folders: a download is its owner's alone, and a container has another user
+    with registry.download(release.uri, release.identity) as copy, replacing(target) as new:
+        new.mkdir()
+        for name, content in artifact.read(copy).files.items():
+            (new / name).write_bytes(content)
 
 
 def _write_deployment(folder: Path, wanted: Deployment) -> None:

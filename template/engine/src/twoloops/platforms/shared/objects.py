@@ -10,7 +10,6 @@ from typing import Protocol
 
 from twoloops import artifact, registry
 from twoloops.contracts.release import Release
-from twoloops.errors import ProjectError
 
 
 class ObjectStore(Protocol):
@@ -48,9 +47,10 @@ def upload_model(store: ObjectStore, home: str, folder: Path) -> str:
         home: the project's place there.
         folder: the artifact.
     """
-    url = model_url(home, artifact.identity(folder))
+    found = artifact.read(folder)
+    url = model_url(home, found.identity)
     # The manifest comes last: where it is, the others are.
-    names = [*artifact.read_manifest(folder)["files"], artifact.MANIFEST]
+    names = sorted(found.files, key=lambda name: name == artifact.MANIFEST)
     if not store.exists(f"{url}/{artifact.MANIFEST}"):
         for name in names:
             store.upload(folder / name, f"{url}/{name}")
@@ -70,12 +70,6 @@ def store_release(store: ObjectStore, home: str, release: Release) -> str:
     """
     url = model_url(home, release.identity)
     if not store.exists(f"{url}/{artifact.MANIFEST}"):
-        with registry.download(release.uri) as copy:
-            if artifact.identity(copy) != release.identity:
-                raise ProjectError(
-                    f"Version {release.version} was registered with the artifact {release.identity[:12]}, "
-                    "and the registry holds another one.",
-                    hint="Somebody has changed the registry's files. Train and register the model again.",
-                )
+        with registry.download(release.uri, release.identity) as copy:
             upload_model(store, home, copy)
     return url
