@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30
 # Tried again: a host that is busy says so with these, and often when to come back (Retry-After).
 BUSY = (429, 502, 503, 504)
+REDIRECTS = 3  # are followed, on the same host
+KEEP_METHOD = (307, 308)  # redirects that what is no GET may follow
 MEANINGS = {
     401: "the login is missing, wrong or expired",
     403: "the login may not do this",
@@ -85,7 +88,8 @@ class Client:
             answer = self._send("GET", address, query=query)
             content = answer.json()
             yield from content[key] if key else content
-            address, query = answer.links.get("next", {}).get("url"), {}
+            following = answer.links.get("next", {}).get("url")
+            address, query = self._on_the_same_host(answer, following) if following else None, {}
 
     def ask(
         self,
@@ -124,8 +128,21 @@ class Client:
         headers = {"Content-Type": kind} if kind else None
         try:
             answer = self._session.request(
-                method, address, params=dict(query or {}), json=content, headers=headers, timeout=TIMEOUT_SECONDS
+                method,
+                address,
+                params=dict(query or {}),
+                json=content,
+                headers=headers,
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
             )
+            for _ in range(REDIRECTS):
+                if not answer.is_redirect or (method != "GET" and answer.status_code not in KEEP_METHOD):
+                    break
+                address = self._on_the_same_host(answer, answer.headers["Location"])
+                answer = self._session.request(
+                    method, address, json=content, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                )
         except requests.RequestException as error:
             raise HostError(
                 f"{self._name} at {self._root} does not answer: {type(error).__name__}.",
@@ -133,7 +150,7 @@ class Client:
                 hint="Check the network, then run the same verb again: what is done already is not done twice.",
             ) from error
         logger.debug("%s %s: %s answers %s", method, address.partition("?")[0], self._name, answer.status_code)
-        if answer.ok:
+        if answer.ok and not answer.is_redirect:
             return answer
         meaning = MEANINGS.get(answer.status_code, "it refuses")
         asked = f"{method} {path.partition('?')[0]}"
@@ -142,6 +159,27 @@ class Client:
             answer.status_code,
             hint=self._hint if answer.status_code in MEANINGS else "",
         )
+
+    def _on_the_same_host(self, answer: requests.Response, address: str) -> str:
+        """Return the whole address to which an answer points: the login goes there, and so to no other host.
+
+        Raises:
+            HostError: it is on another host, or without encryption where the answer came with it.
+        """
+        target = urljoin(answer.url, address)
+        if _origin(target) != _origin(answer.url):
+            raise HostError(
+                f"{self._name} at {self._root} points to another host, {_origin(target)}: the login is not sent there.",
+                answer.status_code,
+                hint=self._hint,
+            )
+        return target
+
+
+def _origin(address: str) -> str:
+    """Return scheme, host and port of an address."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
 
 
 def _reason(answer: requests.Response) -> str:
