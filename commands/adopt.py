@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from extensions.git import git
+from extensions import sources
+from extensions.git import git, items
 from extensions.refusal import Refused
-from extensions.update import updating
+from extensions.update import branches, updating
 
 from .answer_space import RefusedError as AnswerRefused
 from .answer_space import Rendered, Template
@@ -127,9 +127,13 @@ def write(repository: Path, files: Sequence[File], version: str) -> None:
     """Commit what is planned on the branch `template/adopt`, and check it out.
 
     Raises:
-        Refused: the working tree has changes, or the branch holds commits of a person.
+        Refused: the working tree has changes or files that would be lost, or the branch cannot be made.
     """
-    updating.require_clean(repository)
+    branches.require_clean(repository)
+    if (repository / updating.IGNORE).is_symlink():
+        message = f"{updating.IGNORE} is a link to {os.readlink(repository / updating.IGNORE)}, and would be written."
+        raise Refused(message, hint="Put the file itself there.")
+    _refuse_unknown(repository, files)
     written = [file for file in files if file.fate in (Fate.added, Fate.taken, Fate.both)]
     with updating.checkout(repository) as tree:
         for file in written:
@@ -137,12 +141,29 @@ def write(repository: Path, files: Sequence[File], version: str) -> None:
         _remember_what_is_yours(tree / updating.IGNORE, files)
         git(tree, "add", "--force", "--", updating.IGNORE, *[file.path for file in written])
         commit = updating.commit_index(tree, f"Adopt the template {version.removeprefix('v')}")
-    updating.switch_to(repository, BRANCH, commit)
+    branches.switch_to(repository, BRANCH, commit)
+
+
+def _refuse_unknown(repository: Path, files: Sequence[File]) -> None:
+    """Refuse to replace or to change what git does not have: nothing could bring that back.
+
+    Raises:
+        Refused: with the paths.
+    """
+    known = set(items(git(repository, "ls-files", "-z")))
+    lost = [file.path for file in files if file.fate in (Fate.taken, Fate.both) and file.path not in known]
+    if lost:
+        raise Refused(
+            f"git does not know these files of yours, so --take and --both would lose them: {', '.join(lost)}.",
+            hint="Commit them first (git add --force), or move them elsewhere.",
+        )
 
 
 def _remember_what_is_yours(ignore: Path, files: Sequence[File]) -> None:
     """Let updates leave alone what is not the template's: files of the repository, and layers that it does not have."""
-    before = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
+    # A name may be no UTF-8.
+    text = ignore.read_text(encoding="utf-8", errors="surrogateescape") if ignore.exists() else ""
+    before = text.splitlines()
     lines = {f"/{file.path}": file.fate for file in files}
     # Of a layer that was brought earlier only what was kept then is yours: it stands there already.
     not_yet = set(before or lines)
@@ -152,7 +173,7 @@ def _remember_what_is_yours(ignore: Path, files: Sequence[File]) -> None:
         if fate in (Fate.kept, Fate.blocked) or (fate is Fate.waits and line in not_yet)
     ]
     kept = [line for line in before if line not in lines] or ["# Updates of the template leave these paths alone."]
-    ignore.write_text("\n".join([*kept, *yours]) + "\n", encoding="utf-8")
+    ignore.write_text("\n".join([*kept, *yours]) + "\n", encoding="utf-8", errors="surrogateescape")
 
 
 def _write(target: Path, file: File) -> None:
@@ -163,7 +184,8 @@ def _write(target: Path, file: File) -> None:
             nothing.touch()
             theirs.write_bytes(file.rendered.content)
             labels = [word for label in ("yours", "nothing", "the template's") for word in ("-L", label)]
-            subprocess.run(["git", "merge-file", *labels, target, nothing, theirs], check=False)
+            # Its exit code counts the marked places.
+            git(Path(folder), "merge-file", *labels, "--", str(target), str(nothing), str(theirs), accepted=range(128))
         return
     target.write_bytes(file.rendered.content)
     if file.rendered.executable:
@@ -190,33 +212,30 @@ def adopt(
     """
     if not (repository / ".git").exists():
         raise Refused(f"{repository} is not the top folder of a git repository.", hint="git init makes one.")
+    branches.require_commit(repository)
     again = os.path.lexists(repository / updating.ANSWERS)
-    if again and (data or version or source):
+    known = updating.origin(repository) if again else None
+    if known and source and updating.address(source) != updating.address(known.source):
+        message = f"{repository} has another template, {known.source}, and {updating.ANSWERS} is its file of answers."
+        raise Refused(message, hint="One repository takes one template. Put this one into a repository of its own.")
+    if known and (data or version or source):
         message = f"{repository} has adopted the template: its version and answers are in {updating.ANSWERS}."
         raise Refused(message, hint="Leave --data, --version and --source out; an update changes them.")
-    if again:
-        known = updating.origin(repository)
-    else:
+    if known is None:
         answers = updating.assignments(data or [], "--data")
-        address = source or _address()
+        address = sources.recorded(source or _address())
         known = updating.Origin(address, version_of(address, version), answers)
     with tempfile.TemporaryDirectory() as folder:
-        git(
-            Path(folder),
-            "clone",
-            "--quiet",
-            f"--branch={known.version}",
-            "--",
-            updating.address(known.source),
-            "template",
-        )
-        chosen = [layer for layer in layers.split(",") if layer]
+        words = ("clone", "--quiet", f"--branch={known.version}", "--", updating.address(known.source), "template")
+        git(Path(folder), *words)
+        chosen = [layer.strip() for layer in layers.split(",") if layer.strip()]
         files = plan(
             repository, Template(Path(folder, "template")), known.answers,
             {"_commit": known.version, "_src_path": known.source},
             layers=chosen, take=take or (), both=both or (),
         )  # fmt: skip
         show(files, whole=dry_run)
+        typer.echo(f"From {known.source}, {known.version}.")
         if dry_run or not chosen:
             typer.echo("Nothing was changed. --layers brings some of them, --dry-run lists their files.")
             return
@@ -247,9 +266,7 @@ def _address() -> str:
     """
     if not (TEMPLATE / "copier.yml").exists():
         return installed_from()[0]
-    command = ["git", "remote", "get-url", "origin"]
-    found = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=False).stdout.strip()
-    return found or str(TEMPLATE)
+    return git(TEMPLATE, "config", "--get", "remote.origin.url", accepted=(0, 1)) or str(TEMPLATE)
 
 
 def main() -> None:

@@ -1,4 +1,10 @@
-"""git, as every command here asks it: without a hook, a terminal or a variable that leads elsewhere."""
+"""git, as every command here asks it: with no program of a repository, and no variable or setting that leads elsewhere.
+
+What a repository's own configuration and attributes can run (hooks, a file-system monitor, a signature's check, a
+transport) is switched off for every git that is started here, and for the git that Copier starts. Filters and merge
+drivers work in the repository of the person who runs the command; in the repositories of others no working tree is
+made (`extensions.fleet`).
+"""
 
 from __future__ import annotations
 
@@ -12,21 +18,74 @@ from .refusal import Refused
 
 RELEASE = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")  # the tag of a release
 SECONDS = 600  # for one command; a remote that is silent for longer will not answer
-# What is done here is nobody's own work: it is signed by nobody, and runs nothing of anybody.
-QUIET = (
-    *("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false"),
-    *("-c", "advice.detachedHead=false", "-c", "gc.auto=0", "-c", "maintenance.auto=0"),
-)
-# Inside a hook or an alias git sets these, and they would lead to another repository.
+# What git may speak: `ext` and the helpers of other schemes are programs. `http` is for a machine whose own settings
+# lead an address there; addresses that are given are judged by `extensions.sources`.
+PROTOCOLS = ("file", "http", "https", "ssh")
+SETTINGS = {
+    # What is done here is nobody's own work: it is signed by nobody, and runs nothing of anybody.
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "log.showSignature": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "0",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    # What a person likes to see is not what is read here.
+    "advice.detachedHead": "false",
+    "color.ui": "false",
+    "column.ui": "never",
+    "diff.noprefix": "false",
+    "diff.mnemonicPrefix": "false",
+    "diff.relative": "false",
+    "log.follow": "false",
+    "status.showUntrackedFiles": "normal",
+    "status.relativePaths": "true",
+    # A warning about the ends of lines is no reason to lose an update.
+    "core.safecrlf": "false",
+    "apply.whitespace": "nowarn",
+}
+QUIET = tuple(word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}"))
+# Inside a hook or an alias git sets these, and they would lead to another repository: `git rev-parse
+# --local-env-vars` lists them. Settings that are given by variables stay, as git lets them stay for a submodule.
 ELSEWHERE = {
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_DIR", "GIT_GRAFT_FILE", "GIT_INDEX_FILE",
-    "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
 }  # fmt: skip
+# These change what a command means, or run another program in its place.
+OTHERWISE = {
+    "GIT_DEFAULT_HASH", "GIT_DEFAULT_REF_FORMAT", "GIT_DIFF_OPTS", "GIT_EXTERNAL_DIFF", "GIT_GLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS", "GIT_LITERAL_PATHSPECS", "GIT_NOGLOB_PATHSPECS",
+}  # fmt: skip
+
+
+def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a git, or for a program that starts one: the same rules hold there.
+
+    Args:
+        variables: environment variables to set.
+    """
+    clean = {name: value for name, value in os.environ.items() if name not in ELSEWHERE | OTHERWISE}
+    allowed = [name for name in PROTOCOLS if name in clean.get("GIT_ALLOW_PROTOCOL", ":".join(PROTOCOLS)).split(":")]
+    count = int(clean.get("GIT_CONFIG_COUNT") or 0)
+    settings = {"GIT_CONFIG_COUNT": str(count + len(SETTINGS))}
+    for place, (name, value) in enumerate(SETTINGS.items(), start=count):
+        settings |= {f"GIT_CONFIG_KEY_{place}": name, f"GIT_CONFIG_VALUE_{place}": value}
+    return (
+        clean
+        | settings
+        # A question that nobody sees would wait for ever; what git says is read here, in one language.
+        | {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": ":".join(allowed), "LC_ALL": "C"}
+        | dict(variables or {})
+    )
 
 
 def run(
     folder: Path,
-    *words: str,
+    *words: str | os.PathLike[str],
     accepted: Sequence[int] = (0,),
     given: bytes = b"",
     variables: Mapping[str, str] | None = None,
@@ -43,14 +102,11 @@ def run(
     Raises:
         Refused: it cannot be started, is silent for too long, or failed; with what it said.
     """
-    clean = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-    # A question that nobody sees would wait for ever.
-    environment = clean | {"GIT_TERMINAL_PROMPT": "0"} | dict(variables or {})
     try:
         done = subprocess.run(
             ["git", *QUIET, *words],
             cwd=folder,
-            env=environment,
+            env=environment(variables),
             input=given,
             capture_output=True,
             timeout=SECONDS,
@@ -71,7 +127,7 @@ def run(
 
 def git(
     folder: Path,
-    *words: str,
+    *words: str | os.PathLike[str],
     accepted: Sequence[int] = (0,),
     given: str = "",
     variables: Mapping[str, str] | None = None,
@@ -93,12 +149,12 @@ def items(listed: bytes | str) -> tuple[str, ...]:
     return tuple(item for item in text.split("\0") if item)
 
 
-def command_of(words: Sequence[str]) -> str:
+def command_of(words: Sequence[str | os.PathLike[str]]) -> str:
     """Return the command among git's words: what stands before it are options and settings."""
     rest = iter(words)
     for word in rest:
         if word == "-c":
             next(rest, None)
-        elif not word.startswith("-"):
-            return word
+        elif not str(word).startswith("-"):
+            return str(word)
     return ""

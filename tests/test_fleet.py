@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -403,6 +404,182 @@ def test_update_makes_branches_and_touches_nothing_else(list_: Path, tmp_path: P
     git("branch", "--force", "template/1.1.0", persons, cwd=clean)
     assert "somebody has gone on" in fleet("update", str(list_), "--only", "clean", cache=cache, code=1).stdout
     assert git("rev-parse", "template/1.1.0", cwd=clean) == persons
+
+
+PROGRAMS = {
+    "core.fsmonitor": "PROGRAM",
+    "core.hooksPath": "FOLDER",
+    "core.sshCommand": "PROGRAM",
+    "core.alternateRefsCommand": "PROGRAM",
+    "core.pager": "PROGRAM",
+    "core.editor": "PROGRAM",
+    "credential.helper": "!PROGRAM",
+    "diff.external": "PROGRAM",
+    "diff.spy.textconv": "PROGRAM",
+    "diff.spy.command": "PROGRAM",
+    "filter.spy.clean": "PROGRAM",
+    "filter.spy.smudge": "PROGRAM",
+    "filter.spy.process": "PROGRAM",
+    "gpg.program": "PROGRAM",
+    "log.showSignature": "true",
+    "merge.spy.driver": "PROGRAM",
+    "remote.origin.uploadpack": "PROGRAM",
+    "remote.origin.receivepack": "PROGRAM",
+    "remote.origin.promisor": "true",
+    "remote.origin.partialclonefilter": "blob:none",
+    "uploadpack.packObjectsHook": "PROGRAM",
+    "receive.procReceiveRefs": "refs",
+    "url.ext::PROGRAM .insteadOf": "file://",
+    "gc.recentObjectsHook": "PROGRAM",
+    "trailer.x.command": "PROGRAM",
+    "sequence.editor": "PROGRAM",
+    "interactive.diffFilter": "PROGRAM",
+}
+HOOKS = [
+    "post-checkout",
+    "pre-commit",
+    "commit-msg",
+    "prepare-commit-msg",
+    "post-commit",
+    "pre-push",
+    "pre-receive",
+    "update",
+    "post-receive",
+    "post-update",
+    "reference-transaction",
+    "post-index-change",
+    "post-merge",
+    "post-rewrite",
+    "pre-auto-gc",
+    "fsmonitor-watchman",
+    "proc-receive",
+    "push-to-checkout",
+    "pre-rebase",
+    "applypatch-msg",
+    "sendemail-validate",
+]
+
+
+def test_nothing_of_a_foreign_repository_is_run(small: Path, tmp_path: Path) -> None:
+    """Its hooks, monitors, filters, drivers and helpers: by its own settings and its own attributes."""
+    project = live(born(small, "v1.0.0", tmp_path / "zoo"), replace("zoo/code.py", "line 15\n", "line fifteen\n"))
+    live(project, put(".gitattributes", "* filter=spy diff=spy merge=spy\n"))
+    git("init", "--quiet", "--bare", str(tmp_path / "origin.git"), cwd=tmp_path)
+    ran, program = tmp_path / "ran", tmp_path / "programs/program"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho \"$0 $*\" >> '{ran}'\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    for folder in (project / ".git/hooks", program.parent):
+        folder.mkdir(exist_ok=True)
+        for name in HOOKS:
+            shutil.copy(program, folder / name)
+    (project / ".git/info").mkdir(exist_ok=True)
+    (project / ".git/info/attributes").write_text("* filter=spy diff=spy merge=spy\n", encoding="utf-8")
+    for name, value in {"remote.origin.url": f"{tmp_path}/origin.git", **PROGRAMS}.items():
+        words = [word.replace("PROGRAM", str(program)).replace("FOLDER", str(program.parent)) for word in (name, value)]
+        git("config", "--file", str(project / ".git/config"), *words, cwd=tmp_path)
+    (tmp_path / "list.txt").write_text("zoo\n", encoding="utf-8")
+    files = {path: path.read_bytes() for path in project.rglob("*") if path.is_file() and ".git" not in path.parts}
+    report = fleet("report", str(tmp_path / "list.txt"), cache=tmp_path / "cache")
+    assert "conflicts in zoo/code.py" in report.stdout
+    done = fleet("update", str(tmp_path / "list.txt"), "--push", cache=tmp_path / "cache")
+    assert "conflicts in zoo/code.py; pushed" in done.stdout
+    assert not ran.exists(), ran.read_text(encoding="utf-8")
+    assert files == {path: path.read_bytes() for path in files}
+    assert "template/1.1.0" in git("for-each-ref", cwd=tmp_path / "origin.git")
+    assert (project / ".git/refs/heads/template/1.1.0").exists()
+
+
+def test_a_program_for_an_origin_is_told(small: Path, tmp_path: Path) -> None:
+    project = born(small, "v1.0.0", tmp_path / "zoo")
+    git("config", "remote.origin.url", f"ext::touch {tmp_path}/ran", cwd=project)
+    (tmp_path / "list.txt").write_text("zoo\n", encoding="utf-8")
+    done = fleet("update", str(tmp_path / "list.txt"), "--push", cache=tmp_path / "cache", code=1)
+    assert "would run a program" in done.stdout
+    assert not (tmp_path / "ran").exists()
+
+
+def test_two_projects_of_a_repository_have_a_branch_each(small: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "both"
+    for name in ("one", "two"):
+        project = born(small, "v1.0.0", tmp_path / name)
+        (project / ".git").rename(tmp_path / f"{name}.git")
+        repository.mkdir(exist_ok=True)
+        project.rename(repository / name)
+    commit(repository)
+    (tmp_path / "list.txt").write_text("both/one\nboth/two\n", encoding="utf-8")
+    foretold = fleet("update", str(tmp_path / "list.txt"), "--dry-run", cache=tmp_path / "cache").stdout
+    done = fleet("update", str(tmp_path / "list.txt"), cache=tmp_path / "cache", jobs=2).stdout
+    for name, other in (("one", "two"), ("two", "one")):
+        branch = f"template/{name}/1.1.0"
+        assert branch in foretold
+        assert branch in done
+        changed = git("diff", "--name-only", "main", branch, cwd=repository).splitlines()
+        assert f"{name}/zoo/code.py" in changed
+        assert not [path for path in changed if path.startswith(f"{other}/")]
+    assert not list(repository.glob("*/.git"))
+    assert git("status", "--porcelain", cwd=repository) == ""
+
+
+def test_a_bare_repository_of_this_machine_is_updated(small: Path, tmp_path: Path) -> None:
+    project = born(small, "v1.0.0", tmp_path / "zoo")
+    git("clone", "--quiet", "--bare", str(project), str(tmp_path / "bare.git"), cwd=tmp_path)
+    (tmp_path / "list.txt").write_text("bare.git\n", encoding="utf-8")
+    fleet("update", str(tmp_path / "list.txt"), cache=tmp_path / "cache")
+    assert "line 5 new" in git("show", "template/1.1.0:zoo/code.py", cwd=tmp_path / "bare.git")
+
+
+@pytest.mark.parametrize("name", ["template", "template/1.1.0"])
+def test_a_branch_in_the_way_is_named(name: str, small: Path, tmp_path: Path) -> None:
+    project = born(small, "v1.0.0", tmp_path / "zoo")
+    if name == "template":
+        git("branch", name, cwd=project)
+    else:
+        git("worktree", "add", "--quiet", "-b", name, str(tmp_path / "elsewhere"), cwd=project)
+    before = git("for-each-ref", cwd=project), git("status", "--porcelain", cwd=project)
+    (tmp_path / "list.txt").write_text("zoo\n", encoding="utf-8")
+    told = fleet("update", str(tmp_path / "list.txt"), cache=tmp_path / "cache", code=1).stdout
+    assert f"one that is called {name}" in told or "is checked out in" in told
+    assert (git("for-each-ref", cwd=project), git("status", "--porcelain", cwd=project)) == before
+
+
+def test_what_git_ignores_in_a_working_tree_is_not_lost_by_a_branch(small: Path, tmp_path: Path) -> None:
+    project = live(born(small, "v1.0.0", tmp_path / "zoo"), put(".gitignore", "/new.txt\n"))
+    (project / "new.txt").write_text("only here\n", encoding="utf-8")
+    (tmp_path / "list.txt").write_text("zoo\n", encoding="utf-8")
+    told = fleet("update", str(tmp_path / "list.txt"), cache=tmp_path / "cache", code=1).stdout
+    assert "does not know: new.txt" in told
+    assert not git("branch", "--list", "template/*", cwd=project)
+
+
+def link_in_place(path: str) -> Edit:
+    def edit(project: Path) -> None:
+        (project / path).unlink(missing_ok=True)
+        (project / path).symlink_to("own.txt")
+
+    return edit
+
+
+def folder_in_place(path: str) -> Edit:
+    def edit(project: Path) -> None:
+        (project / path).unlink(missing_ok=True)
+        (project / path).mkdir()
+        (project / path / "mine.txt").write_text("mine\n", encoding="utf-8")
+
+    return edit
+
+
+def test_the_dry_run_says_what_stands_in_the_way(small: Path, tmp_path: Path) -> None:
+    edits = (link_in_place("zoo/code.py"), folder_in_place("README.md"), link_in_place("new.txt"))
+    row = check_equal(live(born(small, "v1.0.0", tmp_path / "zoo"), *edits), tmp_path / "cache")
+    assert [each.path for each in row.conflicts] == ["README.md", "new.txt", "zoo/code.py"]
+
+
+def test_an_answers_file_that_is_a_link_is_told(small: Path, tmp_path: Path) -> None:
+    project = born(small, "v1.0.0", tmp_path / "zoo")
+    (project / ".copier-answers.yml").rename(tmp_path / "answers.yml")
+    live(project, link_in_place(".copier-answers.yml"))
+    assert "is a link to own.txt" in judged(project, tmp_path / "cache").reason
 
 
 @pytest.mark.slow

@@ -1,4 +1,8 @@
-"""git, asked for many repositories: no terminal answers it, so ssh must not ask either."""
+"""git, asked for many repositories: no terminal answers it, so ssh must not ask either.
+
+The repositories belong to others. In them only what reads objects and names is asked, by `READ_ONLY`; a working tree is
+made in a repository of our own (`extensions.fleet.repositories.workshop`), where no setting of theirs holds.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ from pathlib import Path
 from ..git import items, run
 from ..refusal import Refused
 
-__all__ = ["Refused", "git", "items", "line", "shown"]
+__all__ = ["READ_ONLY", "Refused", "git", "items", "line", "shown"]
+
+# Of a repository of others: what is not there is not fetched, by whatever program its settings name.
+READ_ONLY = {"GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0"}
 
 
 def git(

@@ -6,7 +6,6 @@ needs, and merges them as an update would. A test holds its verdict equal to tha
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from enum import StrEnum
@@ -19,7 +18,7 @@ from commands.answer_space import RefusedError, Rendered, Template, UnsupportedE
 
 from ..update import updating
 from .git import Refused, git, items, line
-from .merging import Conflict, copied, merge, mode
+from .merging import Conflict, blob, copied, kind_of, merge, mode
 from .repositories import Repository, Snapshot, head_of, snapshot
 from .templates import notes, releases, version_of
 
@@ -51,6 +50,7 @@ class Row(BaseModel):
     answers: dict[str, Any] = {}
     changed: list[str] = []  # files that the update changes
     conflicts: list[Conflict] = []
+    inside: str = ""  # the project's folder in its repository: "" or "models/churn/"
     left_out: list[str] = []  # the template changed them; the project has deleted them
     notes: str = ""  # what the releases bring, Markdown
 
@@ -87,6 +87,7 @@ def newest_release(source: str, to: str | None) -> str:
 
 def _judge(row: Row, place: Snapshot, folder: Path, cache: Path, to: str | None) -> None:
     known = _origin(place, place.head, folder)
+    row.inside = place.prefix
     row.source, row.version, row.answers = known.source, known.version, known.answers
     row.newest = newest_release(known.source, to)
     number = updating.number
@@ -118,6 +119,16 @@ def _origin(place: Snapshot, revision: str, folder: Path) -> Any:
     return updating.origin(copied(place, revision, ANSWERS, folder).parent)
 
 
+def origin_of(place: Snapshot) -> Any:
+    """Return where a project comes from, by its last commit.
+
+    Raises:
+        Refused: see `updating.origin`.
+    """
+    with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
+        return _origin(place, place.head, Path(folder))
+
+
 def _answers(template: Template, given: Mapping[str, Any], refusal: str, hint: str) -> dict[str, Any]:
     """Return complete answers.
 
@@ -132,14 +143,17 @@ def _answers(template: Template, given: Mapping[str, Any], refusal: str, hint: s
 
 def _refuse_hand_edits(place: Snapshot, known: Any, old: Template, before: Mapping[str, Any], folder: Path) -> None:
     """Refuse when answers were edited by hand and the files are still those of the former ones."""
-    since = line("log", "-1", "--format=%H", "-G^_commit:", place.head, "--", ANSWERS, folder=place.folder)
+    since = line(
+        *("log", "-1", "--format=%H", "--no-textconv", "-G^_commit:", place.head, "--", ANSWERS),
+        folder=place.folder, variables=place.variables,
+    )  # fmt: skip
     former = _origin(place, since, folder).answers if since else {}
     if not former or former == known.answers:
         return
     then = _answers(old, former, f"What {ANSWERS} said at {since[:12]} is not possible", "Was it edited by hand?")
-    listed = items(git("ls-tree", "-r", "-z", place.head, folder=place.folder))
+    listed = items(git("ls-tree", "-r", "-z", place.head, folder=place.folder, variables=place.variables))
     files = {item for item in listed if not item.endswith(ANSWERS)}
-    former_entries, present_entries = (_entries(old, old.render(answers)) for answers in (then, before))
+    former_entries, present_entries = (_entries(old, old.render(answers), kind_of(place)) for answers in (then, before))
     if len(files & former_entries - present_entries) > len(files & present_entries - former_entries):
         edited = sorted(name for name in {*former, *known.answers} if former.get(name) != known.answers.get(name))
         raise Refused(
@@ -148,18 +162,13 @@ def _refuse_hand_edits(place: Snapshot, known: Any, old: Template, before: Mappi
         )
 
 
-def _entries(template: Template, project: Mapping[str, Rendered]) -> set[str]:
+def _entries(template: Template, project: Mapping[str, Rendered], kind: str) -> set[str]:
     """Return files as `git ls-tree` lists them, without those that no answer changes any more."""
     return {
-        f"{mode(file)} blob {_blob(file.content)}\t{path}"
+        f"{mode(file)} blob {blob(file.content, kind)}\t{path}"
         for path, file in project.items()
         if not template.belongs_to_user(path)
     }
-
-
-def _blob(content: bytes) -> str:
-    """Return git's name for a content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _refuse_lost_answers(before: Mapping[str, Any], after: Mapping[str, Any], version: str, hint: str) -> None:

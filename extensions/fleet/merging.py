@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,8 @@ from pydantic import BaseModel
 from commands.answer_space import Rendered
 
 from ..update import updating
-from .git import git, items, line, shown
+from ..update.obstacles import LINK, entries, find_obstacles, told
+from .git import Refused, git, items, line, shown
 from .repositories import Snapshot
 
 MERGE: tuple[str, ...] = updating.MERGE
@@ -49,6 +51,7 @@ def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Re
     """
     ignore, attributes = (copied(place, place.head, name, folder) for name in (updating.IGNORE, ".gitattributes"))
     theirs = _without_ignored(base, theirs, ignore)
+    theirs, obstacles = _without_obstacles(place, base, theirs)
     scratch = Scratch(folder / "merge.git", place, attributes)
     scratch.commit_all(base, theirs)
     # As an update does it: the engine by itself, so that nothing of the project's own moves into it.
@@ -62,7 +65,8 @@ def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Re
         read = lambda side: scratch.git("cat-file", "blob", blobs[path, side])  # noqa: E731
         return updating.settle(path, stages[path], read) is not None
 
-    conflicts = [
+    conflicts = [Conflict(path=shown(path), why=why) for path, why in obstacles.items()]
+    conflicts += [
         Conflict(path=shown(path), why=_why(scratch, tree, path, found))
         for path, found in sorted(stages.items())
         if PurePosixPath(path).name != updating.ANSWERS and found not in ({"1"}, {"1", "3"}) and not settled(path)
@@ -72,15 +76,36 @@ def merge(place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Re
     listed = items(scratch.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", "ours", tree))
     # The newer answers file is taken as it is, whatever the merge makes of it.
     changed = {*listed, place.prefix + updating.ANSWERS} - left_out
+    conflicts.sort(key=lambda conflict: conflict.path)
     return Merged(sorted(map(shown, changed)), conflicts, sorted(map(shown, left_out)))
 
 
 def copied(place: Snapshot, revision: str, name: str, folder: Path) -> Path:
     """Return where a file of a commit is copied to, if the commit has it."""
-    listed = git("ls-tree", revision, "--", name, folder=place.folder)
-    if listed:
-        (folder / name).write_bytes(git("cat-file", "blob", listed.split()[2].decode(), folder=place.folder))
+    listed = git("ls-tree", "-z", revision, "--", name, folder=place.folder, variables=place.variables)
+    if not listed:
+        return folder / name
+    mode_, kind, identifier = listed.split(b"\t")[0].decode().split()
+    if kind != "blob":  # nothing is read of a folder
+        return folder / name
+    content = git("cat-file", "blob", identifier, folder=place.folder, variables=place.variables)
+    if mode_ == LINK:
+        if name == updating.ANSWERS:
+            hint = "Put the file itself there: an update writes it, and would write through the link."
+            raise Refused(f"{name} is a link to {shown(content.decode(errors='surrogateescape'))}.", hint=hint)
+        return folder / name
+    (folder / name).write_bytes(content)
     return folder / name
+
+
+def kind_of(place: Snapshot) -> str:
+    """Return how git names contents in a repository: "sha1" or "sha256"."""
+    return line("rev-parse", "--show-object-format", folder=place.folder, variables=place.variables)
+
+
+def blob(content: bytes, kind: str) -> str:
+    """Return git's name for a content."""
+    return hashlib.new(kind, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def mode(file: Rendered) -> str:
@@ -96,6 +121,26 @@ def _without_ignored(base: Mapping[str, Rendered], theirs: Mapping[str, Rendered
     return {path: file for path, file in theirs.items() if path not in left_alone} | kept
 
 
+def _without_obstacles(
+    place: Snapshot, base: Mapping[str, Rendered], theirs: Mapping[str, Rendered]
+) -> tuple[dict[str, Rendered], dict[str, str]]:
+    """Return the new version without its changes where something of another kind stands, and what a person is told."""
+    listed = git("ls-tree", "-r", "-z", "--full-tree", place.head, folder=place.folder, variables=place.variables)
+    kind = kind_of(place)
+    before, after = (
+        {place.prefix + path: (mode(file), blob(file.content, kind)) for path, file in side.items()}
+        for side in (base, theirs)
+    )
+    found = {
+        path.removeprefix(place.prefix): why
+        for path, why in find_obstacles(entries(items(listed)), before, after).items()
+        if PurePosixPath(path).name != updating.ANSWERS
+    }
+    kept = {path: base[path] for path in found if path in base}
+    rest = {path: file for path, file in theirs.items() if path not in found} | kept
+    return rest, {place.prefix + path: told(why) for path, why in found.items()}
+
+
 @dataclass
 class Scratch:
     """A repository that is thrown away: it reads a project's objects, and everything new is written into it alone."""
@@ -106,12 +151,15 @@ class Scratch:
 
     def __post_init__(self) -> None:
         """Make it."""
-        line("init", "--quiet", "--bare", "--template=", str(self.folder), folder=self.folder.parent)
-        objects = line("rev-parse", "--git-path", "objects", folder=self.project.folder)
+        words = ("init", "--quiet", "--bare", "--template=", f"--object-format={kind_of(self.project)}")
+        line(*words, str(self.folder), folder=self.folder.parent)
+        asked = ("rev-parse", "--git-path", "objects")
+        objects = line(*asked, folder=self.project.folder, variables=self.project.variables)
         self.variables = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str((self.project.folder / objects).resolve())}
         self.settings = (*MERGE, "-c", f"core.attributesFile={self.attributes}")
         filtered = ("config", "remote.origin.partialclonefilter")
-        if git(*filtered, folder=self.project.folder, accepted=(0, 1)):
+        # Only our own clone may fetch what it left out: by its settings, and not by those of somebody else.
+        if self.project.ours and git(*filtered, folder=self.project.folder, accepted=(0, 1)):
             url = line("config", "remote.origin.url", folder=self.project.folder)
             self.settings += (*PROMISED, "-c", f"remote.origin.url={url}")
 
@@ -179,6 +227,6 @@ def _in_emptied_folders(
 
 def _why(scratch: Scratch, tree: str, path: str, found: set[str]) -> str:
     """Say why a person has to settle a file, in the words of `updating`."""
-    content = scratch.git("cat-file", "blob", f"{tree}:{path}")
-    told: str = updating.why(content, found)
-    return told
+    listed = scratch.git("ls-tree", "-z", tree, "--", path).split()
+    content = scratch.git("cat-file", "blob", listed[2].decode()) if listed and listed[1] == b"blob" else b""
+    return updating.why(content, found)

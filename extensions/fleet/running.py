@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -51,5 +52,6 @@ def in_processes(
 
 
 def _leave_interrupts() -> None:
-    """Leave Ctrl-C to the process that the person talks to."""
+    """Leave Ctrl-C to the process that the person talks to; large files stay at the remote, where git has git-lfs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["GIT_LFS_SKIP_SMUDGE"] = "1"

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from ..update import updating
+from ..update import branches, updating
 from ..update.update import update as run_update
 from .git import Refused, git, items, line
-from .judging import Row, Verdict, judge, newest_release
-from .repositories import Repository, Snapshot, head_of, snapshot
+from .judging import Row, Verdict, judge, newest_release, origin_of
+from .repositories import Repository, Snapshot, deliver, head_of, snapshot, tip_of, workshop
 from .running import in_processes
 
 
@@ -54,9 +54,14 @@ def _update_one(repository: Repository, *, plan: Plan) -> Outcome:
         if plan.dry_run:
             return _foretell(judge(repository, head, plan.cache, plan.to))
         place = snapshot(repository, head, plan.cache)
+        known = origin_of(place)
+        newest = newest_release(known.source, plan.to)
+        if not plan.answers and updating.number(known.version) >= updating.number(newest):
+            return outcome("current")
+        branch = branches.name_of(newest.removeprefix("v"), place.prefix)
         # Beside the repository's own checkout, whose working tree may hold anything.
-        with updating.checkout(place.folder) as tree:
-            return _update(repository, place, tree / place.prefix, plan)
+        with workshop(repository, place, branch) as made, updating.checkout(made.folder) as tree:
+            return _update(repository, place, made, tree / place.prefix, branch, newest, plan)
     except Refused as refused:
         return outcome(f"{refused.message} {refused.hint}", refused=True)
     except Exception as error:  # whatever a repository holds, the others are updated
@@ -64,7 +69,7 @@ def _update_one(repository: Repository, *, plan: Plan) -> Outcome:
 
 
 def _foretell(row: Row) -> Outcome:
-    branch = f"template/{row.newest.removeprefix('v')}" if row.behind else ""
+    branch = branches.name_of(row.newest.removeprefix("v"), row.inside) if row.behind else ""
     told = {
         Verdict.CURRENT: "current",
         Verdict.CLEAN: f"would change {len(row.changed)} files",
@@ -75,23 +80,20 @@ def _foretell(row: Row) -> Outcome:
     return Outcome(row.name, row.address, told, branch=branch, conflicts=conflicts, refused=refused)
 
 
-def _update(repository: Repository, place: Snapshot, project: Path, plan: Plan) -> Outcome:
+def _update(
+    repository: Repository, place: Snapshot, made: Snapshot, project: Path, branch: str, newest: str, plan: Plan
+) -> Outcome:
     outcome = partial(Outcome, repository.name, repository.address)
-    known = updating.origin(project)
-    newest = newest_release(known.source, plan.to)
-    if not plan.answers and updating.number(known.version) >= updating.number(newest):
-        return outcome("current")
-    branch = f"template/{newest.removeprefix('v')}"
-    tip = line("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}", folder=place.folder)
-    if tip and not updating.is_free(project, tip, place.head):
+    tip = tip_of(made, branch)
+    if tip and not branches.is_free(project, tip, place.head):
         told = "somebody has gone on there, so it stays as it is: merge it or delete it"
         return outcome(told, branch=branch, refused=True)
-    update = _made_before(place, project, tip, plan)
+    update = _made_before(made, project, tip, plan)
     if update is None:
         update = run_update(project, to=newest, answers=plan.answers)
         if update is None:
             return outcome("current")
-        git("branch", "--force", "--no-track", branch, update.commit, folder=place.folder)
+        deliver(repository, place, made, branch, update.commit)
     told = f"{len(update.changed)} files changed"
     if update.conflicts:
         told += f", conflicts in {', '.join(conflict.path for conflict in update.conflicts)}"
@@ -107,9 +109,9 @@ def _update(repository: Repository, place: Snapshot, project: Path, plan: Plan) 
 
 def _below(place: Snapshot, tip: str) -> list[str]:
     """Return the commits under those that an update made: it makes one, or two when it rewrites what has moved."""
-    words = ("rev-list", "--first-parent", "--max-count=3", tip)
+    words = ("rev-list", "--first-parent", "--max-count=3", tip, "--")
     first, *others = line(*words, folder=place.folder).splitlines()
-    if others and updating.made_here(place.folder, first) and updating.made_here(place.folder, others[0]):
+    if others and branches.made_here(place.folder, first) and branches.made_here(place.folder, others[0]):
         return others[:2]
     return others[:1]
 
@@ -133,4 +135,5 @@ def _made_before(place: Snapshot, project: Path, tip: str, plan: Plan) -> Any:
         left_out=(),
         answers={},
         notes="",
+        inside=place.prefix,
     )

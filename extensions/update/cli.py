@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..git import environment
 from ..refusal import Refused
-from . import page, updating
+from . import branches, page, updating
 from .update import update as run_update
 from .updating import Update
 
@@ -41,7 +42,7 @@ def update_template(
     if not folder.is_dir():
         raise Refused(f"There is no folder {folder}.", "Name the project's folder.")
     if not dry_run:
-        updating.require_clean(folder)
+        branches.require_clean(folder)
     update = run_update(folder, to=to, answers=updating.assignments(answer or [], "--answer"))
     if update is None:
         tell({"update": None}, ["The project has the template's newest version."], as_json)
@@ -53,6 +54,8 @@ def update_template(
         lines += ["", update.notes or "The template has no release notes.", "", "Nothing was changed."]
         tell(result, lines, as_json)
         return
+    # Before anything is pushed: what could refuse it afterwards would leave half of it done.
+    branches.require_ready(folder, update.branch, update.commit)
     # A project from before the engine has the verb that proposes only on the new branch.
     has_engine = (folder / updating.ENGINE).is_dir()
     change = _propose(folder, update) if propose and has_engine else ""
@@ -97,7 +100,12 @@ def _propose(project: Path, update: Update) -> str:
     words = ("propose", update.branch, "--title", page.title(update), "--body-file", page.PAGE, "--json")
     page.write(project, update)
     done = subprocess.run(
-        ["uv", "run", package(project), *words], cwd=project, stdout=subprocess.PIPE, text=True, check=False
+        ["uv", "run", package(project), *words],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise Refused(

@@ -65,6 +65,7 @@ def text(update: Update) -> str:
         _section("Edits in the engine, kept", "files", [f"`{name}`" for name in update.engine_edits]),
         _section("Left out", "files that you have deleted", [f"`{name}`" for name in update.left_out]),
         _diffs(update),
+        _left(update),
         f"## What the releases say\n\n{notes}" if notes else "The template has no release notes.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -78,6 +79,13 @@ def _diffs(update: Update) -> str:
     blocks = [f"`{each.path}`\n\n```diff\n{_shortened(each.diff)}\n```" for each in edited]
     lead = "The template has these files no more. They are kept as you had them; this is what you had changed."
     return "\n\n".join(["## Your edits in what is gone", lead, *blocks])
+
+
+def _left(update: Update) -> str:
+    """Show what of the template could not be merged, since something else stands there."""
+    blocks = [f"`{each.path}`\n\n```diff\n{_shortened(each.left)}\n```" for each in update.conflicts if each.left]
+    lead = "Nothing of yours was touched. This is what the template has changed: carry over what you need."
+    return "\n\n".join(["## The template's changes that have no place", lead, *blocks]) if blocks else ""
 
 
 def _shortened(diff: str) -> str:

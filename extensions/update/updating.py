@@ -22,24 +22,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from ..git import RELEASE, git, items, run
+from .. import sources
+from ..git import RELEASE, environment, git, items, run
 from ..refusal import Refused
-from . import dependencies
+from . import branches, dependencies
+from .branches import MARK
+from .obstacles import entries, find_obstacles, told
 
 ANSWERS = ".copier-answers.yml"
 IGNORE = ".updateignore"  # in a project: paths that updates leave alone, in the syntax of .gitignore
 COPIER = (sys.executable, "-m", "copier")
 HEADING = re.compile(r"^## \[?v?(?P<version>\d+\.\d+\.\d+)\]?(\s|$)", re.MULTILINE)
-# Stands in the message of every commit that an update makes: one without it is a person's.
-MARK = "Template-Update:"
 ENGINE = "engine"  # the folder of the machinery in a project
 # Commits made here are nobody's own.
 NOBODY = ("-c", "user.name=template", "-c", "user.email=template@invalid")
+DIFF = ("diff", "--no-color", "--no-ext-diff", "--no-textconv")  # for people, and by git alone
+# The answers on which the owner's own files stand: an update does not move these.
+SETTLED = {
+    "package_name": "it names the folder of your own code, and every import in it",
+    "problem_type": "the files of problem/ are of the one type, and yours",
+}
 MERGE = ("-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "rerere.enabled=false")
 
 
@@ -59,6 +66,7 @@ class Conflict:
     path: str
     why: str
     diff: str = ""  # what the project had changed in a file that the template has no more
+    left: str = ""  # what the template has changed, and could not be merged
 
 
 @dataclass(frozen=True)
@@ -76,11 +84,12 @@ class Update:
     engine_edits: tuple[str, ...] = ()  # files of the engine that the project has changed: the changes are kept
     rewritten: tuple[str, ...] = ()  # files of the owner in which imports of what has moved were rewritten
     to_rewrite: tuple[str, ...] = ()  # places that only a person can rewrite, a line each
+    inside: str = ""  # the project's folder in its repository: "" or "models/churn/"
 
     @property
     def branch(self) -> str:
         """The branch that is made for it."""
-        return f"template/{self.after}"
+        return branches.name_of(self.after, self.inside)
 
 
 def origin(project: Path) -> Origin:
@@ -91,17 +100,31 @@ def origin(project: Path) -> Origin:
     """
     file = project / ANSWERS
     bring_back = f"Bring it back: git log --oneline -- {ANSWERS} names the commits, git checkout COMMIT -- {ANSWERS}."
+    if file.is_symlink():
+        hint = "Put the file itself there: an update writes it, and would write through the link."
+        raise Refused(f"{ANSWERS} is a link to {os.readlink(file)}.", hint=hint)
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        others = sorted(each.name for each in project.glob(".copier-answers*.y*ml"))
+        if others:
+            raise Refused(
+                f"{ANSWERS} is missing; {', '.join(others)} is that of another template, and not looked at here.",
+                hint=f"uvx copier update --answers-file {others[0]} updates that one.",
+            ) from None
         raise Refused(f"{ANSWERS} is missing: nothing else says what this was made from.", hint=bring_back) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise Refused(f"{ANSWERS} is damaged: {' '.join(str(error).split())}", hint=bring_back) from error
     if not isinstance(content, dict) or not {"_commit", "_src_path"} <= content.keys():
         raise Refused(f"{ANSWERS} does not say which template this was made from, in which version.", hint=bring_back)
     source, version = str(content["_src_path"]), str(content["_commit"])
-    if source.startswith("-") or version.startswith("-"):  # git would take it for an option
-        raise Refused(f"{ANSWERS} names {source}, {version}, which is no template's address.", hint=bring_back)
+    try:
+        address(source)
+    except Refused as error:
+        message = f"{ANSWERS} names {source}, which is no template's address. {error.message}"
+        raise Refused(message, hint=error.hint) from error
+    if not re.fullmatch(r"\w[\w.+/-]*", version):  # git would take it for an option, or for several words
+        raise Refused(f"{ANSWERS} names the version {version!r}, which git cannot have.", hint=bring_back)
     answers = {str(name): value for name, value in content.items() if not str(name).startswith("_")}
     return Origin(source, version, answers)
 
@@ -145,27 +168,32 @@ def merge(
         Refused: the project does not know its template, the template or the version cannot be reached,
             an answer is not possible (any more), or the answers file was edited by hand.
     """
+    branches.require_commit(project)
     known, answers = origin(project), dict(answers or {})
+    _refuse_settled(known, answers)
     target = _target(known, to, stay=bool(answers))
     if target is None:
         return None
     inside = git(project, "rev-parse", "--show-prefix")
     with tempfile.TemporaryDirectory() as temporary:
         renders = Path(temporary, "renders")
-        git(renders.parent, "init", "--quiet", str(renders))
+        kind = f"--object-format={git(project, 'rev-parse', '--show-object-format')}"
+        git(renders.parent, "init", "--quiet", kind, str(renders))
         place = renders / inside
         place.parent.mkdir(parents=True, exist_ok=True)
         before = _render(known, place, copier)
-        _refuse_hand_edits(project, known, Path(temporary, "answers"), copier)
+        _refuse_hand_edits(project, known, Path(temporary, "answers"), copier, kind)
         _copier(copier, known, "update", f"--vcs-ref={target}", *_data(answers), cwd=place)
         _commit_all(place, f"template {target.removeprefix('v')}", ignore=project / IGNORE)
         differing = _differing(before, origin(place).answers)
         _refuse_lost_answers(differing, answers, target)
+        obstacles = _take_obstacles_out(project, renders)
         theirs = _engine_first(renders, inside)
-        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(renders), theirs)
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", str(renders), theirs)
         with checkout(project) as tree:
             picked = [_pick(tree, each, f"{theirs}~2") for each in (f"{theirs}^", theirs)]
-            conflicts = tuple(conflict for found, _ in picked for conflict in found)
+            conflicts = (*obstacles, *(conflict for found, _ in picked for conflict in found))
+            conflicts = tuple(sorted(conflicts, key=lambda conflict: conflict.path))
             deleted = [path for _, found in picked for path in found]
             left_out = tuple(sorted({*deleted, *_leave_out(tree, f"{theirs}~2", theirs, project / IGNORE)}))
             _take_answers(tree / inside, place, known)
@@ -182,6 +210,7 @@ def merge(
         answers=differing,
         notes=_notes(known.source, known.version, target),
         engine_edits=tuple(path for path in edits if path not in left_out),
+        inside=inside,
     )
 
 
@@ -189,9 +218,9 @@ def switch(project: Path, update: Update) -> str:
     """Make the update's branch, check it out, and return its name.
 
     Raises:
-        Refused: the working tree has changes, or the branch holds commits of a person.
+        Refused: the working tree has changes or files that would be lost, or the branch holds commits of a person.
     """
-    switch_to(project, update.branch, update.commit)
+    branches.switch_to(project, update.branch, update.commit)
     return update.branch
 
 
@@ -213,31 +242,6 @@ def commit_index(tree: Path, subject: str) -> str:
     return git(tree, *_author(tree), "commit-tree", git(tree, "write-tree"), "-p", "HEAD", "-m", message)
 
 
-def switch_to(project: Path, branch: str, commit: str) -> None:
-    """Let a branch begin at a commit that was made here, and check it out.
-
-    Raises:
-        Refused: the working tree has changes, or the branch holds commits of a person.
-    """
-    require_clean(project)
-    found = git(project, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
-    if found and not is_free(project, found, commit):
-        hint = f"Merge it or go on there (git switch {branch}); git branch -D {branch} gives it up."
-        raise Refused(f"The branch {branch} holds commits of yours.", hint=hint)
-    git(project, "switch", "--quiet", "--force-create", branch, commit)
-
-
-def require_clean(project: Path) -> None:
-    """Refuse a working tree with changes: they are not part of what is merged.
-
-    Raises:
-        Refused: it has some, or is no git repository.
-    """
-    if git(project, "status", "--porcelain"):
-        hint = "Commit or stash them first: git commit, or git stash --include-untracked."
-        raise Refused("The working tree has changes that are not committed.", hint=hint)
-
-
 def push(project: Path, update: Update) -> bool:
     """Push the update to its branch of the remote `origin`; False: a person has gone on there, it stays as it is.
 
@@ -245,24 +249,15 @@ def push(project: Path, update: Update) -> bool:
         Refused: the remote cannot be reached, or does not take the branch.
     """
     branch = f"refs/heads/{update.branch}"
-    tip = git(project, "ls-remote", "origin", branch).partition("\t")[0]
+    tip = git(project, "ls-remote", "--", "origin", branch).partition("\t")[0]
     if tip:
-        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin", branch)
-        if not is_free(project, tip, update.commit):
+        git(project, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", "origin", branch)
+        if not branches.is_free(project, tip, update.commit):
             return False
     # Only over the commit that was looked at: somebody may have pushed since.
-    git(project, "push", "--quiet", f"--force-with-lease={branch}:{tip}", "origin", f"{update.commit}:{branch}")
+    lease = f"--force-with-lease={branch}:{tip}"
+    git(project, "push", "--quiet", "--no-verify", lease, "--", "origin", f"{update.commit}:{branch}")
     return True
-
-
-def made_here(project: Path, tip: str) -> bool:
-    """Tell whether a commit was made by an update, and so holds nobody's work."""
-    return MARK in git(project, "log", "-1", "--format=%B", tip)
-
-
-def is_free(project: Path, tip: str, commit: str) -> bool:
-    """Tell whether a branch with this tip may begin anew at a commit: nobody's work is lost by that."""
-    return made_here(project, tip) or not git(project, "rev-list", "-1", tip, f"^{commit}")
 
 
 def _target(known: Origin, to: str | None, *, stay: bool) -> str | None:
@@ -287,13 +282,20 @@ def _render(known: Origin, place: Path, copier: Sequence[str]) -> dict[str, Any]
     with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as data:
         yaml.safe_dump(known.answers, data, allow_unicode=True)
         data.flush()
-        words = ("copy", f"--data-file={data.name}", f"--vcs-ref={known.version}", _place_of(known.source), str(place))
+        words = (
+            "copy",
+            f"--data-file={data.name}",
+            f"--vcs-ref={known.version}",
+            "--",
+            sources.for_copier(known.source),
+            str(place),
+        )
         _copier(copier, known, *words, cwd=place.parent)
     _commit_all(place, f"template {known.version.removeprefix('v')}")
     return origin(place).answers
 
 
-def _refuse_hand_edits(project: Path, known: Origin, spare: Path, copier: Sequence[str]) -> None:
+def _refuse_hand_edits(project: Path, known: Origin, spare: Path, copier: Sequence[str], kind: str) -> None:
     """Refuse when answers were changed by hand: the project's files are then not those of its answers.
 
     Args:
@@ -301,14 +303,15 @@ def _refuse_hand_edits(project: Path, known: Origin, spare: Path, copier: Sequen
         known: where it comes from.
         spare: a free place, to render the former answers and then the present ones.
         copier: the command that renders.
+        kind: git's option for a repository like the project's.
     """
-    since = git(project, "log", "-1", "--format=%H", "-G^_commit:", "--", ANSWERS)
+    since = git(project, "log", "-1", "--format=%H", "--no-textconv", "-G^_commit:", "--", ANSWERS)
     content = yaml.safe_load(git(project, "show", f"{since}:./{ANSWERS}")) if since else {}
     answers = {name: value for name, value in content.items() if not name.startswith("_")}
     edited = _differing(answers, known.answers)
     if not answers or not edited:
         return
-    git(project, "init", "--quiet", str(spare))
+    git(project, "init", "--quiet", kind, str(spare))
     _render(Origin(known.source, known.version, answers), spare, copier)
     then = _files(spare)
     # Updated, not rendered anew: what belongs to the user alone stays as it is then, here as in the project.
@@ -327,6 +330,16 @@ def _refuse_hand_edits(project: Path, known: Origin, spare: Path, copier: Sequen
         )
 
 
+def _refuse_settled(known: Origin, wanted: Mapping[str, str]) -> None:
+    """Refuse another answer where files of the owner stand on the one that is recorded."""
+    for name, why in SETTLED.items():
+        if name in wanted and name in known.answers and wanted[name] != str(known.answers[name]):
+            raise Refused(
+                f"{name} stays {known.answers[name]}: {why}, and an update leaves what is yours alone.",
+                hint=f"Make a new project with {name}={wanted[name]}, and bring your files and data over.",
+            )
+
+
 def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[str, str], target: str) -> None:
     """Refuse when the newer version has put another value in place of an answer that it no longer offers."""
     lost = {name: pair for name, pair in differing.items() if None not in pair and name not in wanted}
@@ -337,6 +350,31 @@ def _refuse_lost_answers(differing: dict[str, tuple[Any, Any]], wanted: Mapping[
             f"Version {target.removeprefix('v')} no longer offers answers of this project: {changes}.",
             hint=f"Choose, and say so: {options}.",
         )
+
+
+def _take_obstacles_out(project: Path, renders: Path) -> list[Conflict]:
+    """Take out of the newer render what cannot be merged, since something of another kind stands there.
+
+    The newer render's commit is replaced.
+
+    Returns:
+        For each file what a person is told, with the change of the template.
+    """
+    listing = ("ls-tree", "-r", "-z", "--full-tree")
+    ours = entries(items(git(project, *listing, "HEAD")))
+    before, after = (entries(items(git(renders, *listing, revision))) for revision in ("HEAD^", "HEAD"))
+    found = find_obstacles(ours, before, after)
+    found = {path: why for path, why in found.items() if PurePosixPath(path).name != ANSWERS}
+    if not found:
+        return []
+    diffs = {path: git(renders, *DIFF, "HEAD^", "HEAD", "--", f":(literal){path}") for path in found}
+    nothing = ("0", "0" * len(git(renders, "rev-parse", "HEAD")))
+    lines = [f"{mode} {name}\t{path}" for path in found for mode, name in [before.get(path, nothing)]]
+    git(renders, "update-index", "-z", "--index-info", given="\0".join(lines))
+    message = git(renders, "log", "-1", "--format=%B")
+    commit = git(renders, *NOBODY, "commit-tree", git(renders, "write-tree"), "-p", "HEAD^", "-m", message)
+    git(renders, "update-ref", "HEAD", commit)
+    return [Conflict(path, told(why), left=diffs[path]) for path, why in found.items()]
 
 
 def _engine_first(renders: Path, inside: str) -> str:
@@ -383,8 +421,10 @@ def _pick(tree: Path, theirs: str, base: str) -> tuple[list[Conflict], list[str]
             git(tree, "add", "--force", "--", path)
         else:
             lost = found == {"1", "2"}
-            diff = git(tree, "diff", "--no-color", "--no-ext-diff", base, "HEAD", "--", path) if lost else ""
-            conflicts.append(Conflict(path, why((tree / path).read_bytes(), found), diff))
+            diff = git(tree, *DIFF, base, "HEAD", "--", f":(literal){path}") if lost else ""
+            merged = tree / path
+            readable = merged.is_file() and not merged.is_symlink()
+            conflicts.append(Conflict(path, why(merged.read_bytes() if readable else b"", found), diff))
             git(tree, "add", "--force", "--", path)
     return conflicts, left_out
 
@@ -515,7 +555,7 @@ def _files(folder: Path) -> set[str]:
 
 def ignored(paths: set[str], ignore: Path) -> set[str]:
     """Return those paths that a file in the syntax of .gitignore matches; none, where there is no file."""
-    if not paths or not ignore.exists():
+    if not paths or not ignore.is_file():
         return set()
     with tempfile.TemporaryDirectory() as folder:
         git(Path(folder), "init", "--quiet", "--template=")  # whatever one's own templates hold
@@ -558,16 +598,12 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def address(source: str) -> str:
-    """Return what git calls a template that Copier may call by a short name."""
-    for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/"), ("git+", "")):
-        if source.startswith(short):
-            return whole + source.removeprefix(short)
-    return _place_of(source)
+    """Return what git calls a template's source.
 
-
-def _place_of(source: str) -> str:
-    """Return a template's address; a path of this machine as one that holds from every folder."""
-    return str(Path(source).expanduser().resolve()) if Path(source).expanduser().exists() else source
+    Raises:
+        Refused: it is no address, or one that git would run a program for.
+    """
+    return sources.address(source)
 
 
 def _copier(copier: Sequence[str], known: Origin, *words: str, cwd: Path) -> None:
@@ -580,10 +616,9 @@ def _copier(copier: Sequence[str], known: Origin, *words: str, cwd: Path) -> Non
 
 
 def _run(command: Sequence[str], cwd: Path) -> None:
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # a question that nobody sees would wait for ever
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, check=False,
+            command, cwd=cwd, env=environment(), capture_output=True, check=False,
             encoding="utf-8", errors="surrogateescape",  # a file may have any name
         )  # fmt: skip
     except OSError as error:

@@ -203,10 +203,15 @@ def test_a_project_of_the_upstream_moves_over_as_the_page_says(history: History,
     }.items():
         assert old in script
         script = script.replace(old, new)
+    settings = {"color.ui": "always", "diff.noprefix": "true", "diff.external": "false"}  # whatever a person likes
+    for name, value in settings.items():
+        git("config", name, value, cwd=project)
     subprocess.run(["bash", "-eu", "-c", script], cwd=project, env=os.environ | NOBODY, check=True)
     assert (project / "src/churn/problem/sample.py").read_text() == '"""Mine."""\n'
     assert (project / HOOKS).read_text().endswith("# Mine.\n")
     assert (project / "SECURITY.md").exists()
+    for name in settings:
+        git("config", "--unset", name, cwd=project)
 
     organization("upgrade", bank, "--to", CANDIDATE)
     organization("publish", bank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,49 @@ def test_nothing_is_written_through_a_link(repository: Path, history: History, t
     assert not list(elsewhere.iterdir())
     assert (repository / "monitoring").read_text(encoding="utf-8") == "a file"
     assert (repository / "README.md").read_text(encoding="utf-8") == OURS["README.md"]
+
+
+def test_what_stands_in_the_way_is_told_before_anything_is_touched(
+    repository: Path, history: History, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    git("init", "--quiet", cwd=new)
+    assert "no commit yet" in adopt(new, *first(history), code=1)
+    (repository / ".gitignore").write_text("/Dockerfile\n", encoding="utf-8")
+    save(repository)
+    (repository / "Dockerfile").write_text("only here\n", encoding="utf-8")
+    for option in ("--take", "--both"):
+        told = adopt(repository, *first(history), "--layers", MACHINERY, option, "Dockerfile", code=1)
+        assert "git does not know these files of yours" in told
+        assert "Dockerfile" in told
+    git("branch", "template", cwd=repository)
+    assert "one that is called template" in adopt(repository, *first(history), "--layers", "base", code=1)
+    assert git("status", "--porcelain", cwd=repository) == ""
+    assert git("rev-parse", "--abbrev-ref", "HEAD", cwd=repository) == "main"
+    git("branch", "--move", "template", "mine", cwd=repository)
+    (repository / ".updateignore").symlink_to(tmp_path / "elsewhere")
+    save(repository)
+    assert ".updateignore is a link" in adopt(repository, *first(history), "--layers", "base", code=1)
+    assert not (tmp_path / "elsewhere").exists()
+    (repository / ".updateignore").unlink()
+    (repository / ".updateignore").write_bytes(b"/caf\xe9.txt\n")
+    save(repository)
+    # A relative source is recorded as one that holds from every folder; names of layers may have spaces around them.
+    relative = os.path.relpath(history.repository, TEMPLATE)
+    told = adopt(repository, *first(history), "--source", relative, "--layers", "base, ci_github")
+    assert f"From {history.repository}, v0.1.0." in told
+    assert updating.origin(repository).source == str(history.repository)
+    assert b"/caf\xe9.txt\n" in (repository / ".updateignore").read_bytes()
+    assert (repository / "Dockerfile").read_text(encoding="utf-8") == "only here\n"
+    keep(repository)
+    told = adopt(repository, "--source", "gh:somebody/else", "--layers", "base", code=1)
+    assert f"has another template, {history.repository}" in told
+
+
+def test_a_source_with_a_token_or_a_program_is_refused(repository: Path) -> None:
+    told = adopt(repository, "--source", "https://me:secret-token@h.example/x", code=1)
+    assert "password or token" in told
+    assert "secret-token" not in told
+    assert "would run a program" in adopt(repository, "--source", "git+ext::touch ran", code=1)
+    assert not (repository / "ran").exists()

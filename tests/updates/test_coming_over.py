@@ -11,7 +11,7 @@ import pytest
 
 from commands.release import table
 from commands.rendering import TEMPLATE, clean_environment
-from extensions.update import page, updating
+from extensions.update import branches, page, updating
 from extensions.update.update import MOVED, update
 from tests.conftest import UV, Installed
 
@@ -78,7 +78,7 @@ def test_edits_are_kept_and_imports_rewritten(
     mine = found["src/churn/mine.py"].content.decode()
     assert "from twoloops import check_contract, read_table\nfrom twoloops import load_params as load\n" in mine
     assert "holidays>=0.50" in found["pyproject.toml"].content.decode()
-    assert updating.is_free(project, "HEAD", told.commit), "both commits are the update's own"
+    assert branches.is_free(project, "HEAD", told.commit), "both commits are the update's own"
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Updates of the template: git merges what differs between two renders, and no edit is lost."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,84 +10,9 @@ from typer.testing import CliRunner
 from extensions.refusal import Refused
 from extensions.update import cli, page, updating
 
+from .world import BASE, World, commit, git
+
 run = CliRunner().invoke
-GIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.com")
-BASE = [f"line {number}\n" for number in range(20)]
-
-# Stands in for Copier, which is fetched when an update needs it: a template is a folder of files for each version,
-# and the answer `more` brings one file.
-COPIER = """
-import pathlib, shutil, sys, yaml
-options = dict(word.removeprefix("--").partition("=")[::2] for word in sys.argv[2:] if word.startswith("--"))
-if sys.argv[1] == "copy":
-    source, place = (pathlib.Path(word) for word in sys.argv[-2:])
-    answers = yaml.safe_load(pathlib.Path(options["data-file"]).read_text())
-else:
-    place = pathlib.Path()
-    content = yaml.safe_load((place / ".copier-answers.yml").read_text())
-    source = pathlib.Path(content.pop("_src_path"))
-    content.pop("_commit")
-    answers = content | dict([options["data"].split("=")] if "data" in options else [])
-    for path in place.iterdir():
-        if path.is_file():
-            path.unlink()
-version = options["vcs-ref"]
-if not (source / version).exists():
-    sys.exit(f"no such version: {version}")
-shutil.copytree(source / version, place, dirs_exist_ok=True)
-if answers["more"] != "yes":
-    (place / "more.txt").unlink(missing_ok=True)
-answers["more"] = answers["more"] if version == "v1.0.0" or answers["more"] in ("yes", "no") else "no"
-(place / ".copier-answers.yml").write_text(yaml.safe_dump({"_commit": version, "_src_path": str(source), **answers}))
-"""
-
-
-def git(folder: Path, *words: str) -> str:
-    return subprocess.run([*GIT, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def commit(folder: Path) -> None:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message=x")
-
-
-class World:
-    """A template with two versions, and a project from the first one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.template = folder / "template"
-        self.project = folder / "project"
-        self.copier = [sys.executable, "-c", COPIER]
-        for version, lines in (("v1.0.0", BASE), ("v1.1.0", [*BASE[:10], "line 10, better\n", *BASE[11:]])):
-            place = self.template / version
-            place.mkdir(parents=True)
-            for name in ("kept.txt", "more.txt", "other.txt"):
-                (place / name).write_text(name + "".join(lines), encoding="utf-8")
-        (self.template / "v1.1.0/other.txt").unlink()
-        (self.template / "CHANGELOG.md").write_text("# Changes\n\n## 1.1.0\n\nBetter.\n\n## 1.0.0\n\nFirst.\n")
-        git(folder, "init", "--quiet", "template")
-        commit(self.template)
-        for version in ("v1.0.0", "v1.1.0"):
-            git(self.template, "tag", version)
-        git(folder, "init", "--quiet", "project")
-        self.project.joinpath("answers.yml").write_text("more: 'no'\n", encoding="utf-8")
-        words = ["copy", "--data-file=answers.yml", "--vcs-ref=v1.0.0", str(self.template), str(self.project)]
-        subprocess.run([*self.copier, *words], cwd=self.project, check=True)
-        self.project.joinpath("answers.yml").unlink()
-        commit(self.project)
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        file = self.project / name
-        file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-        commit(self.project)
-
-    def merge(self, **more: str) -> updating.Update:
-        update = updating.merge(self.project, answers=more, copier=self.copier)
-        assert update is not None
-        return update
-
-    def read(self, update: updating.Update, name: str) -> str:
-        return git(self.project, "show", f"{update.commit}:{name}")
 
 
 @pytest.fixture
