@@ -18,14 +18,13 @@ from commands.answer_space import RefusedError, Template, UnsupportedError
 from ..refusal import Refused
 from . import overlay as rules
 from .document import ORGANIZATION, compose
-from .git import COMMANDS, Upstream, git
+from .git import COMMANDS, PROVENANCE, Upstream, git
 from .pages import readme, section
 from .policy import FILE, Jinja, Policy, load
 from .questions import axes
 from .trees import File, Tree, digest, read_folder, write_folder
 
 BUILT = "build"
-PROVENANCE = "provenance.yaml"
 CHANGELOG = "CHANGELOG.md"
 QUESTIONS = "copier.yml"
 TEMPLATE = "template/"
@@ -73,6 +72,7 @@ def compile_tree(workspace: Workspace, upstream: Upstream) -> Tree:
     if not section(workspace.changelog, policy.version):
         raise Refused(f"{CHANGELOG} says nothing under: ## {policy.version}", "Say what this release does to projects.")
     released = upstream.tree(policy.upstream.version)
+    _refuse_built(policy, released)
     with laid_out(questions_of(released)) as folder:
         tree = _files(workspace, upstream, released, read_template(folder))
     with laid_out(questions_of(tree)) as folder:
@@ -85,6 +85,22 @@ def compile_tree(workspace: Workspace, upstream: Upstream) -> Tree:
     tree[CHANGELOG] = File(workspace.changelog.encode())
     tree[PROVENANCE] = _provenance(workspace, upstream, released)
     return dict(sorted(tree.items()))
+
+
+def _refuse_built(policy: Policy, released: Tree) -> None:
+    """Refuse an upstream that was itself built for an organization: layers and questions of the two would meet."""
+    if PROVENANCE not in released:
+        return
+    try:
+        recorded = yaml.safe_load(released[PROVENANCE].content)
+        whose, first = recorded["organization"], recorded["upstream"]
+        way = f"Build from its own upstream: source: {first['source']}, version: {first['version']}"
+    except (yaml.YAMLError, KeyError, TypeError):
+        whose, way = "an organization", "Build from its own upstream"
+    raise Refused(
+        f"{FILE}: the upstream {policy.upstream.source} was itself built, for {whose}: nothing is built on that.",
+        f"{way}. What you share with {whose} goes into your overlay.",
+    )
 
 
 def questions_of(tree: Tree) -> Tree:

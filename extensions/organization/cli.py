@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from commands.answer_space import RefusedError, UnsupportedError
 
+from .. import sources
 from ..refusal import Refused
 from .build import built_tree, compile_tree, laid_out, lay_down, read, read_template
 from .changes import raised
@@ -112,7 +113,7 @@ def init(
         raise Refused(
             "--name and --upstream are needed where nothing is asked.", "organization init --help tells more."
         )
-    source = str(Path(upstream).resolve()) if Path(upstream).is_dir() else upstream
+    source = sources.recorded(upstream)
     known = Upstream(source, folder).releases()
     if not known:
         raise Refused(f"The upstream {source} has no releases.", "In a clone: git fetch --tags.")

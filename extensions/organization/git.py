@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
+from .. import sources
 from ..git import RELEASE, run
 from ..refusal import Refused
 from .trees import File, Tree
@@ -18,7 +19,8 @@ BUILDER = (
 )
 # What of the upstream a build looks at; the rest is its maintainers'.
 COMMANDS = ("pyproject.toml", "commands", "extensions")  # owners of projects run them from the built template
-KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md", *COMMANDS)
+PROVENANCE = "provenance.yaml"  # says what a built template was built from
+KEPT = ("copier.yml", "template", "LICENSE", "CHANGELOG.md", PROVENANCE, *COMMANDS)
 
 
 def git(folder: Path, *words: str, content: bytes | None = None) -> str:
@@ -54,9 +56,12 @@ class Upstream:
     """The repository that releases come from; fetched into a temporary one, release by release."""
 
     def __init__(self, source: str, workspace: Path) -> None:
-        """Remember where it is; a path is relative to the workspace."""
-        local = workspace / Path(source).expanduser()
-        self.source = str(local.resolve()) if local.is_dir() else source
+        """Remember where it is; a path is relative to the workspace.
+
+        Raises:
+            Refused: it is no address, or one of another kind.
+        """
+        self.source = sources.address(source, workspace)
         self._folder = tempfile.TemporaryDirectory(prefix="upstream-")
         self._place = Path(self._folder.name)
         self._trees: dict[str, Tree] = {}

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ..refusal import Refused, nearest
+from ..sources import refuse_secret
 
 FILE = "policy.yaml"
 
@@ -112,9 +113,12 @@ def parse(content: str) -> Policy:
     except YAMLError as error:
         raise Refused(f"{FILE} is no YAML: {error}") from error
     try:
-        return Policy.model_validate(data if data is not None else {})
+        policy = Policy.model_validate(data if data is not None else {})
     except ValidationError as error:
         raise Refused("\n".join(dict.fromkeys(map(_told, error.errors())))) from error
+    for name, value in policy.model_dump().items():
+        refuse_secret(value, f"{FILE}: {name}")
+    return policy
 
 
 def _told(error: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from .. import sources
 from ..refusal import Refused
 from .build import Workspace, built_tree, tree_of
 from .check import passed
@@ -53,7 +54,7 @@ def _remote(built: Path, url: str | None) -> str | None:
     known = git(built, "remote")
     if url is None:
         return git(built, "remote", "get-url", REMOTE) if REMOTE in known.split() else None
-    place = str(Path(url).resolve()) if Path(url).is_dir() else url
+    place = sources.address(url)
     git(built, "remote", *(("set-url",) if known else ("add",)), "--", REMOTE, place)
     return place
 

@@ -18,6 +18,8 @@ from extensions.organization.pages import code
 from extensions.organization.policy import Policy
 from extensions.organization.questions import axes, covering
 from extensions.organization.trees import File, digest, read_folder, write_folder
+from extensions.refusal import Refused
+from tests.updates import history as past
 
 from .conftest import FIRST, IN_ALL, SMALL, Team
 
@@ -325,3 +327,19 @@ def test_code_in_markdown_stays_on_its_line(text: str) -> None:
     shown = code(text)
     assert "\n" not in shown
     assert "|" not in shown.replace("\\|", "")
+
+
+def test_one_organization_cannot_be_built_on_another(small_team: Team, tmp_path: Path) -> None:
+    built = small_team.build().built
+    for words in (["add", "--all", "--force"], ["commit", "--quiet", "-mx"], ["tag", "v1.0.0"]):
+        past.git(*words, cwd=built)
+    second = Team(tmp_path / "second", Upstream(str(built), tmp_path), version="v1.0.0")
+    told = second.refused()
+    assert "was itself built, for test" in told
+    assert f"source: {small_team.upstream.source}, version: {FIRST}" in told
+
+
+@pytest.mark.parametrize("source", ["ext::touch ran", "git+--upload-pack=touch ran", "http://h.example/x"])
+def test_an_upstream_runs_no_program(source: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        Upstream(source, tmp_path)

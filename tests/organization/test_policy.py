@@ -80,3 +80,18 @@ def test_a_policy_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(Refused, match="cannot be read"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "defaults: {contact: 'https://me:token@index.example/simple'}",
+        "locks: {contact: 'https://token@index.example/simple'}",
+        "questions: {package_index: {type: str, default: 'https://me:token@index.example/simple', ask: false}}",
+    ],
+)
+def test_a_token_in_an_address_is_refused_and_not_repeated(text: str) -> None:
+    message = refused(GOOD + text)
+    assert "password or token: https://...@index.example/simple" in message
+    assert "token@" not in message
+    assert "token@" not in refused(GOOD.replace("source: .", "source: 'https://me:token@h.example/x'"))
