@@ -21,36 +21,26 @@ class Sample:
 def write(target: Path, samples: Iterable[Sample], helps: Mapping[str, str]) -> None:
     """Write gauges, atomically: a collector never reads half a file.
 
-    https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
-
     Args:
         target: the file; its name must end in .prom for the collector.
         samples: the numbers.
         helps: what each name means. A name without a sample is left out.
+
+    Raises:
+        KeyError: a sample's name is not in `helps`.
+        ValueError: samples of one name have different labels.
     """
+    # Only here: a service that writes no file has no use for it while it starts.
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
     by_name: dict[str, list[Sample]] = {name: [] for name in helps}
     for sample in samples:
         by_name[sample.name].append(sample)
-    lines = []
     for name, found in by_name.items():
         if found:
-            lines += [f"# HELP {name} {_escape(helps[name])}", f"# TYPE {name} gauge"]
-            lines += [f"{name}{_labels(each.labels)} {_number(each.value)}" for each in found]
+            gauge = Gauge(name, helps[name], list(found[0].labels), registry=registry)
+            for each in found:
+                (gauge.labels(**each.labels) if each.labels else gauge).set(each.value)
     with replacing(target) as new:
-        new.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    pairs = ",".join(f'{name}="{_escape(value, quotes=True)}"' for name, value in labels.items())
-    return "{" + pairs + "}"
-
-
-def _escape(text: str, *, quotes: bool = False) -> str:
-    escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return escaped.replace('"', '\\"') if quotes else escaped
-
-
-def _number(value: float) -> str:
-    return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(repr(float(value)), repr(float(value)))
+        new.write_bytes(generate_latest(registry))
