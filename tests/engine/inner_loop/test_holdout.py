@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from twoloops import by_group, by_time, params
+from twoloops import by_group, by_time
 from twoloops.errors import ProjectError
-from twoloops.inner_loop.measure import Bootstrap
 from twoloops.inner_loop.prepare import refuse_shared_entities
 from twoloops.problems.tabular import classification
 
@@ -72,30 +71,6 @@ def test_an_entity_on_both_sides_is_refused() -> None:
 def test_an_empty_side_is_refused() -> None:
     with pytest.raises(ProjectError, match="0 rows to train on"):
         by_time(ROWS.assign(day=DAYS[0]), "day", 0.2, None)
-
-
-def test_an_interval_is_that_of_the_mean(project: Project) -> None:
-    gate = project.set(gate__bootstrap_samples=2000, gate__confidence=0.95).gate
-    interval = Bootstrap(pd.Series(range(400)), gate, seed=1).interval(lambda rows: float(VALUES[rows].mean()))
-    assert interval.value == pytest.approx(VALUES.mean())
-    # The normal approximation: 1.96 standard errors to each side.
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * VALUES.std() / 20, rel=0.1)
-
-
-def test_rows_of_one_entity_are_drawn_together(project: Project) -> None:
-    gate = project.set(gate__bootstrap_samples=2000, gate__confidence=0.95).gate
-    entities = pd.Series(np.repeat(np.arange(100), 4))
-    interval = Bootstrap(entities, gate, seed=1).interval(lambda rows: float(VALUES[rows].mean()))
-    # Four equal rows tell no more than one: the interval is that of 100 rows, twice as wide.
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * VALUES.std() / 10, rel=0.1)
-
-
-def test_a_statistic_that_is_not_defined_has_no_interval(project: Project) -> None:
-    def undefined(rows: object) -> float:
-        return float("nan")
-
-    interval = Bootstrap(pd.Series(range(10)), params.load().gate, seed=1).interval(undefined)
-    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_slices_name_the_missing_and_leave_out_the_small() -> None:

@@ -11,9 +11,10 @@ from twoloops import artifact, params, project_signature, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import tune as tuning
-from twoloops.inner_loop.evaluate import evaluate, failed_rules, primary
+from twoloops.inner_loop.evaluate import evaluate, primary
 from twoloops.inner_loop.prepare import prepare
 from twoloops.inner_loop.register import register
+from twoloops.inner_loop.rule import failed_rules
 from twoloops.inner_loop.train import train
 from twoloops.outer_loop.predict import predict
 from twoloops.outer_loop.promote import promote
@@ -155,7 +156,7 @@ def test_the_champion_is_compared_on_the_same_rows(promoted: Project) -> None:
     assert verdict["champion"] == "1"
     assert verdict["gains"]["champion"]["value"] == pytest.approx(0, abs=1e-6)
     assert verdict["gains"]["champion"]["low"] == pytest.approx(0, abs=1e-6)
-    worse = evaluate(promoted.set(gate__minimum_gain_over_champion=0.5))
+    worse = evaluate(promoted.set(gate__minimum_gain_over_champion=0.5, gate__champion_margin=0.0))
     assert [rule["rule"] for rule in worse["rules"] if not rule["passed"]] == ["champion"]
     without = evaluate(promoted.set(gate__compare_with_champion=False))
     assert "champion" not in without["gains"]
@@ -216,13 +217,17 @@ def test_a_challenger_of_another_champion_is_not_promoted_unasked(promoted: Proj
 
 
 @each_problem_type
-def test_unequal_groups_of_people_close_the_gate(project: Project) -> None:
-    if not metrics.GROUPS:
-        pytest.skip("no groups are declared in problem/metrics.py")
+def test_unequal_groups_of_people_close_the_gate(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    holdout = pd.read_parquet("data/prepared/holdout.parquet")
+    scores = Predictor.load("artifacts/model").scores(holdout)[:, -1]
+    side = np.where(scores > np.median(scores), "high", "low")
+    holdout.assign(side=side).to_parquet("data/prepared/holdout.parquet", index=False)
+    monkeypatch.setattr(metrics, "GROUPS", ["side"])
+    mean = metrics.Metric("mean", lambda target, scores: float(scores[:, -1].mean()), "higher")
+    monkeypatch.setattr(metrics, "FAIRNESS", [mean])
     verdict = evaluate(project.set(gate__minimum_group_ratio=1.0))
-    if not verdict["groups"]:
-        pytest.skip("the example rows hold too few people of two groups")
     assert {line.partition(":")[0] for line in failed_rules(verdict)} == {"group"}
+    assert "(side=low against side=high.)" in failed_rules(verdict)[0]
 
 
 def test_what_is_not_registered_cannot_be_used(project: Project) -> None:

@@ -74,6 +74,7 @@ def notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> Notes:
     monkeypatch.setattr(trial, "contract", lambda *_: "good")
     monkeypatch.setattr(trial, "load", lambda *_: good)
     figures = {"requests": 9, "seconds": 1, "errors": 0, "mean_ms": 1, "mean_ms_before": 1, "own_requests": 0}
+    figures |= {"highest_error_rate": 0.28}
     monkeypatch.setattr(deploy, "watch", lambda *_: figures)
     return found
 
@@ -295,7 +296,12 @@ def test_a_canary_is_judged_by_errors_and_by_time(project: Project) -> None:
     limits = project.set(deploy__maximum_latency_ratio=2.0, deploy__maximum_error_rate=0.01).deploy
     old = traffic(900, 0, 0.005)
     assert canary.fault(traffic(100, 0, 0.005), old, limits) is None
-    assert "2 errors in 102" in str(canary.fault(traffic(100, 2, 0.005), old, limits))
+    assert canary.fault(traffic(100, 2, 0.005), old, limits) is None, "2 of 102 may be chance where 1 of 100 is allowed"
+    assert "8 errors in 108" in str(canary.fault(traffic(100, 8, 0.005), old, limits))
+    assert canary.fault(traffic(100, 8, 0.005), traffic(900, 70, 0.005), limits) is None, (
+        "the old version errs as often"
+    )
+    assert "3 errors in 3" in str(canary.fault(traffic(0, 3, 0.005), old, limits)), "what always fails is found at once"
     assert "50.00 ms on average" in str(canary.fault(traffic(100, 0, 0.05), old, limits))
     assert canary.fault(traffic(3, 0, 0.05), old, limits) is None, "three answers tell nothing yet"
     # One pause of the machine lifts the mean, and not the percentile.

@@ -141,7 +141,7 @@ def open_gate(project: Project) -> params.Params:
         gate__minimum_gain_over_champion=-1e9,
         gate__minimum_group_ratio=0.0,
         gate__maximum_latency_ms=1000.0,
-        gate__bootstrap_samples=50,
+        gate__jackknife_groups=50,
     )
 
 

@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, create_model, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from twoloops import config, problem
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 
+CHAMPION_MARGIN = 0.025  # of gate.threshold, where gate.champion_margin says nothing
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Of a class that only the project knows: its code and tests hand it on as that class.
 if TYPE_CHECKING:
@@ -63,11 +73,21 @@ class GateParams(Section):
     minimum_gain_over_baseline: float
     compare_with_champion: bool
     minimum_gain_over_champion: float
+    champion_margin: float | None = Field(default=None, ge=0)
     minimum_group_ratio: float = Field(ge=0, le=1)
     maximum_latency_ms: float = Field(gt=0)
     parity_tolerance: float = Field(gt=0, lt=1)
     confidence: Share
-    bootstrap_samples: int = Field(ge=50, le=10_000)
+    # Before 0.3.0 the intervals were of a bootstrap, and this the number of its resamples.
+    jackknife_groups: int = Field(
+        default=200, ge=50, le=10_000, validation_alias=AliasChoices("jackknife_groups", "bootstrap_samples")
+    )
+    calibration_tolerance: float | None = Field(default=None, gt=0)
+
+    @property
+    def margin(self) -> float:
+        """By how much a new model may be worse than the champion, in the primary metric."""
+        return CHAMPION_MARGIN * abs(self.threshold) if self.champion_margin is None else self.champion_margin
 
 
 class ServeParams(Section):

@@ -265,6 +265,24 @@ def find_version(tag: str, value: str) -> Version | None:
         return _version(max(matching, key=lambda version: int(version.version))) if matching else None
 
 
+def count_models(tag: str, value: str, identity: str) -> int:
+    """Return how many other models were judged in runs whose tag has this value; beyond 1,000 it says 1,000.
+
+    Args:
+        tag: such as holdout_version.
+        value: what it says.
+        identity: of the model that does not count.
+    """
+    if is_empty():
+        return 0
+    with _connection() as client:
+        experiment = client.get_experiment_by_name(model_name())
+        if experiment is None:
+            return 0
+        found = client.search_runs([experiment.experiment_id], f"tags.{tag} = '{value}'", max_results=1000)
+        return len({run.data.tags.get("model_identity") for run in found} - {None, identity})
+
+
 def set_tag(version: Version, tag: str, value: str) -> None:
     """Record something about a version that was learnt after it was registered."""
     with _connection() as client:

@@ -11,7 +11,8 @@ from typing import Any
 from twoloops.delivery import supply_chain
 from twoloops.hosts import host
 from twoloops.hosts.web import HostError
-from twoloops.inner_loop.evaluate import GREEN, failed_rules
+from twoloops.inner_loop.evaluate import GREEN
+from twoloops.inner_loop.rule import failed_rules
 from twoloops.paths import paths
 from twoloops.storage import read_json, replacing
 
@@ -98,12 +99,13 @@ def _slices() -> str:
     slices = read_json(paths().verdict, "evaluate")["slices"]
     if not slices:
         return ""
-    largest = max(abs(each["value"]) for each in slices.values()) or 1.0
+    largest = max(abs(each["value"] or 0.0) for each in slices.values()) or 1.0
     rows = [
-        f"| {name} | {each['rows']:,} | {_number(each['value'])} | {_bar(abs(each['value']) / largest)} |"
+        f"| {name} | {each['rows']:,} | {_number(each['value'])} | {_bar(abs(each['value'] or 0.0) / largest)} "
+        f"| {each['outcome']} |"
         for name, each in slices.items()
     ]
-    head = ["## By slice", "", "| slice | rows | primary metric | |", "| --- | ---: | ---: | --- |"]
+    head = ["## By slice", "", "| slice | rows | primary metric | | the demand |", "| --- | ---: | ---: | --- | --- |"]
     return "\n".join([*head, *rows])
 
 

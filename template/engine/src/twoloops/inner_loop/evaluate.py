@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from twoloops import artifact, registry
 from twoloops.artifact import Predictor, Scores
 from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import measure
+from twoloops.inner_loop import calibration, measure, parts
 from twoloops.inner_loop.report import draw_importance, write_model_card
+from twoloops.inner_loop.rule import FAILS, HOLDS, POWER, Rule
 from twoloops.inner_loop.train import read_parts
 from twoloops.params import Params, as_flat
 from twoloops.paths import paths
@@ -23,35 +23,6 @@ from twoloops.problems import problem
 from twoloops.storage import read_json, replacing, write_json
 
 GREEN, RED = "green", "red"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One demand of the gate, and whether the model meets it."""
-
-    rule: str
-    subject: str
-    value: float
-    limit: float
-    direction: str  # "higher": the value must reach the limit; "lower": it must not exceed it
-    detail: str = ""
-
-    @property
-    def margin(self) -> float:
-        """By how much the demand is met; negative: by how much it is missed."""
-        return self.value - self.limit if self.direction == "higher" else self.limit - self.value
-
-    @property
-    def passed(self) -> bool:
-        """Whether the demand is met; a value that is not a number never meets one."""
-        return bool(self.margin >= 0)
-
-    def sentence(self) -> str:
-        """Say it in one line."""
-        demand = "at least" if self.direction == "higher" else "at most"
-        outcome = "" if self.passed else f" It is missed by {-self.margin:.4g}."
-        extra = f" {self.detail}" if self.detail else ""
-        return f"{self.subject} is {self.value:.4g}; {demand} {self.limit:.4g} is demanded.{outcome}{extra}"
 
 
 def primary(params: Params) -> measure.Metric:
@@ -88,16 +59,18 @@ def evaluate(params: Params) -> dict[str, Any]:
     target = problem.target(holdout, signature)
     scores = predictor.scores(holdout)
 
-    entities = problem.entities(holdout)
-    bootstrap = measure.Bootstrap(entities, params.gate, params.seed)
-    overall = {each.name: bootstrap.interval(_value(each, target, scores)) for each in measures.METRICS}
+    sample = _Sample(params, holdout, target, scores)
+    overall = {each.name: sample.interval(each) for each in measures.METRICS}
     champion = registry.find(registry.CHAMPION)
     rivals = {"baseline": _baseline_scores(training_records, holdout, signature)}
     if champion and params.gate.compare_with_champion:
         rivals["champion"] = _champion_scores(champion, holdout)
-    gains = {name: bootstrap.interval(_gain(metric, target, scores, rival)) for name, rival in rivals.items()}
-    by_slice = _by_slice(params, metric, holdout, entities, target, scores)
-    by_group = _by_group(params, holdout, target, scores)
+    gains = {name: sample.gain(metric, rival) for name, rival in rivals.items()}
+    slices, groups = sample.slices(metric), sample.groups()
+    calibrations = sample.calibrations(signature)
+    # One level for all that is decided by confidence limits: a good model is red by chance in few verdicts.
+    decided = len(slices) + sum(each.comparisons for each in groups) + 2 * len(calibrations)
+    level = (1 - params.gate.confidence) / max(decided, 1)
     latency = measure.latency_ms(predictor, problem.one_by_one(holdout, measure.LATENCY_CALLS, signature))
     lineage = read_json(paths().model / "lineage.json", "train")
 
@@ -108,11 +81,12 @@ def evaluate(params: Params) -> dict[str, Any]:
             overall[metric.name].value,
             params.gate.threshold,
             metric.direction,
-            _interval(overall[metric.name], params),
+            f"({_about(overall[metric.name], params)})",
         ),
         *_rival_rules(params, metric, gains),
-        *_slice_rules(params, metric, by_slice),
-        *_group_rules(params, by_group),
+        *(each.rule(metric, params.gate.slice_threshold, level) for each in slices),
+        *(each.rule(params.gate.minimum_group_ratio, level) for each in groups),
+        *calibration.rules(calibrations, params.gate.calibration_tolerance, level),
         Rule("latency", "median time of one answer in ms", latency["median"], params.gate.maximum_latency_ms, "lower"),
         Rule(
             "parity",
@@ -122,16 +96,18 @@ def evaluate(params: Params) -> dict[str, Any]:
             "lower",
         ),
     ]
+    judged = registry.count_models("holdout_version", lineage["holdout_version"], predictor.identity)
     verdict: dict[str, Any] = {
         "verdict": GREEN if all(rule.passed for rule in rules) else RED,
         "model": predictor.identity,
         "champion": champion.number if champion else None,
-        "holdout": {"rows": len(holdout), "version": lineage["holdout_version"]},
-        "rules": [asdict(rule) | {"passed": rule.passed, "margin": rule.margin} for rule in rules],
-        "metrics": {each.name: asdict(overall[each.name]) | {"unit": each.unit} for each in measures.METRICS},
-        "gains": {name: asdict(interval) for name, interval in gains.items()},
-        "slices": by_slice,
-        "groups": by_group,
+        "holdout": {"rows": len(holdout), "version": lineage["holdout_version"], "judged_before": judged},
+        "rules": [rule.as_dict() for rule in rules],
+        "metrics": {each.name: overall[each.name].as_dict() | {"unit": each.unit} for each in measures.METRICS},
+        "gains": {name: gain_as_dict(gain, judged, params.gate.confidence) for name, gain in gains.items()},
+        "slices": {each.name: each.as_dict(metric, params.gate.slice_threshold, level) for each in slices},
+        "groups": {each.name: each.as_dict(params.gate.minimum_group_ratio, level) for each in groups},
+        "calibration": {name: each.as_dict() for name, each in calibrations.items()},
         "latency_ms": latency,
         "features": problem.importance(predictor, holdout, target, metric, params.seed),
     }
@@ -142,8 +118,71 @@ def evaluate(params: Params) -> dict[str, Any]:
     return verdict
 
 
-def _interval(interval: measure.Interval, params: Params) -> str:
-    return f"({params.gate.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g})"
+class _Sample:
+    """The holdout with what the model answers to it, and the groups of entities that its intervals leave out."""
+
+    def __init__(self, params: Params, holdout: Any, target: measure.Target, scores: Scores) -> None:
+        self.params, self.holdout, self.target, self.scores = params, holdout, target, scores
+        self.entities = problem.entities(holdout)
+        self.whole = self._jackknife(np.arange(len(target)))
+
+    def _jackknife(self, rows: NDArray[np.int64]) -> measure.Jackknife:
+        return measure.Jackknife(
+            self.entities[rows],
+            self.params.gate,
+            self.params.seed,
+            events=problem.outputs.rarest(self.target[rows]),
+            order=np.argsort(self.scores[rows, -1], kind="stable"),
+        )
+
+    def interval(self, metric: measure.Metric) -> measure.Interval:
+        return self.whole.interval(lambda rows: metric.compute(self.target[rows], self.scores[rows]))
+
+    def gain(self, metric: measure.Metric, rival: Scores) -> measure.Interval:
+        def statistic(rows: NDArray[Any]) -> float:
+            target = self.target[rows]
+            return metric.gain(metric.compute(target, self.scores[rows]), metric.compute(target, rival[rows]))
+
+        gain = self.whole.interval(statistic)
+        if gain.value == 0 and gain.error == 0:  # equal on all rows and without any: there is no chance in it
+            return measure.Interval(0.0, 0.0, 0.0, 0.0, float(len(rival)))
+        return gain
+
+    def part(self, metric: measure.Metric, places: NDArray[np.int64]) -> measure.Interval:
+        """Return a metric on the rows at these places; without a value where it is not defined there."""
+        target, scores = self.target[places], self.scores[places]
+        jackknife = self._jackknife(places)
+        return parts.estimate(lambda: jackknife.interval(lambda rows: metric.compute(target[rows], scores[rows])))
+
+    def slices(self, metric: measure.Metric) -> list[parts.Slice]:
+        found = problem.slices(self.holdout, measures.SLICES, self.params.gate.minimum_slice_rows)
+        return [parts.Slice(name, len(rows), self.part(metric, rows)) for name, rows in found.items()]
+
+    def groups(self) -> list[parts.Groups]:
+        """Return each measure of fairness on the groups of each column in which it is defined."""
+        found = []
+        for column in measures.GROUPS:
+            groups = problem.slices(self.holdout, [column], self.params.gate.minimum_slice_rows)
+            for fairness in measures.FAIRNESS:
+                values = {name: self.part(fairness, rows) for name, rows in groups.items()}
+                known = {name: interval for name, interval in values.items() if np.isfinite(interval.value)}
+                if len(known) < 2:
+                    continue  # one group alone cannot be treated unlike another
+                everybody = self.part(fairness, np.concatenate([groups[name] for name in known]))
+                sizes = {name: len(groups[name]) for name in known}
+                found.append(parts.Groups(f"{fairness.name} by {column}", known, sizes, everybody))
+        return found
+
+    def calibrations(self, signature: Signature) -> dict[str, calibration.Calibration]:
+        """Return how far each class's probability means what it says; empty where amounts are predicted."""
+        pairs = problem.outputs.events(self.target, self.scores, signature.classes)
+        return {name: calibration.measure_calibration(self.whole, *pair) for name, pair in pairs.items()}
+
+
+def _about(interval: measure.Interval, params: Params) -> str:
+    if not interval.known:
+        return f"no interval: {interval.reason}"
+    return f"{params.gate.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g}"
 
 
 def _baseline_scores(training_records: Any, holdout: Any, signature: Signature) -> Scores:
@@ -162,76 +201,67 @@ def _champion_scores(champion: registry.Version, holdout: Any) -> Scores:
         ) from error
 
 
-def _value(metric: measure.Metric, target: measure.Target, scores: Scores) -> measure.Statistic:
-    return lambda rows: metric.compute(target[rows], scores[rows])
-
-
-def _gain(metric: measure.Metric, target: measure.Target, scores: Scores, rival: Scores) -> measure.Statistic:
-    def statistic(rows: Any) -> float:
-        return metric.gain(metric.compute(target[rows], scores[rows]), metric.compute(target[rows], rival[rows]))
-
-    return statistic
-
-
 def _rival_rules(params: Params, metric: measure.Metric, gains: dict[str, measure.Interval]) -> list[Rule]:
-    limits = {
-        "baseline": params.gate.minimum_gain_over_baseline,
-        "champion": params.gate.minimum_gain_over_champion,
-    }
-    return [
+    gain = gains["baseline"]
+    rules = [
         Rule(
-            name, f"gain in {metric.name} over the {name}", gain.value, limits[name], "higher", _interval(gain, params)
+            "baseline",
+            f"gain in {metric.name} over the baseline",
+            gain.value,
+            params.gate.minimum_gain_over_baseline,
+            "higher",
+            f"({_about(gain, params)})",
         )
-        for name, gain in gains.items()
     ]
+    if "champion" in gains:
+        rules.append(_champion_rule(params, metric, gains["champion"]))
+    return rules
 
 
-def _by_slice(
-    params: Params,
-    metric: measure.Metric,
-    holdout: Any,
-    entities: NDArray[Any],
-    target: measure.Target,
-    scores: Scores,
-) -> dict[str, Any]:
-    report = {}
-    for name, rows in problem.slices(holdout, measures.SLICES, params.gate.minimum_slice_rows).items():
-        bootstrap = measure.Bootstrap(entities[rows], params.gate, params.seed)
-        try:
-            interval = bootstrap.interval(_value(metric, target[rows], scores[rows]))
-        except ValueError:  # a slice with a single class or value: the metric is not defined there
-            continue
-        report[name] = asdict(interval) | {"rows": len(rows)}
-    return report
+def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interval) -> Rule:
+    """Demand that the model is not worse than the champion by more than a margin: non-inferiority.
+
+    The lower confidence limit of the paired gain decides, not the gain: an equal model passes as often as the
+    holdout can show it, and one that is worse by the margin in 1 - gate.confidence of cases (Piaggio et al., Reporting
+    of Noninferiority and Equivalence Randomized Trials, 2012). Where it cannot be shown the gate stays closed.
+    """
+    level, limit = 1 - params.gate.confidence, params.gate.minimum_gain_over_champion - params.gate.margin
+    lower, upper = gain.limit(-1, level), gain.limit(1, level)
+    if gain.known:
+        quantiles = measure.quantile(1 - level, gain.carriers) + measure.quantile(POWER, gain.carriers)
+        detail = (
+            f"(The gain is {gain.value:.4g}; the smallest loss that this holdout shows in 8 of 10 cases is "
+            f"{quantiles * gain.error:.4g}.)"
+        )
+        if lower < limit <= upper:
+            detail += " Too few rows to tell whether it is worse than allowed: freeze a larger holdout, or widen "
+            detail += "gate.champion_margin."
+    else:
+        detail = f"(The gain is {gain.value:.4g}; no interval: {gain.reason}.)"
+    return Rule(
+        "champion",
+        f"lower {params.gate.confidence:.0%} limit of the gain in {metric.name} over the champion",
+        lower,
+        limit,
+        "higher",
+        detail,
+        HOLDS if lower >= limit else FAILS,
+    )
 
 
-def _slice_rules(params: Params, metric: measure.Metric, by_slice: dict[str, Any]) -> list[Rule]:
-    return [
-        Rule("slice", f"{metric.name} where {name}", report["value"], params.gate.slice_threshold, metric.direction)
-        for name, report in by_slice.items()
-    ]
+def gain_as_dict(gain: measure.Interval, judged: int, confidence: float) -> dict[str, Any]:
+    """Return a gain with its noise: what chance alone does not give to the best of all models judged on these rows.
 
+    With k models the level is shared out over k (Bonferroni): a holdout that is asked often flatters the last answer
+    (Blum and Hardt, The Ladder, 2015).
 
-def _by_group(params: Params, holdout: Any, target: measure.Target, scores: Scores) -> dict[str, Any]:
-    """Return each fairness measure for each group of people, and the smallest ratio of two groups."""
-    report: dict[str, Any] = {}
-    for column in measures.GROUPS:
-        groups = problem.slices(holdout, [column], params.gate.minimum_slice_rows)
-        for fairness in measures.FAIRNESS:
-            values = {name: fairness.compute(target[rows], scores[rows]) for name, rows in groups.items()}
-            known = [value for value in values.values() if np.isfinite(value)]
-            if len(known) < 2:
-                continue  # one group alone cannot be treated unlike another
-            ratio = min(known) / max(known) if max(known) > 0 else 1.0
-            report[f"{fairness.name} by {column}"] = {"groups": values, "ratio": ratio}
-    return report
-
-
-def _group_rules(params: Params, by_group: dict[str, Any]) -> list[Rule]:
-    return [
-        Rule("group", f"smallest ratio of {name}", report["ratio"], params.gate.minimum_group_ratio, "higher")
-        for name, report in by_group.items()
-    ]
+    Args:
+        gain: over the baseline or the champion.
+        judged: how many other models these rows have judged before.
+        confidence: that a gain above its noise is one.
+    """
+    noise = measure.quantile(1 - (1 - confidence) / (judged + 1), gain.carriers) * gain.error if gain.known else None
+    return gain.as_dict() | {"noise": noise, "within_noise": noise is None or abs(gain.value) <= noise}
 
 
 def _write(
@@ -249,7 +279,7 @@ def _write(
             importance = {each["name"]: each["importance"] for each in verdict["features"]}
             draw_importance(pictures / "importance.png", importance)
     flat = {name: interval["value"] for name, interval in verdict["metrics"].items()}
-    slices = {name: report["value"] for name, report in verdict["slices"].items()}
+    slices = {name: each["value"] for name, each in verdict["slices"].items() if each["value"] is not None}
     write_json(paths().metrics, flat | {"slices": slices})
     write_json(paths().verdict, verdict)
     inputs = problem.card(verdict, predictor.signature)
@@ -273,10 +303,3 @@ def _track(params: Params, verdict: dict[str, Any], lineage: dict[str, Any]) -> 
     files: dict[Path, str] = {paths().model: registry.ARTIFACT, paths().plots: f"{evaluation}/plots"}
     files |= dict.fromkeys((paths().metrics, paths().verdict, paths().model_card), evaluation)
     return registry.log_run(as_flat(params), metrics, tags, files)
-
-
-def failed_rules(verdict: dict[str, Any]) -> list[str]:
-    """Return a sentence for each rule that the model misses."""
-    names = ("rule", "subject", "value", "limit", "direction", "detail")
-    rules = [Rule(*(rule[name] for name in names)) for rule in verdict["rules"]]
-    return [f"{rule.rule}: {rule.sentence()}" for rule in rules if not rule.passed]

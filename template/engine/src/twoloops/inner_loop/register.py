@@ -6,7 +6,8 @@ from typing import Any
 
 from twoloops import artifact, config, registry
 from twoloops.errors import ProjectError
-from twoloops.inner_loop.evaluate import GREEN, failed_rules
+from twoloops.inner_loop.evaluate import GREEN
+from twoloops.inner_loop.rule import failed_rules
 from twoloops.paths import paths
 from twoloops.storage import read_json, write_json
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twoloops import config
 from twoloops.contracts.signature import Signature
+from twoloops.inner_loop.rule import FAILS, HOLDS, UNDECIDED
 from twoloops.paths import paths
 from twoloops.storage import replacing
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#5a6472"
+MARKS = {HOLDS: "met", FAILS: "**missed**", UNDECIDED: UNDECIDED}
 
 
 def new_figure(title: str, across: str, up: str) -> tuple[Figure, Axes]:
@@ -70,6 +72,7 @@ def write_model_card(
         ],
         _purpose(signature),
         _quality(verdict),
+        _calibration(verdict),
         _slices(verdict),
         _groups(verdict),
         inputs,
@@ -83,9 +86,13 @@ def table(head: list[str], rows: list[list[Any]]) -> list[str]:
     """Return a table in Markdown, as lines."""
 
     def line(cells: list[Any]) -> str:
-        return "| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
+        return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
     return [line(head), "|" + " --- |" * len(head), *map(line, rows)]
+
+
+def _cell(content: Any) -> str:
+    return "" if content is None else f"{content:.4g}" if isinstance(content, float) else str(content)
 
 
 def _purpose(signature: Signature) -> list[str]:
@@ -100,17 +107,24 @@ def _purpose(signature: Signature) -> list[str]:
 
 def _quality(verdict: dict[str, Any]) -> list[str]:
     metrics = [
-        [name, each["value"], each["low"], each["high"], each["unit"]] for name, each in verdict["metrics"].items()
+        [name, each["value"], each["low"], each["high"], each["unit"], each["reason"]]
+        for name, each in verdict["metrics"].items()
     ]
-    rules = [
-        ["met" if rule["passed"] else "**missed**", rule["subject"], rule["value"], rule["limit"]]
-        for rule in verdict["rules"]
+    gains = [
+        [name, each["value"], each["low"], each["high"], each["noise"], "within its noise" * each["within_noise"]]
+        for name, each in verdict["gains"].items()
     ]
+    rules = [[MARKS[rule["outcome"]], rule["subject"], rule["value"], rule["limit"]] for rule in verdict["rules"]]
     pictures = [f"![{plot.stem.replace('_', ' ')}](plots/{plot.name})" for plot in sorted(paths().plots.glob("*.png"))]
     return [
         f"## How good it is, on {verdict['holdout']['rows']:,} held-out rows",
         "",
-        *table(["metric", "value", "from", "to", "unit"], metrics),
+        *table(["metric", "value", "from", "to", "unit", "why no interval"], metrics),
+        "",
+        f"Other models that these rows have judged: {verdict['holdout']['judged_before']:,}. "
+        "A gain that is smaller than its noise may be chance.",
+        "",
+        *table(["gain over the", "value", "from", "to", "noise", ""], gains),
         "",
         *table(["gate", "demand", "value", "limit"], rules),
         "",
@@ -119,17 +133,33 @@ def _quality(verdict: dict[str, Any]) -> list[str]:
 
 
 def _slices(verdict: dict[str, Any]) -> list[str]:
-    rows = [[name, each["rows"], each["value"], each["low"], each["high"]] for name, each in verdict["slices"].items()]
-    return ["## By slice", "", *table(["slice", "rows", "primary metric", "from", "to"], rows)]
+    names = ("rows", "value", "low", "high", "outcome", "found_from", "reason")
+    rows = [[name, *(each[part] for part in names)] for name, each in verdict["slices"].items()]
+    head = ["slice", "rows", "primary metric", "from", "to", "the demand", "found from", "why no interval"]
+    words = "A true value as in 'found from' would be found to miss the demand in 8 of 10 such holdouts."
+    return ["## By slice", "", words, "", *table(head, rows)]
 
 
 def _groups(verdict: dict[str, Any]) -> list[str]:
     rows = [
-        [measure, group, value, report["ratio"]]
+        [measure, group, report["rows"][group], value, report["ratio"], report["outcome"]]
         for measure, report in verdict["groups"].items()
         for group, value in report["groups"].items()
     ]
-    return ["## Groups of people", "", *table(["measure", "group", "value", "smallest ratio"], rows)]
+    head = ["measure", "group", "rows", "value", "smallest ratio", "the demand"]
+    return ["## Groups of people", "", *table(head, rows)]
+
+
+def _calibration(verdict: dict[str, Any]) -> list[str]:
+    rows = [
+        [name, what, each[what]["value"], each[what]["low"], each[what]["high"]]
+        for name, each in verdict["calibration"].items()
+        for what in ("slope", "intercept")
+    ]
+    if not rows:
+        return []
+    words = "A slope of 1 and an intercept of 0 are right. A slope below 1: too extreme. An intercept above 0: too low."
+    return ["## Calibration", "", words, "", *table(["probability of", "what", "value", "from", "to"], rows)]
 
 
 def _origin(lineage: dict[str, Any], period: str) -> list[str]:

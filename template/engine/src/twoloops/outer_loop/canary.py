@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twoloops.contracts.client import SilentError
 from twoloops.contracts.release import Deployment, Traffic, UnfitError
 from twoloops.errors import ProjectError
+from twoloops.outer_loop import sequential
 from twoloops.outer_loop.trial import encode_json, post
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ LOOKS = 20  # so often is looked while they are on their way
 ENOUGH = 20  # answers of each version, before their times are compared
 TAIL = 0.95
 PATIENCE_SECONDS = 60.0  # beyond canary_seconds, for the canary to answer enough requests
+LONGER = 4  # times canary_requests: so long is a canary watched that errs more often, and not beyond doubt
 SILENCE = 3  # looks in a row without an answer mean that the service is gone
 OWN_CLIENTS = 4
 OWN_REQUESTS = 400  # at most, in one turn
@@ -37,18 +39,24 @@ OVERLOADED = 503
 def fault(new: Traffic, old: Traffic, limits: DeployParams) -> str | None:
     """Say what is wrong with the canary, with numbers, or None.
 
-    Errors are counted against at least `canary_requests`, so that an early one weighs no more than
-    a late one. Slow is a canary whose mean time and whose 95th percentile both exceed the old
-    version's by the allowed ratio: the mean is exact, but one pause of the machine lifts it; the
-    percentile is robust, but as coarse as the histogram's buckets.
+    Too many errors are more than `maximum_error_rate` allows and more than the old version makes in the same time, both
+    by evidence that may be looked at each second: see sequential.py. A fault that both have is no reason to go back.
+    Slow is a canary whose mean time and whose 95th percentile both exceed the old version's by the allowed ratio: the
+    mean is exact, but one pause of the machine lifts it; the percentile is robust, but as coarse as the histogram's
+    buckets.
 
     Args:
         new: the canary's traffic since it began.
         old: the stable version's in the same time.
         limits: what is allowed.
     """
-    if new.errors / max(new.requests, limits.canary_requests) > limits.maximum_error_rate:
-        return f"{new.errors:.0f} errors in {new.requests:.0f} requests, allowed are {limits.maximum_error_rate:.2%}"
+    above = sequential.is_above(new.errors, new.requests, limits.maximum_error_rate)
+    worse = sequential.is_worse(new.errors, new.requests, old.errors, old.requests)
+    if min(above, worse) >= sequential.ENOUGH_EVIDENCE:
+        return (
+            f"{new.errors:.0f} errors in {new.requests:.0f} requests, allowed are {limits.maximum_error_rate:.2%}; "
+            f"the old version made {old.errors:.0f} in {old.requests:.0f}"
+        )
     if min(new.answered, old.answered) < min(ENOUGH, limits.canary_requests):
         return None
     allowed = limits.maximum_latency_ratio
@@ -59,6 +67,17 @@ def fault(new: Traffic, old: Traffic, limits: DeployParams) -> str | None:
             f"the old version {old.mean * 1000:.2f} and {usual * 1000:.2f} ms; allowed is {allowed:g} times as much"
         )
     return None
+
+
+def is_suspect(new: Traffic, old: Traffic, limits: DeployParams) -> bool:
+    """Say whether the canary has failed more often than is allowed and than the old version, proved or not."""
+    allowed = max(limits.maximum_error_rate, old.errors / max(old.requests, 1))
+    return new.errors > allowed * new.requests
+
+
+def allowed_of_own(old: Traffic, limits: DeployParams) -> float:
+    """Return the rate at which a deployment's own requests may fail: the old version's where that is higher."""
+    return max(limits.maximum_error_rate, min(old.errors / max(old.requests, 1), sequential.MOST))
 
 
 @dataclass
@@ -126,7 +145,8 @@ def watch(
         progress: is told how far it is.
 
     Returns:
-        The figures of both versions, and how many requests were its own.
+        The figures of both versions, how many requests were its own, and the highest rate of errors that the
+        canary's answers leave possible.
 
     Raises:
         UnfitError: the canary errs, is slow, is refused or stops the service.
@@ -154,13 +174,13 @@ def watch(
             or fault(new, old, limits)
             or (
                 f"{own.failed} of the {own.sent} requests that this deployment sent failed"
-                if own.failed > limits.maximum_error_rate * own.sent
+                if sequential.is_above(own.failed, own.sent, allowed_of_own(old, limits)) >= sequential.ENOUGH_EVIDENCE
                 else None
             )
             or _problem(platform, environment)
             or (
                 f"it answered only {new.requests:.0f} of {limits.canary_requests} requests in {elapsed:.0f} s"
-                if elapsed > patience
+                if elapsed > patience and new.requests < limits.canary_requests
                 else None
             )
         )
@@ -169,20 +189,24 @@ def watch(
                 f"Version {number} failed as canary in {environment}: {reason}.",
                 hint="The service's log and metrics say more. Correct it, register a new version and deploy that.",
             )
+        wanted = limits.canary_requests * (LONGER if is_suspect(new, old, limits) else 1)
         progress(
             f"{environment}: canary {elapsed:.0f} s of {limits.canary_seconds:.0f}, {new.requests:.0f} requests "
-            f"of at least {limits.canary_requests}, {new.errors:.0f} errors"
+            f"of at least {wanted}, {new.errors:.0f} errors"
         )
-        if elapsed >= limits.canary_seconds and new.requests >= limits.canary_requests:
+        if elapsed >= limits.canary_seconds and (new.requests >= wanted or elapsed > patience):
             return {
                 "seconds": round(elapsed, 1),
                 "own_requests": own.sent,
                 "requests": int(new.requests),
                 "errors": int(new.errors),
+                "errors_before": int(old.errors),
+                "requests_before": int(old.requests),
+                "highest_error_rate": round(sequential.highest_rate(int(new.errors), int(new.requests)), 5),
                 "mean_ms": round(new.mean * 1000, 3),
                 "mean_ms_before": round(old.mean * 1000, 3),
             }
-        due = limits.canary_requests * min(1.0, (elapsed + between) / limits.canary_seconds)
+        due = wanted * min(1.0, (elapsed + between) / limits.canary_seconds)
         missing = _number(due - new.requests, deployed.share, late=bool(platform.LATE_SECONDS)) - own.not_counted_at(
             turn
         )

@@ -267,7 +267,8 @@ def slow(found: Load, before: Load | None, limits: DeployParams) -> str | None:
 def _describe(figures: dict[str, Any]) -> str:
     own = figures["own_requests"]
     return (
-        f"{figures['requests']} requests in {figures['seconds']:.0f} s, {figures['errors']} errors, "
+        f"{figures['requests']} requests in {figures['seconds']:.0f} s, {figures['errors']} errors "
+        f"(so up to {figures['highest_error_rate']:.2%} are possible, at 95 %), "
         f"{figures['mean_ms']:.2f} ms on average (before: {figures['mean_ms_before']:.2f})"
         + (f"; users sent too few, so {own} requests were its own" if own else "")
     )

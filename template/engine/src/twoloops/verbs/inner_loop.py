@@ -136,18 +136,15 @@ def train(as_json: Json = False) -> None:
 def evaluate(as_json: Json = False) -> None:
     """Judge the model on the holdout: metrics, slices, baseline, champion, speed. A red verdict exits with 2."""
     from twoloops import params
-    from twoloops.inner_loop.evaluate import GREEN, failed_rules
+    from twoloops.inner_loop.evaluate import GREEN
     from twoloops.inner_loop.evaluate import evaluate as step
+    from twoloops.inner_loop.rule import describe_verdict, failed_rules
 
     checked = params.load()
     with working("judging the model"):
         result = step(checked)
     green = result["verdict"] == GREEN
-    lines = [
-        f"{name}: {each['value']:.4g} {each['unit']} ({each['low']:.4g} to {each['high']:.4g})"
-        for name, each in result["metrics"].items()
-    ]
-    lines += [f"gain over {name}: {each['value']:.4g}" for name, each in result["gains"].items()]
+    lines = describe_verdict(result)
     if not as_json:
         typer.secho(f"Verdict: {result['verdict']}", fg="green" if green else "red", bold=True)
     tell(result, as_json, lines, verb("register") if green else f"look at {paths().model_card}")

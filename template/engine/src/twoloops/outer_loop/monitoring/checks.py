@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from twoloops.drift import Report
+from twoloops.inner_loop.rule import describe_interval
 from twoloops.outer_loop.monitoring.captures import Window
 from twoloops.outer_loop.monitoring.history import PastWindow
 from twoloops.outer_loop.monitoring.performance import Performance
@@ -121,13 +122,13 @@ def _faults(window: Window, report: Report | None, params: Params) -> Iterator[s
 def _performance(performance: Performance | str) -> Check:
     if isinstance(performance, str):
         return Check("performance", "unknown", (performance,))
-    interval = f"{performance.value:.4g} ({performance.low:.4g} to {performance.high:.4g})"
+    interval = describe_interval(performance.as_dict())
     demand = "at least" if performance.direction == "higher" else "at most"
     sentence = (
         f"{performance.metric} is {interval} on {performance.rows:,} labelled answers; "
         f"{demand} {performance.threshold:g} is demanded."
     )
-    return Check("performance", "red" if performance.missed else "green", (sentence,))
+    return Check("performance", performance.state, (sentence,))
 
 
 def staleness(registered_at: datetime | None, params: Params, now: datetime) -> Check:

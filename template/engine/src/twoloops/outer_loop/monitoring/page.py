@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from twoloops import config
+from twoloops.inner_loop.rule import describe_interval
 
 PLOTTED = 60  # features with a plot; of the others, which drift least, the numbers are enough
 TICK_WIDTH, LETTER_WIDTH = 56, 6  # pixels
@@ -298,7 +299,7 @@ def _performance(measured: dict[str, Any] | None) -> str:
         return ""
     rows = [
         _fact(f"now, on {measured['rows']:,} labelled answers", _amount(measured["value"], measured["unit"])),
-        _fact("between, with the gate's confidence", f"{measured['low']:.4g} and {measured['high']:.4g}"),
+        _fact("with its interval, at the gate's confidence", escape(describe_interval(measured))),
         _fact(
             "demanded, at least" if measured["direction"] == "higher" else "demanded, at most",
             _amount(measured["threshold"], measured["unit"]),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from twoloops import artifact
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import measure
+from twoloops.inner_loop import measure, parts
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop.monitoring import captures
 from twoloops.params import Params
@@ -31,17 +31,28 @@ class Performance:
     unit: str
     rows: int
     value: float
-    low: float
-    high: float
+    low: float | None  # None where no interval can be given, as high
+    high: float | None
     threshold: float
     reference: float | None  # on the holdout, when the model was judged
+    reason: str = ""  # why there is no interval
+
+    @property
+    def state(self) -> Literal["green", "red", "unknown"]:
+        """Say "red" when even the better end of the interval misses what the gate demands, else "green".
+
+        Without an interval a value that misses it is "unknown": a few rows decide.
+        """
+        sign = 1 if self.direction == "higher" else -1
+        better = self.high if self.direction == "higher" else self.low
+        if better is not None:
+            return "red" if sign * better < sign * self.threshold else "green"
+        return "unknown" if sign * self.value < sign * self.threshold else "green"
 
     @property
     def missed(self) -> bool:
-        """Whether even the better end of the interval misses what the gate demands."""
-        if self.direction == "higher":
-            return self.high < self.threshold
-        return self.low > self.threshold
+        """Whether the demand is missed beyond doubt."""
+        return self.state == "red"
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
@@ -82,21 +93,27 @@ def judge(
     except ProjectError as error:
         return f"The labels that belong to answers of this model do not tell its performance. {error}"
     metric = primary(params)
-    interval = measure.Bootstrap(problem.entities(kept), params.gate, params.seed).interval(
-        lambda rows: metric.compute(target[rows], answers[rows])
+    jackknife = measure.Jackknife(
+        problem.entities(kept),
+        params.gate,
+        params.seed,
+        events=problem.outputs.rarest(target),
+        order=np.argsort(answers[:, -1], kind="stable"),
     )
-    if not np.isfinite([interval.value, interval.low, interval.high]).all():
-        return f"{metric.name} is not defined on the {len(target):,} labelled answers."
+    interval = parts.estimate(lambda: jackknife.interval(lambda rows: metric.compute(target[rows], answers[rows])))
+    if not np.isfinite(interval.value):
+        return f"{metric.name} is not defined on the {len(target):,} labelled answers: {interval.reason}."
     return Performance(
         metric=metric.name,
         direction=metric.direction,
         unit=metric.unit,
         rows=len(target),
         value=interval.value,
-        low=interval.low,
-        high=interval.high,
+        low=interval.low if interval.known else None,
+        high=interval.high if interval.known else None,
         threshold=params.gate.threshold,
         reference=reference,
+        reason=interval.reason,
     )
 
 

@@ -17,7 +17,8 @@ import twoloops
 from twoloops import config, lineage, registry, storage
 from twoloops.contracts.graph import Graph, overlap
 from twoloops.errors import ProjectError, RedVerdictError
-from twoloops.inner_loop.evaluate import GREEN, failed_rules
+from twoloops.inner_loop.evaluate import GREEN
+from twoloops.inner_loop.rule import describe_verdict, failed_rules
 from twoloops.paths import RELATIVE, paths
 from twoloops.platforms.shared import plan
 from twoloops.platforms.shared.objects import ObjectStore
@@ -272,8 +273,8 @@ def report_verdict(verdict: dict[str, Any], tell: Callable[[str], None]) -> None
     Raises:
         RedVerdictError: it is red.
     """
-    for name, each in verdict["metrics"].items():
-        tell(f"{name}: {each['value']:.4g} {each['unit']} ({each['low']:.4g} to {each['high']:.4g})")
+    for line in describe_verdict(verdict):
+        tell(line)
     tell(f"Verdict: {verdict['verdict']}")
     if verdict["verdict"] != GREEN:
         for line in failed_rules(verdict):

@@ -54,6 +54,16 @@ def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[s
     return {"prediction": scores[:, 0]}
 
 
+def rarest(target: NDArray[Any]) -> int | None:
+    """Return None: amounts have no classes of which one could be rare."""
+    return None
+
+
+def events(target: NDArray[Any], scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[str, Any]:
+    """Return nothing: an amount is no probability."""
+    return {}
+
+
 def separation(feature: NDArray[np.float64], target: NDArray[Any]) -> float:
     """Return how well one feature alone tells the target, from 0.5 (not at all) to 1 (completely).
 

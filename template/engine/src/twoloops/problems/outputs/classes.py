@@ -51,6 +51,22 @@ def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[s
     return columns
 
 
+def rarest(target: NDArray[Any]) -> int:
+    """Return how many rows the rarest class has: what a metric of classes rests on."""
+    return int(np.bincount(target.astype(np.int64), minlength=2).min())
+
+
+def events(
+    target: NDArray[Any], scores: NDArray[np.float64], classes: tuple[Any, ...]
+) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
+    """Return for each class whether it came and how probable it was, shapes [rows]; of two only the last.
+
+    The other one of two mirrors it.
+    """
+    places = [len(classes) - 1] if len(classes) == 2 else range(len(classes))
+    return {str(classes[place]): (target == place, scores[:, place]) for place in places}
+
+
 def area_under_roc(inside: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
     """Return the area under the ROC curve, by ranks: (sum of ranks inside - n1 (n1 + 1) / 2) / (n1 n0).
 

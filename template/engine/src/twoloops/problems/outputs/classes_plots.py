@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twoloops.inner_loop.report import INK, new_figure, save
+from twoloops.problems.outputs.classes import events
 
 CALIBRATION_BINS = 10
 
@@ -22,8 +23,7 @@ def draw(folder: Path, target: NDArray[Any], scores: NDArray[np.float64], classe
         scores: probabilities, shape [rows, classes].
         classes: the classes' names. Of two, only the last is drawn: the other mirrors it.
     """
-    drawn = [len(classes) - 1] if len(classes) == 2 else range(len(classes))
-    curves = [(str(classes[place]), target == place, scores[:, place]) for place in drawn]
+    curves = [(name, *pair) for name, pair in events(target, scores, classes).items()]
     _roc(folder / "roc.png", curves)
     _precision_recall(folder / "precision_recall.png", curves)
     _calibration(folder / "calibration.png", curves)

@@ -1,0 +1,390 @@
+"""How often the gate, the canary and the search are wrong, by simulation: error rates before and after 0.3.0.
+
+`uv run python -m benchmarks.judgement intervals`, `champion`, `slices`, `groups`, `canary`, `reuse`. The truth is known
+because the rows are drawn. Everything is judged by the engine's own functions; "before" is the rule of 0.2.0, written
+down here. Seeded: the same command gives the same table. --repetitions N makes it finer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from twoloops.contracts.release import Traffic
+from twoloops.inner_loop import parts
+from twoloops.inner_loop.evaluate import gain_as_dict
+from twoloops.inner_loop.measure import Interval, Jackknife, Metric, quantile
+from twoloops.inner_loop.rule import FAILS, UNDECIDED
+from twoloops.outer_loop.canary import LONGER, fault, is_suspect
+from twoloops.params import DeployParams, GateParams
+from twoloops.problems.outputs.classes import area_under_roc, rarest
+
+GATE = GateParams(
+    primary_metric="roc_auc",
+    threshold=0.75,
+    slice_threshold=0.6,
+    minimum_slice_rows=100,
+    minimum_gain_over_baseline=0.0,
+    compare_with_champion=True,
+    minimum_gain_over_champion=0.0,
+    minimum_group_ratio=0.6,
+    maximum_latency_ms=20.0,
+    parity_tolerance=1e-5,
+    confidence=0.95,
+)
+AUC = Metric("roc_auc", lambda target, scores: area_under_roc(target == 1, scores[:, -1]), "higher")
+LARGE = 1_000_000  # rows from which the truth is computed
+SLOPE = 1.1  # of the logit of an event on what a model sees: an AUC of about 0.78
+INTERCEPTS = {0.01: -5.1, 0.05: -3.4, 0.2: -1.72}  # by prevalence
+
+Rows = NDArray[Any]
+Random = np.random.Generator
+Table = Iterator[dict[str, Any]]
+
+
+def draw_events(random: Random, rows: int, prevalence: float) -> tuple[Rows, Rows]:
+    """Return events and the probabilities that made them, shapes [rows]."""
+    probability = 1 / (1 + np.exp(-(INTERCEPTS[prevalence] + SLOPE * random.normal(size=rows))))
+    return (random.random(rows) < probability).astype(np.int64), probability
+
+
+def jackknife(events: int | None, rows: int, order: Rows | None = None, seed: int = 1) -> Jackknife:
+    """Return the engine's intervals for rows of different entities."""
+    return Jackknife(np.arange(rows), GATE, seed, events=events, order=order)
+
+
+def percentile_bootstrap(random: Random, rows: int, statistic: Callable[[Rows], float]) -> tuple[float, float]:
+    """Return the interval of 0.2.0: quantiles of 200 resamples, those left out on which it is not defined."""
+    drawn = []
+    for _ in range(200):
+        try:
+            drawn.append(statistic(random.integers(0, rows, rows)))
+        except ValueError:
+            continue
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (math.nan, math.nan)
+    return float(low), float(high)
+
+
+def intervals(random: Random, repetitions: int) -> Table:
+    """Coverage of 95 % intervals: given, right where given, wrong of all, and of 0.2.0's."""
+    for rows in (200, 2_000, 20_000):
+        for prevalence in INTERCEPTS:
+
+            def events(number: int, prevalence: float = prevalence) -> Any:
+                return draw_events(random, number, prevalence)
+
+            for title, compute in (("AUC", _area), ("log-loss", _mean(_log_loss)), ("value", _mean(_value))):
+                yield _coverage(random, repetitions, (f"{title}, {prevalence:.0%}", rows), events, compute)
+        for title, errors in (("Laplace", random.laplace), ("lognormal", random.lognormal)):
+
+            def residuals(number: int, errors: Any = errors) -> Any:
+                return (errors(size=number),)
+
+            yield _coverage(random, repetitions, (f"MAE, {title}", rows), residuals, _mean(np.abs))
+            yield _coverage(random, repetitions, (f"RMSE, {title}", rows), residuals, _root_mean_square)
+
+
+def _coverage(
+    random: Random,
+    repetitions: int,
+    cell: tuple[str, int],
+    draw: Callable[[int], Any],
+    compute: Callable[[Any], Callable[[Any], float]],
+) -> dict[str, Any]:
+    name, rows = cell
+    truth, right, old_right, given = compute(draw(LARGE))(slice(None)), 0, 0, 0
+    for _ in range(repetitions):
+        sample = draw(rows)
+        statistic, order = compute(sample), np.argsort(sample[-1], kind="stable")
+        events = rarest(sample[0]) if len(sample) > 1 else None
+        if events == 0:
+            continue
+        interval = jackknife(events, rows, order).interval(statistic)
+        low, high = percentile_bootstrap(random, rows, statistic)
+        old_right += low <= truth <= high
+        given += interval.known
+        right += interval.known and interval.low <= truth <= interval.high
+    return {
+        "metric": name,
+        "rows": rows,
+        "given": given / repetitions,
+        "covers where given": right / given if given else None,
+        "wrong of all": (given - right) / repetitions,
+        "0.2.0 covered": old_right / repetitions,
+    }
+
+
+def _area(sample: Any) -> Callable[[Any], float]:
+    return lambda rows: area_under_roc(sample[0][rows] == 1, sample[1][rows])
+
+
+def _log_loss(target: Rows, score: Rows) -> Rows:
+    return np.asarray(-np.log(np.where(target == 1, score, 1 - score)))
+
+
+def _value(target: Rows, score: Rows) -> Rows:
+    """Return what an offer of 5 brings that keeps one of 120 in 3 of 10 cases, to all who look worth it."""
+    return np.where(score * 36 > 5, np.where(target == 1, 36.0, 0.0) - 5, 0.0)
+
+
+def _mean(by_row: Callable[..., Rows]) -> Callable[[Any], Any]:
+    def compute(sample: Any) -> Any:
+        values = by_row(*sample)
+        return lambda rows: float(values[rows].mean())
+
+    return compute
+
+
+def _root_mean_square(sample: Any) -> Any:
+    return lambda rows: float(np.sqrt((sample[0][rows] ** 2).mean()))
+
+
+def _paired(random: Random, rows: int, noise: float) -> tuple[Rows, Rows, Rows]:
+    """Return events and what two models say: the champion, and a challenger whose noise is `noise`."""
+    signal = random.normal(size=rows)
+    target = (random.random(rows) < 1 / (1 + np.exp(-(INTERCEPTS[0.2] + 1.35 * signal)))).astype(np.int64)
+    return target, signal + 0.32 * random.normal(size=rows), signal + noise * random.normal(size=rows)
+
+
+def _gain(target: Rows, champion: Rows, challenger: Rows) -> Callable[[Rows], float]:
+    def statistic(rows: Rows) -> float:
+        inside = target[rows] == 1
+        return area_under_roc(inside, challenger[rows]) - area_under_roc(inside, champion[rows])
+
+    return statistic
+
+
+def champion(random: Random, repetitions: int) -> Table:
+    """How often a challenger is accepted, by its true gain in AUC; and a worse one in one of seven retrainings."""
+    for noise in (0.1, 0.32, 0.42, 0.5, 0.57):
+        truth = _gain(*_paired(random, LARGE, noise))(np.arange(LARGE))
+        for rows in (1_835, 6_000):
+            found, errors, old, new = [], [], 0, 0
+            for _ in range(repetitions):
+                target, one, other = _paired(random, rows, noise)
+                gain = jackknife(rarest(target), rows).interval(_gain(target, one, other))
+                found.append(gain.value)
+                errors.append(gain.error)
+                old += gain.value >= 0
+                new += gain.limit(-1, 0.05) >= -GATE.margin
+            yield {
+                "true gain": truth,
+                "rows": rows,
+                "paired sd": float(np.std(found)),
+                "its estimate": float(np.mean(errors)),
+                "smallest loss shown": (quantile(0.95, 60) + quantile(0.8, 60)) * float(np.mean(errors)),
+                "0.2.0 accepts": old / repetitions,
+                "once in 7": 1 - (1 - old / repetitions) ** 7,
+                f"accepted, margin {GATE.margin:g}": new / repetitions,
+                "once in 7 ": 1 - (1 - new / repetitions) ** 7,
+            }
+
+
+def reuse(random: Random, repetitions: int) -> Table:
+    """The best of k equal models on one holdout: by how much it flatters, and how often its gain is called more."""
+    for models in (1, 4, 16):
+        best, beyond, counted = [], 0, 0
+        for _ in range(repetitions):
+            rows = 1_835
+            target, first, _ = _paired(random, rows, 0.32)
+            others = [first + 0.32 * random.normal(size=rows) for _ in range(models + 1)]
+            areas = [area_under_roc(target == 1, other) for other in others]
+            chosen = int(np.argmax(areas[1:])) + 1
+            gain = jackknife(rarest(target), rows).interval(_gain(target, others[0], others[chosen]))
+            best.append(gain.value)
+            beyond += gain.low > 0
+            noise = gain_as_dict(gain, models - 1, GATE.confidence)["noise"]
+            counted += gain.value > noise
+        yield {
+            "models tried": models,
+            "gain of the best, true 0": float(np.mean(best)),
+            "interval above 0": beyond / repetitions,
+            "called more than noise": counted / repetitions,
+        }
+
+
+def slices(random: Random, repetitions: int) -> Table:
+    """Verdicts that are red though every slice is truly 0.78, and how often a slice of 0.5 is found."""
+    for prevalence in INTERCEPTS:
+        for rows, number in ((2_000, 10), (10_000, 10), (10_000, 30)):
+            old = new = unknown = found = old_found = 0
+            for _ in range(repetitions):
+                target, score = draw_events(random, rows, prevalence)
+                bad = random.permutation(score[: rows // number])  # tells nothing
+                intervals = [_slice(target[part], score[part]) for part in _cut(rows, number)]
+                level = 0.05 / number
+                outcomes = [parts.decide(each, GATE.slice_threshold, "higher", level) for each in intervals]
+                old += any(each.value < GATE.slice_threshold for each in intervals)
+                new += FAILS in outcomes
+                unknown += outcomes.count(UNDECIDED)
+                worst = _slice(target[: rows // number], bad)
+                old_found += worst.value < GATE.slice_threshold
+                found += parts.decide(worst, GATE.slice_threshold, "higher", level) == FAILS
+            yield {
+                "prevalence": prevalence,
+                "rows": rows,
+                "slices": number,
+                "0.2.0 falsely red": old / repetitions,
+                "falsely red": new / repetitions,
+                "too few to tell": unknown / repetitions / number,
+                "0.2.0 found 0.5": old_found / repetitions,
+                "found 0.5": found / repetitions,
+            }
+
+
+def _cut(rows: int, number: int) -> list[Rows]:
+    return np.array_split(np.arange(rows), number)
+
+
+def _slice(target: Rows, score: Rows) -> Interval:
+    whole = jackknife(rarest(target), len(target), np.argsort(score, kind="stable"))
+    return parts.estimate(lambda: whole.interval(lambda rows: area_under_roc(target[rows] == 1, score[rows])))
+
+
+def groups(random: Random, repetitions: int) -> Table:
+    """Verdicts that are red though no group is treated otherwise, and how often one with a third is found."""
+    shares = np.array([0.35, 0.3, 0.25, 0.1])
+    for rows in (600, 1_000, 1_835, 6_000):
+        for limit in (0.6, 0.8):
+            old = new = unknown = found = 0
+            for _ in range(repetitions):
+                group = random.choice(4, rows, p=shares)
+                target, score = draw_events(random, rows, 0.2)
+                selected = score > 5 / 36
+                false_old, false_new, false_unknown = _judge_groups(group, target, selected, limit)
+                old += false_old
+                new += false_new
+                unknown += false_unknown
+                unfair = selected & ((group != 2) | (random.random(rows) < 1 / 3))
+                found += _judge_groups(group, target, unfair, limit)[1]
+            yield {
+                "rows": rows,
+                "least ratio": limit,
+                "0.2.0 falsely red": old / repetitions,
+                "falsely red": new / repetitions,
+                "too few to tell": unknown / repetitions,
+                "a third found": found / repetitions,
+            }
+
+
+def _judge_groups(group: Rows, target: Rows, selected: Rows, limit: float) -> tuple[bool, bool, bool]:
+    """Return whether 0.2.0 calls it red, whether the rule of today does, and whether it cannot tell."""
+    judged = []
+    places = {name: np.flatnonzero(group == name) for name in range(4)}
+    for leavers_alone in (False, True):
+        found = {str(name): _share(target[rows], selected[rows], leavers_alone) for name, rows in places.items()}
+        everybody = _share(target, selected, leavers_alone)
+        sizes = {str(name): len(rows) for name, rows in places.items()}
+        judged.append(parts.Groups("selected", found, sizes, everybody))
+    level = 0.05 / sum(each.comparisons for each in judged)
+    outcomes = [each.decide(limit, level)[0] for each in judged]
+    return any(each.ratio < limit for each in judged), FAILS in outcomes, UNDECIDED in outcomes
+
+
+def _share(target: Rows, selected: Rows, leavers_alone: bool) -> Interval:
+    def statistic(rows: Rows) -> float:
+        kept = rows[target[rows] == 1] if leavers_alone else rows
+        return float(selected[kept].mean()) if len(kept) else math.nan
+
+    return jackknife(rarest(target), len(target)).interval(statistic)
+
+
+def canary(random: Random, repetitions: int) -> Table:
+    """Canaries that are taken back, by the error rates of both versions: looked at each of 30 seconds."""
+    limits = DeployParams()
+    for old_rate, new_rate in (
+        (0, 0),
+        (0.005, 0.005),
+        (0.01, 0.01),
+        (0.03, 0.03),
+        (0, 0.02),
+        (0, 0.05),
+        (0, 0.1),
+        (0, 0.5),
+        (0.03, 0.2),
+    ):
+        for requests in (50, 600, 3_000):
+            old = new = 0
+            answered = []
+            for _ in range(repetitions):
+                before, after = _watch(random, limits, requests, old_rate, new_rate)
+                old += before
+                new += after is not None
+                answered.append(after or math.nan)
+            yield {
+                "errors of the old": old_rate,
+                "of the canary": new_rate,
+                "requests": requests,
+                "0.2.0 takes back": old / repetitions,
+                "taken back": new / repetitions,
+                "after requests": float(np.nanmedian(answered)) if new else None,
+            }
+
+
+def _watch(
+    random: Random, limits: DeployParams, requests: int, old_rate: float, new_rate: float
+) -> tuple[bool, float | None]:
+    """Return whether 0.2.0 takes a canary back, and after how many requests the rule of today does."""
+    looks = 30
+    answered = errors = old_answered = old_errors = 0
+    before, after = False, None
+    for look in range(looks * LONGER):
+        count, old_count = (random.poisson(requests * each / looks) for each in (1, 9))
+        answered, errors = answered + count, errors + random.binomial(count, new_rate)
+        old_answered, old_errors = old_answered + old_count, old_errors + random.binomial(old_count, old_rate)
+        new = Traffic(answered=answered - errors, errors=errors)
+        old = Traffic(answered=old_answered - old_errors, errors=old_errors)
+        if look < looks:
+            before = before or errors / max(answered, requests) > limits.maximum_error_rate
+        elif not is_suspect(new, old, limits):
+            break
+        if after is None and fault(new, old, limits):
+            after = float(answered)
+            if look >= looks:
+                break
+    return before, after
+
+
+SIMULATIONS: dict[str, tuple[Callable[[Random, int], Table], int]] = {
+    "intervals": (intervals, 200),
+    "champion": (champion, 400),
+    "reuse": (reuse, 300),
+    "slices": (slices, 200),
+    "groups": (groups, 200),
+    "canary": (canary, 1_000),
+}
+
+
+def show(rows: Table) -> None:
+    """Print a table as it grows, in Markdown."""
+    for number, row in enumerate(rows):
+        if not number:
+            print("| " + " | ".join(row) + " |\n|" + " --- |" * len(row))
+        print("| " + " | ".join(_cell(each) for each in row.values()) + " |", flush=True)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    """Run one simulation, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("simulation", choices=[*SIMULATIONS, "all"])
+    parser.add_argument("--repetitions", type=int, help="of each cell")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    for name in SIMULATIONS if options.simulation == "all" else [options.simulation]:
+        simulate, usual = SIMULATIONS[name]
+        print(f"\n{name}: {simulate.__doc__}\n")
+        show(simulate(np.random.default_rng(options.seed), options.repetitions or usual))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
