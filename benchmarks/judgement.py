@@ -291,7 +291,7 @@ def _share(target: Rows, selected: Rows, leavers_alone: bool) -> Interval:
         kept = rows[target[rows] == 1] if leavers_alone else rows
         return float(selected[kept].mean()) if len(kept) else math.nan
 
-    return jackknife(rarest(target), len(target)).interval(statistic)
+    return jackknife(None, len(target)).interval(statistic)
 
 
 def canary(random: Random, repetitions: int) -> Table:

@@ -32,7 +32,7 @@ DEPLOY = ["deploy --to staging --yes", "status", "deploy --to production --yes",
 # Short waits: what is proved is that the steps follow each other, not that a canary waits half a minute.
 SHORT = {
     "model": {"trees": 60},
-    "gate": {"bootstrap_samples": 50},
+    "gate": {"jackknife_groups": 50},
     "deploy": {"load_seconds": 0.5, "load_connections": 2, "maximum_p99_ms": 5000.0, "canary_seconds": 2.0,
                "canary_requests": 10, "maximum_latency_ratio": 50.0},
     "monitor": {"minimum_rows": 200, "windows": 1, "red_windows": 1},

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from twoloops.outer_loop.predict import predict
 from twoloops.outer_loop.promote import promote
 from twoloops.platforms import platform
 from twoloops.problem import data as problem
-from twoloops.problem import metrics
+from twoloops.problem import metrics, model
 
 from tests.engine.support.project import Project, original
 
@@ -299,3 +300,22 @@ def test_the_model_card_tells_what_people_ask(project: Project) -> None:
         assert heading in card
     for picture in Path("reports/plots").glob("*.png"):
         assert f"plots/{picture.name}" in card
+
+
+def test_a_model_is_recalibrated_as_the_page_tells(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.pipeline import make_pipeline
+
+    build = model.build
+
+    def calibrated(*arguments: Any) -> Any:
+        features, classifier = (step for _, step in build(*arguments).steps)
+        return make_pipeline(features, CalibratedClassifierCV(classifier, method="sigmoid", cv=5))
+
+    before = json.loads(Path("reports/verdict.json").read_text(encoding="utf-8"))["calibration"]
+    monkeypatch.setattr(model, "build", calibrated)
+    checked = project.set(gate__parity_tolerance=1e-4)
+    train(checked)
+    after = evaluate(checked)["calibration"]
+    distances = [abs(each[name]["slope"]["value"] - 1) for each in (before, after) for name in each]
+    assert distances[1] < distances[0], "the small model is too sure of itself, and recalibrated it is less so"

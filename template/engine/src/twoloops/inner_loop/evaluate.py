@@ -126,12 +126,12 @@ class _Sample:
         self.entities = problem.entities(holdout)
         self.whole = self._jackknife(np.arange(len(target)))
 
-    def _jackknife(self, rows: NDArray[np.int64]) -> measure.Jackknife:
+    def _jackknife(self, rows: NDArray[np.int64], *, count_events: bool = True) -> measure.Jackknife:
         return measure.Jackknife(
             self.entities[rows],
             self.params.gate,
             self.params.seed,
-            events=problem.outputs.rarest(self.target[rows]),
+            events=problem.outputs.rarest(self.target[rows]) if count_events else None,
             order=np.argsort(self.scores[rows, -1], kind="stable"),
         )
 
@@ -148,10 +148,10 @@ class _Sample:
             return measure.Interval(0.0, 0.0, 0.0, 0.0, float(len(rival)))
         return gain
 
-    def part(self, metric: measure.Metric, places: NDArray[np.int64]) -> measure.Interval:
+    def part(self, metric: measure.Metric, places: NDArray[np.int64], *, count_events: bool = True) -> measure.Interval:
         """Return a metric on the rows at these places; without a value where it is not defined there."""
         target, scores = self.target[places], self.scores[places]
-        jackknife = self._jackknife(places)
+        jackknife = self._jackknife(places, count_events=count_events)
         return parts.estimate(lambda: jackknife.interval(lambda rows: metric.compute(target[rows], scores[rows])))
 
     def slices(self, metric: measure.Metric) -> list[parts.Slice]:
@@ -164,11 +164,13 @@ class _Sample:
         for column in measures.GROUPS:
             groups = problem.slices(self.holdout, [column], self.params.gate.minimum_slice_rows)
             for fairness in measures.FAIRNESS:
-                values = {name: self.part(fairness, rows) for name, rows in groups.items()}
+                # Whom a model selects rests on all rows, not on those of the rarest class.
+                values = {name: self.part(fairness, rows, count_events=False) for name, rows in groups.items()}
                 known = {name: interval for name, interval in values.items() if np.isfinite(interval.value)}
                 if len(known) < 2:
                     continue  # one group alone cannot be treated unlike another
-                everybody = self.part(fairness, np.concatenate([groups[name] for name in known]))
+                places = np.concatenate([groups[name] for name in known])
+                everybody = self.part(fairness, places, count_events=False)
                 sizes = {name: len(groups[name]) for name in known}
                 found.append(parts.Groups(f"{fairness.name} by {column}", known, sizes, everybody))
         return found
