@@ -13,43 +13,31 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws.harness import EVERYTHING, FEW_RETRIES, Terraform, client, documents, many, options
-from tests.support.aws.policies import allows, problems
+from tests.support.aws.harness import (
+    ACCOUNT,
+    APPLIED,
+    EVERYTHING,
+    Terraform,
+    bootstrap,
+    client,
+    documents,
+    left,
+    many,
+    options,
+    prepared,
+)
+from tests.support.aws.policies import FREE, RENAMED, allows, problems
 
 from .conftest import Make
-from .test_files import APPLIED
 
 pytestmark = pytest.mark.slow
-ACCOUNT = "123456789012"
 PRODUCTION = {"TF_WORKSPACE": "production"}
 ISSUER = {
     "github": "token.actions.githubusercontent.com",
     "gitlab": "gitlab.com",
     "azure_devops": "vstoken.dev.azure.com/01234567-89ab-cdef-0123-456789abcdef",
 }
-# Where IAM's name of an action is not the name of the call.
-RENAMED = {
-    "s3:HeadObject": "s3:GetObject",
-    "s3:HeadBucket": "s3:ListBucket",
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "sns:ListSubscriptionsByTopic": "sns:GetTopicAttributes",
-}
-FREE = {"sts:GetCallerIdentity"}  # needs no permission
 SERVICES = {"CloudWatch": "cloudwatch", "CloudWatch Logs": "logs", "Scheduler": "scheduler"}
-
-
-def prepared(terraform: Terraform) -> Terraform:
-    """Return a project in which Terraform gives up soon; the rendered files are untouched."""
-    for root in ("bootstrap", "environment"):
-        (terraform.folder / root / "emulator_override.tf").write_text(FEW_RETRIES, encoding="utf-8")
-    return terraform
-
-
-def bootstrap(terraform: Terraform, **more: Any) -> str:
-    return terraform.call(
-        ["sh", "bootstrap.sh", "-auto-approve", "-no-color", *options("github", preflight="false", **more)],
-        terraform.folder,
-    ).stdout
 
 
 def interrupt(terraform: Terraform, log: Path) -> None:
@@ -84,31 +72,6 @@ def calls(log: Path) -> set[str]:
             name = service[1] or service[2]
             found.add(f"{SERVICES.get(name, name.lower())}:{method[1]}")
     return {RENAMED.get(call, call) for call in found} - FREE
-
-
-def left(aws: dict[str, str]) -> dict[str, list[Any]]:
-    """Return what is there, without what an account has from the beginning."""
-    roles = client("iam", aws).list_roles()["Roles"]
-    return {
-        "alarms": client("cloudwatch", aws).describe_alarms()["MetricAlarms"],
-        "buckets": client("s3", aws).list_buckets()["Buckets"],
-        "budgets": client("budgets", aws).describe_budgets(AccountId=ACCOUNT)["Budgets"],
-        "dashboards": client("cloudwatch", aws).list_dashboards()["DashboardEntries"],
-        "groups": client("sagemaker", aws).list_model_package_groups()["ModelPackageGroupSummaryList"],
-        "images": client("ecr", aws).describe_repositories()["repositories"],
-        "issuers": client("iam", aws).list_open_id_connect_providers()["OpenIDConnectProviderList"],
-        "keys": [
-            key["KeyId"]
-            for key in client("kms", aws).list_keys()["Keys"]
-            if client("kms", aws).describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] != "PendingDeletion"
-        ],
-        "logs": client("logs", aws).describe_log_groups()["logGroups"],
-        "networks": [found for found in client("ec2", aws).describe_vpcs()["Vpcs"] if not found["IsDefault"]],
-        "parameters": client("ssm", aws).describe_parameters()["Parameters"],
-        "roles": [role["RoleName"] for role in roles if not role["Path"].startswith("/aws-service-role/")],
-        "schedules": client("scheduler", aws).list_schedules()["Schedules"],
-        "topics": client("sns", aws).list_topics()["Topics"],
-    }
 
 
 def test_a_project_from_its_first_to_its_last_day(project: Make, aws: dict[str, str], tmp_path: Path) -> None:

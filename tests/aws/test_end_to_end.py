@@ -18,19 +18,17 @@ import yaml
 
 from tests.conftest import Installed, install, need
 from tests.support import podman
-from tests.support.aws.account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, Account
-from tests.support.aws.harness import Terraform, emulator, tell
-from tests.support.aws.policies import allows
+from tests.support.aws.account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, STEPS, Account
+from tests.support.aws.harness import Terraform, bootstrap, emulator, left, prepared, tell
+from tests.support.aws.policies import FREE, RENAMED, allows
 from tests.support.aws.registry import Registry, registry
-from tests.support.models import QUICK
+from tests.support.models import LENIENT, QUICK
 from tests.support.projects import commit_all
 from tests.support.servers import tracking_server
 
-from .test_emulator import FREE, RENAMED, bootstrap, left, prepared
-from .test_loop import LENIENT, ROWS, STEPS
-
 pytestmark = pytest.mark.slow
 ANSWERS = {"infrastructure": "aws", "serving_mode": "online_and_batch", "project_name": "Churn"}
+ROWS = 2000
 TABLE = "data/raw/simulated.parquet"
 # The roles, as the flows take them: calls.py.
 TRAIN, TRAINING = f"{NAME}--ci-train", f"{NAME}--training"

@@ -13,54 +13,15 @@ import pytest
 from commands.rendering import TEMPLATE, render
 from tests.conftest import need
 from tests.support.answers import HOSTILE_REPOSITORIES, hostile
-from tests.support.aws.harness import EVERYTHING, INFRASTRUCTURE
+from tests.support.aws.harness import APPLIED, EVERYTHING, INFRASTRUCTURE
 
 from .conftest import Make
 
 FOLDER = TEMPLATE / "template"
 
-# What the test of the emulator applies and destroys for real. The others would be here with the reason why the
-# emulator cannot have them, and a test with mocks for each; there are none.
+# What the test of the emulator does not apply and destroy for real (harness.APPLIED), each with the reason why the
+# emulator cannot have it, and a test with mocks for each; there are none.
 MOCKED: dict[str, str] = {}
-APPLIED = {
-    "aws_budgets_budget",
-    "aws_cloudwatch_dashboard",
-    "aws_cloudwatch_log_group",
-    "aws_cloudwatch_metric_alarm",
-    "aws_default_security_group",
-    "aws_ecr_lifecycle_policy",
-    "aws_ecr_repository",
-    "aws_flow_log",
-    "aws_iam_openid_connect_provider",
-    "aws_iam_role",
-    "aws_iam_role_policy",
-    "aws_kms_alias",
-    "aws_kms_key",
-    "aws_kms_key_policy",
-    "aws_route_table",
-    "aws_route_table_association",
-    "aws_s3_bucket",
-    "aws_s3_bucket_lifecycle_configuration",
-    "aws_s3_bucket_ownership_controls",
-    "aws_s3_bucket_policy",
-    "aws_s3_bucket_public_access_block",
-    "aws_s3_bucket_server_side_encryption_configuration",
-    "aws_s3_bucket_versioning",
-    "aws_sagemaker_mlflow_tracking_server",
-    "aws_sagemaker_model_package_group",
-    "aws_scheduler_schedule",
-    "aws_scheduler_schedule_group",
-    "aws_security_group",
-    "aws_sns_topic",
-    "aws_sns_topic_policy",
-    "aws_sns_topic_subscription",
-    "aws_ssm_parameter",
-    "aws_subnet",
-    "aws_vpc",
-    "aws_vpc_endpoint",
-    "aws_vpc_security_group_egress_rule",
-    "aws_vpc_security_group_ingress_rule",
-}
 # Data sources that ask what the emulator does not know; the tests with mocks cover them.
 ASKED_OF_MOCKS = {
     "aws_iam_principal_policy_simulation": "moto has no iam:SimulatePrincipalPolicy",

@@ -14,10 +14,9 @@ import pytest
 
 from tests.conftest import UV, commit
 from tests.flows.hosts.github_api import GitHub, serving
-from tests.support.aws.harness import Terraform, client
+from tests.support.aws.harness import ACCOUNT, Terraform, client, left, prepared
 
 from .conftest import Make
-from .test_emulator import ACCOUNT, left, prepared
 
 pytestmark = pytest.mark.slow
 LOCK = {"Bucket": f"{ACCOUNT}-churn-state", "Key": "environments/staging/environment.tfstate.tflock"}

@@ -123,3 +123,7 @@ def small_team(tmp_path: Path, small: Path) -> Team:
 def team(tmp_path: Path, upstream: Upstream) -> Team:
     """Return a team with an empty policy."""
     return Team(tmp_path / "workspace", upstream)
+
+
+def quiet(_: str) -> None:
+    """Show no progress."""

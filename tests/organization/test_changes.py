@@ -13,8 +13,7 @@ from extensions.organization.upgrade import compare, upgrade
 from extensions.refusal import Refused
 from tests.updates.history import git
 
-from .conftest import FIRST, IN_ALL, Team
-from .test_check import quiet
+from .conftest import FIRST, IN_ALL, Team, quiet
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,7 @@ from extensions.organization.policy import Policy
 from extensions.organization.trees import File
 from extensions.refusal import Refused
 
-from .conftest import FIRST, IN_ALL, Team
-
-
-def quiet(_: str) -> None:
-    """Show no progress."""
+from .conftest import FIRST, IN_ALL, Team, quiet
 
 
 def check(team: Team) -> str:

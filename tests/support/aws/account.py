@@ -19,12 +19,13 @@ import yaml
 from commands.rendering import clean_environment
 from tests.support.projects import Installed
 
-from .harness import emulator, tell
+from .harness import ACCOUNT, emulator, tell
 
-ACCOUNT, REGION, NAME = "123456789012", "eu-west-1", "churn"
+REGION, NAME = "eu-west-1", "churn"
 STAGING, PRODUCTION = f"{NAME}--staging", f"{NAME}--production"
 BUCKET = f"{ACCOUNT}-{NAME}-data"
 REPOSITORY = f"{NAME}-image"
+STEPS = ["prepare", "train", "evaluate", "register"]  # of the pipeline
 PIPELINE, SCORING = f"{NAME}--train", f"{PRODUCTION}--score"
 MANIFEST = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []}
 SETTLED = ("InService", "Failed")  # an endpoint that may be changed

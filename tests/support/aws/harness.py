@@ -35,6 +35,47 @@ ASKED = {
     "gitlab": {},
     "azure_devops": {"organization_id": "01234567-89ab-cdef-0123-456789abcdef"},
 }
+ACCOUNT = "123456789012"
+# What the test of the emulator applies and destroys for real.
+APPLIED = {
+    "aws_budgets_budget",
+    "aws_cloudwatch_dashboard",
+    "aws_cloudwatch_log_group",
+    "aws_cloudwatch_metric_alarm",
+    "aws_default_security_group",
+    "aws_ecr_lifecycle_policy",
+    "aws_ecr_repository",
+    "aws_flow_log",
+    "aws_iam_openid_connect_provider",
+    "aws_iam_role",
+    "aws_iam_role_policy",
+    "aws_kms_alias",
+    "aws_kms_key",
+    "aws_kms_key_policy",
+    "aws_route_table",
+    "aws_route_table_association",
+    "aws_s3_bucket",
+    "aws_s3_bucket_lifecycle_configuration",
+    "aws_s3_bucket_ownership_controls",
+    "aws_s3_bucket_policy",
+    "aws_s3_bucket_public_access_block",
+    "aws_s3_bucket_server_side_encryption_configuration",
+    "aws_s3_bucket_versioning",
+    "aws_sagemaker_mlflow_tracking_server",
+    "aws_sagemaker_model_package_group",
+    "aws_scheduler_schedule",
+    "aws_scheduler_schedule_group",
+    "aws_security_group",
+    "aws_sns_topic",
+    "aws_sns_topic_policy",
+    "aws_sns_topic_subscription",
+    "aws_ssm_parameter",
+    "aws_subnet",
+    "aws_vpc",
+    "aws_vpc_endpoint",
+    "aws_vpc_security_group_egress_rule",
+    "aws_vpc_security_group_ingress_rule",
+}
 # With Terraform's own number of retries, an action that the emulator lacks takes minutes to fail.
 FEW_RETRIES = 'provider "aws" {\n  max_retries = 3\n}\n'
 
@@ -189,3 +230,42 @@ def documents(state: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]
 def many(value: Any) -> list[Any]:
     """Return a list of what may be one or a list."""
     return value if isinstance(value, list) else [value]
+
+
+def prepared(terraform: Terraform) -> Terraform:
+    """Return a project in which Terraform gives up soon; the rendered files are untouched."""
+    for root in ("bootstrap", "environment"):
+        (terraform.folder / root / "emulator_override.tf").write_text(FEW_RETRIES, encoding="utf-8")
+    return terraform
+
+
+def bootstrap(terraform: Terraform, **more: Any) -> str:
+    return terraform.call(
+        ["sh", "bootstrap.sh", "-auto-approve", "-no-color", *options("github", preflight="false", **more)],
+        terraform.folder,
+    ).stdout
+
+
+def left(aws: dict[str, str]) -> dict[str, list[Any]]:
+    """Return what is there, without what an account has from the beginning."""
+    roles = client("iam", aws).list_roles()["Roles"]
+    return {
+        "alarms": client("cloudwatch", aws).describe_alarms()["MetricAlarms"],
+        "buckets": client("s3", aws).list_buckets()["Buckets"],
+        "budgets": client("budgets", aws).describe_budgets(AccountId=ACCOUNT)["Budgets"],
+        "dashboards": client("cloudwatch", aws).list_dashboards()["DashboardEntries"],
+        "groups": client("sagemaker", aws).list_model_package_groups()["ModelPackageGroupSummaryList"],
+        "images": client("ecr", aws).describe_repositories()["repositories"],
+        "issuers": client("iam", aws).list_open_id_connect_providers()["OpenIDConnectProviderList"],
+        "keys": [
+            key["KeyId"]
+            for key in client("kms", aws).list_keys()["Keys"]
+            if client("kms", aws).describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"] != "PendingDeletion"
+        ],
+        "logs": client("logs", aws).describe_log_groups()["logGroups"],
+        "networks": [found for found in client("ec2", aws).describe_vpcs()["Vpcs"] if not found["IsDefault"]],
+        "parameters": client("ssm", aws).describe_parameters()["Parameters"],
+        "roles": [role["RoleName"] for role in roles if not role["Path"].startswith("/aws-service-role/")],
+        "schedules": client("scheduler", aws).list_schedules()["Schedules"],
+        "topics": client("sns", aws).list_topics()["Topics"],
+    }

@@ -14,6 +14,15 @@ from .harness import many
 # In a policy that belongs to a resource, * as the resource is that very resource.
 OWN = ("aws_kms_key_policy", "aws_vpc_endpoint")
 
+# Where IAM's name of an action is not the name of the call.
+RENAMED = {
+    "s3:HeadObject": "s3:GetObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "sns:ListSubscriptionsByTopic": "sns:GetTopicAttributes",
+}
+FREE = {"sts:GetCallerIdentity"}  # needs no permission
+
 
 @cache
 def resources_of(action: str) -> tuple[str, ...]:
