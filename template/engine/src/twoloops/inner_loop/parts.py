@@ -109,9 +109,8 @@ class Groups:
         outcomes = {}
         for one, other in permutations(self.groups, 2):
             (first, few_first), (second, few_second) = self._spread(one), self._spread(other)
-            carriers = min(few_first, few_second)
             error = math.hypot(first, limit * second)
-            if carriers < FEWEST or error == 0:
+            if not error > 0:  # NaN of one, or no spread in both
                 outcomes[one, other] = UNDECIDED
                 continue
             # Student's t takes carriers - 1 degrees of freedom.
@@ -132,7 +131,7 @@ class Groups:
         own, share = self.groups[name], self.rows[name] / sum(self.rows.values())
         if own.known:
             return own.error, own.carriers
-        if not self.everybody.known:
+        if not self.everybody.known or self.everybody.carriers * share < FEWEST:
             return math.nan, 0.0
         return self.everybody.error / math.sqrt(share), self.everybody.carriers * share
 
