@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import reprlib
+from codecs import BOM_UTF8 as BOM
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,14 +16,17 @@ from twoloops.contracts.serving import RefusedError
 
 
 def parse(body: bytes) -> Any:
-    """Read JSON of any form.
+    """Read JSON of any form; a mark of the order of bytes before it is passed over.
 
     Raises:
-        RefusedError: 400, it is not JSON.
+        RefusedError: 400, it is not JSON; 422, an object has a key twice.
     """
+    body = body.removeprefix(BOM)
     try:
         with _without_collector():
-            return msgspec.json.decode(body)
+            content = msgspec.json.decode(body)
+        refuse_twice(body)
+        return content
     except RecursionError:
         raise RefusedError(400, "The JSON is nested too deeply.") from None
     except ValueError as error:
@@ -47,6 +52,35 @@ def _without_collector() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def refuse_twice(body: bytes) -> None:
+    """Refuse an object that has a key twice: which value is meant, nobody knows, and the parser takes the last.
+
+    Args:
+        body: what is JSON.
+
+    Raises:
+        RefusedError: 422; 400, it is nested too deeply.
+    """
+    if b":" not in body:
+        return
+    try:
+        with _without_collector():
+            json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise RefusedError(400, "The JSON is nested too deeply.") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        problem = "is there twice; once is enough"
+        detail = {"row": None, "field": shown(twice), "problem": problem}
+        raise RefusedError(422, f"The key {shown(twice)!r} {problem}.", [detail])
+    return found
 
 
 def _is_utf8(body: bytes) -> bool:

@@ -39,11 +39,13 @@ class Checked:
         inputs: what the model reads, the first axis the rows.
         event_time: the event times as timestamps; None when the rows have none.
         broken: the rules that at least one row breaks.
+        read: columns as the contract says, by name; in a result they stand in place of those that came.
     """
 
     inputs: NDArray[Any]
     event_time: pa.Array | None
     broken: list[Broken] = field(default_factory=list)
+    read: dict[str, pa.Array] = field(default_factory=dict)
 
     @property
     def bad(self) -> Mask:

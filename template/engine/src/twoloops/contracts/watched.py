@@ -14,7 +14,7 @@ class Watched(NamedTuple):
     """One column that is captured, compared and explained."""
 
     name: str
-    categories: tuple[str | int | bool, ...] | None = None  # None: it is a number, and a missing one is NaN
+    categories: tuple[str | int | float | bool, ...] | None = None  # None: it is a number, and a missing one is NaN
     unit: str = ""
 
 

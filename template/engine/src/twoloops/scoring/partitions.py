@@ -7,17 +7,17 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
-from pyarrow import csv, fs
+from pyarrow import fs
 from pyarrow import parquet as pq
 
+from twoloops import tables
 from twoloops.contracts.scoring import Batches
 from twoloops.errors import ProjectError
 from twoloops.scoring.places import Place, translate_errors
 
-CSV_ENDINGS = (".csv", ".csv.gz")
-CSV_BLOCK_BYTES = 8 << 20
 CONNECTIONS = 16  # footers that are read at the same time: most of the time is waiting
 
 
@@ -77,39 +77,23 @@ def plan(source: Place, batches: Batches, partition_rows: int) -> list[Partition
 
 def _files(source: Place) -> list[fs.FileInfo]:
     with translate_errors(source.uri):
-        (info,) = source.filesystem.get_file_info([source.path])
-        if info.type == fs.FileType.NotFound:
-            raise FileNotFoundError
-        if info.type == fs.FileType.File:
-            return [info]
-        inside = source.filesystem.get_file_info(fs.FileSelector(source.path, recursive=True))
-    files = [
-        each
-        for each in inside
-        if each.type == fs.FileType.File
-        and each.base_name.endswith(".parquet")
-        and not any(name.startswith((".", "_")) for name in each.path.removeprefix(source.path).split("/"))
-    ]
-    if not files:
-        raise ProjectError(
-            f"There are no Parquet files in {source.uri} ({len(inside)} other entries).",
-            hint="Files whose names end in .parquet are scored. A CSV file is named itself, not its folder.",
-        )
-    return sorted(files, key=lambda each: each.path)
+        return tables.find_parquet(source.filesystem, source.path, source.uri)
 
 
 def _cut(source: Place, file: fs.FileInfo, batches: Batches, partition_rows: int) -> list[Partition]:
     modified = int(file.mtime_ns or 0)
-    if file.path.lower().endswith(CSV_ENDINGS):
-        with translate_errors(file.path), _csv(source, file.path) as reader:
-            batches.refuse_schema(reader.schema, file.path)
+    if tables.is_csv(file.path):
+        with translate_errors(file.path), _stream(source, file.path) as opened:
+            names = tables.csv_names(opened.read(tables.LONGEST_HEADER), file.path)
+        batches.refuse_schema(pa.schema([(name, pa.string()) for name in names]), file.path)
         return [Partition(file.path, file.size, modified)]
     with (
         translate_errors(file.path),
         source.filesystem.open_input_file(file.path) as stream,
         pq.ParquetFile(stream) as parquet,
     ):
-        batches.refuse_schema(parquet.schema_arrow, file.path)
+        told = tables.folder_values(source.path, file.path)
+        batches.refuse_schema(tables.schema_with(parquet.schema_arrow, told), file.path)
         counts = [parquet.metadata.row_group(place).num_rows for place in range(parquet.num_row_groups)]
     parts: list[Partition] = []
     groups: list[int] = []
@@ -133,35 +117,31 @@ def read(source: Place, partition: Partition, batches: Batches, batch_rows: int)
     """
     with translate_errors(partition.file):
         if not partition.row_groups:
-            with _csv(source, partition.file) as reader:
-                for batch in reader:
-                    kept = batch.select(_kept(batch.schema.names, batches))
-                    for start in range(0, len(kept), batch_rows):
-                        yield kept.slice(start, batch_rows)
+            for batch in tables.read_csv(lambda: _stream(source, partition.file), partition.file):
+                kept = batch.select(_kept(batch.schema.names, batches))
+                text = pa.RecordBatch.from_arrays(list(map(tables.decoded, kept.columns)), names=kept.schema.names)
+                for start in range(0, len(text), batch_rows):
+                    yield text.slice(start, batch_rows)
             return
+        told = tables.folder_values(source.path, partition.file)
         # Categories come as numbers and a list of their few values, as Parquet keeps them: the text of
         # each row is never made. Without buffering ahead a row group is held once.
+        few = [name for name in batches.categorical if name not in told]
         stream = source.filesystem.open_input_file(partition.file)
-        with stream, pq.ParquetFile(stream, read_dictionary=batches.categorical, pre_buffer=False) as parquet:
+        with stream, pq.ParquetFile(stream, read_dictionary=few, pre_buffer=False) as parquet:
             columns = _kept(parquet.schema_arrow.names, batches)
-            yield from parquet.iter_batches(
+            for batch in parquet.iter_batches(
                 batch_rows, row_groups=list(partition.row_groups), columns=columns, use_threads=False
-            )
+            ):
+                yield tables.with_folder_values(batch, told)
 
 
 def _kept(names: list[str], batches: Batches) -> list[str]:
     left_out = set(batches.signature.personal) - {batches.signature.entity}
-    return [name for name in names if name not in left_out]
+    return [name for name in tables.unambiguous(names) if name not in left_out]
 
 
-def _csv(source: Place, path: str) -> csv.CSVStreamingReader:
-    """Open a CSV file with every column as text: a guess from the first rows could fail on later ones."""
-
-    def open_csv(options: csv.ConvertOptions) -> csv.CSVStreamingReader:
-        stream = source.filesystem.open_input_stream(path, compression="gzip" if path.lower().endswith(".gz") else None)
-        return csv.open_csv(stream, csv.ReadOptions(block_size=CSV_BLOCK_BYTES), convert_options=options)
-
-    with open_csv(csv.ConvertOptions()) as reader:
-        names = reader.schema.names
-    types = dict.fromkeys(names, pa.string())
-    return open_csv(csv.ConvertOptions(column_types=types, strings_can_be_null=True))
+def _stream(source: Place, path: str) -> Any:
+    """Open a file at its beginning, uncompressed."""
+    compression = "gzip" if path.lower().endswith(".gz") else None
+    return source.filesystem.open_input_stream(path, compression=compression)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
@@ -199,15 +200,10 @@ def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, pr
         checked.broken.append(Broken("the model's answer is not finite", unanswered))
         good, inputs, scores = good & ~unanswered, inputs[finite], scores[finite]
 
-    table = _without_dictionaries(batch)
-    if checked.event_time is not None:
-        typed = table.set_column(
-            table.schema.get_field_index(signature.event_time), signature.event_time, checked.event_time
-        )
-    else:
-        typed = table
+    table = _as_it_came(batch)
     keys = [name for name in (signature.entity, signature.event_time) if name is not None]
-    kept = typed if job.keep_columns else typed.select(keys)
+    names = table.column_names if job.keep_columns else keys
+    kept = pa.table([checked.read.get(name, table.column(name)) for name in names], names=names)
     kept = kept if good.all() else kept.filter(pa.array(good))
     predictions = {name: pa.array(column) for name, column in predictor.problem.predictions(scores, signature).items()}
     model = pa.repeat(job.identity[:IDENTITY_LENGTH], len(scores))
@@ -239,8 +235,19 @@ def _with(table: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
     return pa.table([*arrays, *columns.values()], names=[*kept, *columns])
 
 
-def _without_dictionaries(batch: pa.RecordBatch) -> pa.Table:
-    columns = [
-        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns
-    ]
-    return pa.table(columns, names=batch.schema.names)
+def _as_it_came(batch: pa.RecordBatch) -> pa.Table:
+    """Return a batch in types that every library can take rows of and write."""
+    return pa.table([_simple(column) for column in batch.columns], names=batch.schema.names)
+
+
+def _simple(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _simple(column.dictionary_decode())
+    if pa.types.is_run_end_encoded(kind):
+        return _simple(pc.run_end_decode(column))
+    if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.string())
+    if pa.types.is_binary_view(kind) or pa.types.is_large_binary(kind):
+        return column.cast(pa.binary())
+    return column

@@ -78,9 +78,19 @@ def _codes(column: ArrayLike, feature: Feature) -> Matrix:
     codes = codes_of(feature)
     if hasattr(column, "dictionary_encode"):
         return _codes_of_arrow(column, codes)
-    values = np.array(column, dtype=object)
-    values[values != values] = None  # noqa: PLR0124 - only NaN, a data frame's missing text, differs from itself
+    values = _objects(column)
     return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)
+
+
+def _objects(column: Any) -> NDArray[Any]:
+    """Return a column's values as Python's, missing ones as None: also of types of data frames that have their own."""
+    if hasattr(column, "isna"):
+        values, missing = np.array(column, dtype=object), np.asarray(column.isna())
+    else:
+        values = np.array(column, dtype=object)
+        missing = np.asarray([value is None or value != value for value in values], dtype=np.bool_)  # noqa: PLR0124
+    values[missing] = None
+    return values
 
 
 def _codes_of_arrow(column: Any, codes: Mapping[object, float]) -> Matrix:
@@ -93,8 +103,10 @@ def _codes_of_arrow(column: Any, codes: Mapping[object, float]) -> Matrix:
     return code[places.to_numpy(zero_copy_only=False)]
 
 
-def _numbers(column: ArrayLike, feature: Feature) -> Matrix:
+def _numbers(column: Any, feature: Feature) -> Matrix:
     try:
+        if hasattr(column, "isna"):  # types of data frames say NA in place of NaN
+            return np.asarray(column.to_numpy(dtype=np.float32, na_value=np.nan))
         return np.asarray(column, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ProjectError(

@@ -1,4 +1,4 @@
-"""Tables in files: Parquet and CSV, at local paths and URLs."""
+"""Tables as data frames: Parquet and CSV, at local paths and URLs, read as the contract says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from twoloops import tables
 from twoloops.errors import ProjectError
 from twoloops.storage import WEB_SCHEMES, replacing
 
@@ -18,85 +19,189 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from twoloops.problems.tabular.reading import Column
+
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
+PART_ROWS = 1 << 20  # that are brought to the contract's types at once
+HINT = "A table is a Parquet or CSV file, at a local path or a URL. For training, data.source in params.yaml names it."
 
 
 def read_table(source: str | Path) -> pd.DataFrame:
-    """Read a Parquet or CSV table from a path or a URL.
+    """Read a Parquet or CSV table from a path or a URL, as the contract says.
 
     Args:
         source: a local path, or a URL with the scheme s3, gs, abfss, http or https. A folder of
-            Parquet files is read as one table. Credentials come from the environment, as the
-            cloud's own tools find them (for another S3 endpoint: AWS_ENDPOINT_URL).
+            Parquet files is read as one table, with what folders named key=value tell. Credentials come
+            from the environment, as the cloud's own tools find them (for another S3 endpoint: AWS_ENDPOINT_URL).
 
     Returns:
-        The table with the types that the file declares (Parquet) or that its text suggests (CSV);
-        the contract turns them into the expected ones.
+        The table. A column of the contract in problem/data.py has the type that it has there, unless one of its
+        values cannot be read so: then it stays as it stands in the file, for `load` to mend or the contract to
+        refuse. Any other column has the type that the file declares (Parquet) or that its text suggests (CSV). An
+        empty field is missing, and no word is.
 
     Raises:
         ProjectError: the source is missing, unreachable, empty, truncated or of another kind.
     """
-    import pyarrow as pa
-
     place = str(source)
-    hint = (
-        "A table is a Parquet or CSV file, at a local path or a URL. For training, data.source in params.yaml names it."
-    )
-    try:
-        table = _read(place)
-    except FileNotFoundError as error:
-        raise ProjectError(f"There is no data at {place}.", hint=hint) from error
-    except pa.ArrowInvalid as error:
-        raise ProjectError(f"{place} cannot be read as a table: {_first_line(error)}", hint=hint) from error
-    except (OSError, pa.ArrowException) as error:
-        raise ProjectError(f"{place} cannot be reached: {_first_line(error)}", hint=hint) from error
-    if table.num_rows == 0:
-        raise ProjectError(f"{place} holds no rows.", hint=hint)
-    logger.info("read %s rows of %s columns from %s", table.num_rows, table.num_columns, place)
-    frame: pd.DataFrame = table.to_pandas()
+    with tables.as_project_errors(place, HINT):
+        parts = [part for part in _read(place) if part.num_rows]
+    if not parts:
+        raise ProjectError(f"{place} holds no rows.", hint=HINT)
+    frame = _typed(parts)
+    logger.info("read %s rows of %s columns from %s", *frame.shape, place)
     return frame
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _read(place: str) -> pa.Table:
+def _read(place: str) -> Iterator[pa.RecordBatch]:
+    """Yield a source's rows; each part has the types and the columns of its own file."""
     from pyarrow import fs
-    from pyarrow import parquet as pq
 
-    as_csv = place.partition("?")[0].lower().endswith((".csv", ".csv.gz"))
     if place.startswith(WEB_SCHEMES):
         with _download(place) as file:
-            return _read_csv(file) if as_csv else pq.read_table(file)
-    if "://" in place:
+            yield from _read_in(fs.LocalFileSystem(), file.as_posix(), place)
+    elif "://" in place:
         filesystem, path = fs.FileSystem.from_uri(place)
+        yield from _read_in(filesystem, path, place)
     else:
-        filesystem, path = fs.LocalFileSystem(), place
-    if as_csv:
-        with filesystem.open_input_stream(path, compression="gzip" if path.lower().endswith(".gz") else None) as stream:
-            return _read_csv(stream)
-    return pq.read_table(path, filesystem=filesystem)
+        yield from _read_in(fs.LocalFileSystem(), Path(place).resolve().as_posix(), place)
 
 
-def _read_csv(stream: Any) -> pa.Table:
-    from pyarrow import csv
+def _read_in(filesystem: Any, path: str, place: str) -> Iterator[pa.RecordBatch]:
+    from pyarrow import parquet as pq
 
-    # An empty field is a missing value in a text column too.
-    return csv.read_csv(stream, convert_options=csv.ConvertOptions(strings_can_be_null=True))
+    if tables.is_csv(path):
+        compression = "gzip" if path.lower().endswith(".gz") else None
+        yield from tables.read_csv(lambda: filesystem.open_input_stream(path, compression=compression), place)
+        return
+    for file in tables.find_parquet(filesystem, path, place):
+        told = tables.folder_values(path, file.path)
+        with filesystem.open_input_file(file.path) as stream, pq.ParquetFile(stream) as parquet:
+            for batch in parquet.iter_batches(PART_ROWS):
+                yield tables.with_folder_values(batch, told)
+
+
+def _typed(parts: list[pa.RecordBatch]) -> pd.DataFrame:
+    """Return parts as one table: columns of the contract as it says, others as they can be brought together."""
+    import pandas as pd
+
+    demanded = _demanded()
+    columns: list[pd.Series[Any]] = []
+    for name in dict.fromkeys(name for part in parts for name in part.schema.names):
+        if max(part.schema.names.count(name) for part in parts) > 1 or not name:
+            if name in demanded:  # which of them is meant, nobody knows: the contract refuses it
+                columns += [pd.Series(range(sum(map(len, parts))), name=name)] * 2
+            continue
+        pieces = [part.column(name) if name in part.schema.names else None for part in parts]
+        found = _as_demanded(pieces, parts, demanded[name]) if name in demanded else None
+        found = _as_it_stands(name, pieces, parts, guess=name not in demanded) if found is None else found
+        if found is not None:
+            columns.append(found.rename(name))
+    return pd.concat(columns, axis="columns") if columns else pd.DataFrame()
+
+
+def _demanded() -> dict[str, tuple[Column, Any]]:
+    from twoloops.problem import data
+    from twoloops.problems.tabular import contract
+
+    try:
+        declared = getattr(data, "CONTRACT", None)
+    except ProjectError:
+        return {}  # read outside a project
+    if declared is None:
+        return {}
+    return {name: (column, declared.columns[name]) for name, column in contract.columns_of(declared).items()}
+
+
+def _as_demanded(
+    pieces: list[pa.Array | None], parts: list[pa.RecordBatch], demanded: tuple[Column, Any]
+) -> pd.Series[Any] | None:
+    """Return a column as the contract says, or None where one of its values cannot be read so."""
+    import numpy as np
+    import pyarrow as pa
+
+    from twoloops.problems.tabular import columns, contract
+
+    column, declared = demanded
+    kind = columns.column_type(column)
+    read = [
+        columns.Read(pa.nulls(len(part), kind), np.zeros(len(part), dtype=np.bool_), pa.nulls(len(part)))
+        if piece is None
+        else columns.read(piece, column)
+        for piece, part in zip(pieces, parts, strict=True)
+    ]
+    if any(each.unread.any() for each in read):
+        return None
+    whole = columns.plain(pa.chunked_array([each.values for each in read], kind))
+    return contract.as_pandas(columns.Read(whole, np.zeros(len(whole), dtype=np.bool_), whole), column, declared)
+
+
+def _as_it_stands(
+    name: str, pieces: list[pa.Array | None], parts: list[pa.RecordBatch], *, guess: bool
+) -> pd.Series[Any] | None:
+    """Return a column without the contract, or None where its types cannot be brought together.
+
+    Args:
+        name: of the column.
+        pieces: of each part; None where a part has no such column.
+        parts: for the numbers of their rows.
+        guess: whether the text of CSV becomes what all of it looks like.
+    """
+    import pyarrow as pa
+
+    from twoloops.problems.tabular import columns
+
+    plain = [None if piece is None else columns.plain(piece) for piece in pieces]
+    is_text = all(piece is None or pa.types.is_binary(piece.type) for piece in plain)
+    try:
+        fields = [pa.schema([pa.field(name, piece.type)]) for piece in plain if piece is not None]
+        kind = pa.unify_schemas(fields, promote_options="permissive").field(name).type
+        whole = pa.chunked_array(
+            [
+                pa.nulls(len(part), kind) if piece is None else piece.cast(kind)
+                for piece, part in zip(plain, parts, strict=True)
+            ],
+            kind,
+        )
+        found = _text_of_csv(whole, guess=guess) if is_text else whole
+        series: pd.Series[Any] = found.to_pandas()
+    except (pa.ArrowException, NotImplementedError) as error:
+        logger.warning("the column %s is left out: %s", name, tables.first_line(error))
+        return None
+    return series
+
+
+def _text_of_csv(column: pa.ChunkedArray, *, guess: bool) -> pa.ChunkedArray:
+    """Return the bytes of a column as text, or as what all of it can be where only the look can tell."""
+    import pyarrow as pa
+
+    kinds = [pa.null(), pa.int64(), pa.bool_(), pa.date32(), pa.timestamp("s"), pa.timestamp("ns"), pa.float64()]
+    try:
+        text = column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return column  # no UTF-8
+    for kind in kinds if guess else ():
+        try:
+            return text.cast(kind)
+        except pa.ArrowException:
+            continue
+    return text
 
 
 @contextmanager
-def _download(url: str) -> Iterator[IO[bytes]]:
-    """Stream a web address into a temporary file: Parquet readers need to seek."""
+def _download(url: str) -> Iterator[Path]:
+    """Stream a web address into a temporary file of its name: Parquet readers need to seek."""
+    from urllib.parse import urlsplit
     from urllib.request import urlopen
 
-    with urlopen(url, timeout=TIMEOUT_SECONDS) as answer, tempfile.TemporaryFile() as file:  # noqa: S310 - http(s) only
-        shutil.copyfileobj(answer, file)
-        file.seek(0)
-        yield file
+    name = urlsplit(url).path.lower().rpartition("/")[2]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "table" + next((end for end in tables.CSV_ENDINGS if name.endswith(end)), ""))
+        with urlopen(url, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:  # noqa: S310 - http(s) only
+            shutil.copyfileobj(answer, file)
+        yield target
 
 
 def write_table(target: Path, frame: pd.DataFrame) -> None:

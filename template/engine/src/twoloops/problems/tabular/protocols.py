@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from twoloops.contracts.serving import DATATYPES, RefusedError
+from twoloops.csv_text import other_delimiter
 from twoloops.json_body import parse, shown
+from twoloops.problems.tabular.reading import Column, of_signature, reader
 from twoloops.problems.tabular.signature import Feature
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def rows_from_csv(body: bytes, schema: Schema) -> list[Any]:
         lines = list(islice(reader, schema.maximum_rows + 1))
         has_more = next(reader, None) is not None
     except UnicodeDecodeError:
-        raise RefusedError(400, "The body is not UTF-8.") from None
+        raise RefusedError(400, "The body is not UTF-8; CSV must be saved in that encoding.") from None
     except csv.Error as error:
         raise RefusedError(400, f"The body is not CSV: {error}.") from None
     if has_more:
@@ -109,13 +111,16 @@ def rows_from_csv(body: bytes, schema: Schema) -> list[Any]:
         raise RefusedError(400, "The body is empty; the first line of CSV must name the columns.")
     names = lines[0]
     schema.check_columns(len(names))
+    if other := other_delimiter(names):
+        raise RefusedError(422, f"The first line of CSV has {other} and no commas: {shown(names[0])!r}.")
     if len(set(names)) < len(names):
         raise RefusedError(422, "A column is named twice in the first line.")
     for place, line in enumerate(lines[1:]):
         if len(line) != len(names):
             problem = f"has {len(line)} fields, and the first line {len(names)}"
             raise RefusedError(422, f"Row {place} {problem}.", [{"row": place, "field": None, "problem": problem}])
-    converters = [_converter(schema.features.get(name)) for name in names]
+    columns = of_signature(schema.signature)
+    converters = [_converter(columns[name] if name in schema.features else None) for name in names]
     return schema.from_objects(
         [
             {name: convert(text) for name, convert, text in zip(names, converters, line, strict=True)}
@@ -124,28 +129,27 @@ def rows_from_csv(body: bytes, schema: Schema) -> list[Any]:
     )
 
 
-def _converter(feature: Feature | None) -> Any:
+def _converter(column: Column | None) -> Callable[[str], Any]:
     """Return what reads a field; text that it cannot read stays text, and is refused with its row."""
-    if feature is None:
+    if column is None:
         return lambda text: text or None
-    if feature.kind == "category":
-        known = {str(value): value for value in feature.categories}
-        known |= {str(value).lower(): value for value in feature.categories if isinstance(value, bool)}
-        return lambda text: known.get(text, text) if text else None
-    return _number
+    read = reader(column)
 
+    def convert(text: str) -> Any:
+        try:
+            return read(text) if text else None
+        except ValueError:
+            return text
 
-def _number(text: str) -> float | str | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text
+    return convert
 
 
 def datatype_of(feature: Feature) -> str:
     """Return the datatype of a feature's tensor."""
     if feature.kind == "number":
         return "FP32"
+    if any(isinstance(value, float) for value in feature.categories):
+        return "FP64"
     if all(isinstance(value, bool) for value in feature.categories):
         return "BOOL"
     return "BYTES" if any(isinstance(value, str) for value in feature.categories) else "INT64"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from twoloops.problems.tabular import reading
 from twoloops.problems.tabular.signature import Feature, Signature
 
 
@@ -87,35 +88,23 @@ def bad(signature: Signature, row: Mapping[str, Any]) -> Iterator[tuple[str, Any
 
 
 def of_table(frame: Any, signature: Signature) -> list[dict[str, Any]]:
-    """Return the rows as JSON has them: the features, the entity and the event time, missing values as None."""
+    """Return the rows as JSON has them: the features, the entity and the event time, missing values as None.
+
+    Values are read as the contract says. One that cannot be read goes as it came, for the service to refuse.
+    """
+    from twoloops.problems.tabular.contract import read_series
+
     columns: dict[str, list[Any]] = {}
-    for feature in signature.features:
-        if feature.name in frame.columns:
-            columns[feature.name] = [_value(value, feature) for value in _plain(frame[feature.name])]
-    for name in (signature.entity, signature.event_time):
-        if name is not None and name in frame.columns:
-            columns[name] = [None if value is None else _text(value) for value in _plain(frame[name])]
+    for name, column in reading.of_signature(signature).items():
+        if name in frame.columns:
+            found = read_series(frame[name], column)
+            columns[name] = list(map(_json, found.values.to_pylist()))
+            for place in np.flatnonzero(found.unread):
+                columns[name][place] = str(found.raw[int(place)].as_py())
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _plain(column: Any) -> list[Any]:
-    """Return a column's values as Python's own, missing ones as None."""
-    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
-    return values
-
-
-def _value(value: Any, feature: Feature) -> Any:
-    """Undo what CSV and data frames do to categories: text that looks like a number is one to them."""
-    if value is None:
-        return None
-    if feature.kind == "number":
-        return float(value) if isinstance(value, bool) else value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value not in feature.categories and str(value) in feature.categories:
-        return str(value)
-    return value
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _json(value: Any) -> Any:
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if value != value else str(value)  # noqa: PLR0124 - only NaN differs from itself
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -6,6 +6,7 @@ time, slowly, to tell each problem with its row and field.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
@@ -16,9 +17,10 @@ import numpy as np
 from msgspec import UNSET, Meta
 
 from twoloops.contracts.serving import Detail, RefusedError
-from twoloops.json_body import parse, shown
+from twoloops.json_body import parse, refuse_twice, shown
 from twoloops.problems.tabular import protocols
 from twoloops.problems.tabular.encoding import Matrix, row_encoder
+from twoloops.problems.tabular.reading import EXACT, NOUNS, Column, is_missing, of_feature, reader
 from twoloops.problems.tabular.signature import Feature, Signature
 
 LARGEST: Final = float(np.finfo(np.float32).max)  # models read float32
@@ -28,6 +30,7 @@ MOST_CATEGORIES: Final = 20  # that one message lists
 MOST_SUGGESTIONS: Final = 3  # in one answer: to look for a name that is near takes longer than anything else
 NOT_KNOWN: Final = "is not known"
 DIGITS: Final = 4  # of the numbers in the example
+WHOLE: Any = Annotated[float, Meta(multiple_of=1, ge=-EXACT, le=EXACT)]  # 123.0 is 123 to JSON
 
 Row = Any  # a structure made from the signature
 
@@ -56,15 +59,23 @@ class Schema:
         ]
         row: Any = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
         self._type: Any = row | list[row]
+        self._colons = sum(1 + name.count(":") for name in self.features)
+        self._along_colons = [(field, 1 + name.count(":")) for field, name in names.items() if name in self.along]
+        self._with_colons = [
+            field
+            for field, name in names.items()
+            if name in self.features and any(":" in str(each) for each in self.features[name].categories)
+        ]
         self._decoder = msgspec.json.Decoder(self._type)
         self._encode = row_encoder(signature.features)
         # The entity is a key for joining labels later. One that is personal is never kept.
         keeps_entity = signature.entity in self.along and signature.entity not in signature.personal
+        self._read_key = reader(Column(signature.entity, signature.entity_kind))
         self._entity = len(self.features) + self.along.index(signature.entity) if keeps_entity else None
 
     def _type_along(self, name: str) -> Any:
         if name == self.signature.entity:
-            return Annotated[str, Meta(max_length=LONGEST_KEY)] | int | float | bool | None
+            return Annotated[str, Meta(max_length=LONGEST_KEY)] | int | WHOLE | None
         return Any
 
     def from_json(self, body: bytes) -> list[Row]:
@@ -74,11 +85,33 @@ class Schema:
             RefusedError: 400 for what is not JSON, 413 for too many rows, 422 for rows that break the contract.
         """
         try:
-            rows = self._decoder.decode(body)
+            found = self._decoder.decode(body)
         except (ValueError, RecursionError) as error:
+            if body.startswith(BOM_UTF8):
+                return self.from_json(body.removeprefix(BOM_UTF8))
             # Raises itself for what is not JSON; what remains does not fit.
             raise self._explained(parse(body), str(error)) from None
-        return self._counted(rows if isinstance(rows, list) else [rows])
+        rows = self._counted(found if isinstance(found, list) else [found])
+        if not self._has_each_key_once(body, rows):
+            refuse_twice(body)
+        return rows
+
+    def _has_each_key_once(self, body: bytes, rows: list[Row]) -> bool:
+        """Say whether surely no object of a body has a key twice; False: it must be read again to know.
+
+        Each key has a colon, so that there are as many as rows have fields, and as texts have of their own.
+        """
+        if b"\\" in body:
+            return False
+        colons = len(rows) * self._colons
+        for field, own in self._along_colons:
+            for row in rows:
+                value = getattr(row, field)
+                if value is not UNSET:
+                    colons += own + (value.count(":") if isinstance(value, str) else 0)
+        for field in self._with_colons:
+            colons += sum(value.count(":") for row in rows if isinstance(value := getattr(row, field), str))
+        return body.count(b":") == colons
 
     def from_objects(self, objects: Any) -> list[Row]:
         """Read one row, or a list of them, that are parsed already; raises as `from_json` does."""
@@ -132,7 +165,10 @@ class Schema:
         if self._entity is None:
             return matrix, [None] * len(rows)
         keys = [each[self._entity] for each in values]
-        return matrix, [None if key is UNSET or key is None else str(key) for key in keys]
+        try:
+            return matrix, [None if key is UNSET or is_missing(key) else str(self._read_key(key)) for key in keys]
+        except ValueError:
+            raise self._explained(msgspec.to_builtins(rows), "a key is not known") from None
 
     def _explained(self, objects: Any, otherwise: str) -> RefusedError:
         rows = objects if isinstance(objects, list) else [objects]
@@ -176,6 +212,16 @@ class Schema:
                 yield entity, "must be text or a number"
             elif isinstance(key, str) and len(key) > LONGEST_KEY:
                 yield entity, f"must have at most {LONGEST_KEY} characters"
+            elif not is_missing(key) and not self._is_key(key):
+                noun = "text or a whole number" if self.signature.entity_kind == "text" else "a whole number"
+                yield entity, f"must be {noun}"
+
+    def _is_key(self, value: Any) -> bool:
+        try:
+            self._read_key(value)
+        except ValueError:
+            return False
+        return True
 
     def _suggestion(self, name: str | None) -> str:
         near = get_close_matches(name, self.features, n=1) if name else []
@@ -223,12 +269,13 @@ class Schema:
 def _type(feature: Feature) -> Any:
     if feature.kind == "number":
         lowest, highest = limits(feature)
-        kind: Any = Annotated[float, Meta(ge=lowest, le=highest)]
+        kind: Any = Annotated[float, Meta(ge=lowest, le=highest, multiple_of=None if feature.dtype == "float" else 1)]
+        kind = kind | bool if feature.dtype == "boolean" else kind
     elif all(isinstance(value, bool) for value in feature.categories):
         kind = bool
     elif all(isinstance(value, str) for value in feature.categories):
         kind = str
-    elif all(isinstance(value, int) and not isinstance(value, bool) for value in feature.categories):
+    elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in feature.categories):
         kind = int | float  # a table with missing values has 1.0 where 1 was
     else:
         kind = str | int | float | bool
@@ -254,14 +301,24 @@ def _problem(feature: Feature, value: Any) -> str:
             if known == value and isinstance(known, bool) == isinstance(value, bool)
         ]
         return "" if same and not isinstance(value, (dict, list)) else f"must be {_choice(feature)}"
+    noun = f"must be {NOUNS[of_feature(feature).kind]}"
+    if feature.dtype == "boolean":
+        return "" if isinstance(value, bool | int | float) and value in (0, 1) else noun
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "must be a number"
+        return noun
+    return _out_of_range(feature, value) or ("" if _is_one(feature, value) else noun)
+
+
+def _is_one(feature: Feature, value: float) -> bool:
+    """Say whether a number within the limits is one of the kind; NaN never is."""
+    return float(value).is_integer() if feature.dtype == "integer" else value == value  # noqa: PLR0124
+
+
+def _out_of_range(feature: Feature, value: float) -> str:
     lowest, highest = limits(feature)
     if value < lowest:
         return f"must be at least {lowest:g}"
-    if value > highest:
-        return f"must be at most {highest:g}"
-    return "" if value == value else "must be a number"  # noqa: PLR0124 - NaN alone differs from itself
+    return f"must be at most {highest:g}" if value > highest else ""
 
 
 def _choice(feature: Feature) -> str:
@@ -293,7 +350,7 @@ def _row(schema: Schema) -> dict[str, Any]:
     entity = schema.signature.entity
     if entity in schema.along:
         properties[entity] = {
-            "type": ["string", "number", "boolean", "null"],
+            "type": ["string", "integer", "null"],
             "maxLength": LONGEST_KEY,
             "description": "Whom the row is about; may come along.",
         }
@@ -309,8 +366,10 @@ def _column(feature: Feature) -> dict[str, Any]:
     if feature.kind == "category":
         return {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
     lowest, highest = limits(feature)
+    kinds = {"float": ["number"], "integer": ["integer"], "boolean": ["boolean", "number"]}[feature.dtype]
+    kinds = [*kinds, "null"] if feature.nullable else kinds
     column: dict[str, Any] = {
-        "type": ["number", "null"] if feature.nullable else "number",
+        "type": kinds if len(kinds) > 1 else kinds[0],
         "minimum": lowest,
         "maximum": highest,
     }

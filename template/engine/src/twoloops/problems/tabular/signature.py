@@ -20,13 +20,15 @@ class Feature(BaseModel):
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
-    categories: tuple[str | int | bool, ...] = ()
+    categories: tuple[str | int | float | bool, ...] = ()
+    dtype: Literal["float", "integer", "boolean"] = "float"  # of a number: which ones there may be
 
 
 class Signature(signature.Signature):
     """What goes into a model of tables and what comes out."""
 
     features: tuple[Feature, ...]
+    entity_kind: Literal["text", "integer"] = "text"  # how the entity's column is read
 
     @property
     def names(self) -> list[str]:
