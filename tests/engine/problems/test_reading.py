@@ -27,7 +27,6 @@ from twoloops.contracts.serving import RefusedError
 from twoloops.errors import ProjectError
 from twoloops.problems import base, tabular
 from twoloops.problems.tabular import classification, contract
-from twoloops.problems.tabular.checking import TableBatches
 from twoloops.problems.tabular.encoding import encode
 from twoloops.problems.tabular.files import read_table
 from twoloops.problems.tabular.schema import Schema
@@ -118,6 +117,10 @@ def project(data: Any = DATA) -> Iterator[None]:
 
 def signature(data: Any = DATA) -> Signature:
     return contract.signature(data.CONTRACT, data, "classification")
+
+
+def batches_of(made: Signature) -> Any:
+    return classification.batches(made)
 
 
 # ---------------------------------------------------------------------- the formats
@@ -246,7 +249,7 @@ def predicted(source: Path) -> Result:
 
 def scored(source: Path) -> Result:
     matrix, entities, times = [], [], []
-    batches = TableBatches(signature())
+    batches = batches_of(signature())
     place = Place.of(str(source))
     for part in partitions.plan(place, batches, 3):
         for batch in partitions.read(place, part, batches, 2):
@@ -307,8 +310,8 @@ def test_every_way_in_reads_the_same_values_of_every_format(rows: list[Row], spe
                 assert found[2] in (None, [times[place] for place in order]), (way.__name__, name)  # type: ignore[index]
             labels = classification.labels(str(source))
             assert dict(zip(labels["id"], labels["y"], strict=True)) == {row["id"]: row["y"] for row in rows}, name
-    for way in ("csv", "json", "split", "tensors"):
-        assert served(rows, way, spelling)[:2] == (matrix, entities), way
+    for kind in ("csv", "json", "split", "tensors"):
+        assert served(rows, kind, spelling)[:2] == (matrix, entities), kind
 
 
 # ---------------------------------------------------------------------- what is refused
@@ -376,7 +379,7 @@ def test_what_one_way_refuses_all_refuse(tmp_path: Path, column: str, text: str,
     for way in (trained, predicted):
         with pytest.raises(ProjectError, match=rf"\n  - {column}: 1 row .*first: row 1\)"):
             way(source)
-    batches, place = TableBatches(signature()), Place.of(str(source))
+    batches, place = batches_of(signature()), Place.of(str(source))
     (part,) = partitions.plan(place, batches, 100)
     checked = batches.check(next(partitions.read(place, part, batches, 100)))
     assert checked.bad.tolist() == [False, True, False]
