@@ -357,7 +357,7 @@ def test_figures_that_come_late_are_waited_for(project: Project, monkeypatch: py
     monkeypatch.setattr(canary, "TURN_SECONDS", 0.1)
     release = Release("1", "a", "")
     both = Deployment(release, Release("2", "b", ""), 0.5)
-    figures = canary.watch(cast(Platform, late), "any", both, [{"a": 1}], limits, lambda _: None)
+    figures = canary.watch(cast(Platform, late), "any", both, [{"a": 1}], [], limits, lambda _: None)
     assert figures["requests"] >= 20
     # What is on its way is not sent again: without that it would be ten times as many.
     assert figures["own_requests"] <= 80

@@ -45,7 +45,10 @@ service_model_errors_total{model_version="4"} 0.0
     assert found["3"] == Traffic(10, 2, 0.02, ((0.001, 6), (0.01, 10), (float("inf"), 10)))
 
 
-def test_a_service_of_this_machine(promoted: Project) -> None:
+def test_a_service_of_this_machine(promoted: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("tokens").write_text(f"{'a' * 32}\n{'b' * 32}\n")
+    monkeypatch.setenv("SERVE_TOKEN_FILE", "tokens")  # every verb that asks the service has to bring one
+    monkeypatch.setenv("SERVE_ADMIN_PORT", "1")  # several services of a machine cannot share it, and none takes it
     limits = promoted.set(**{f"deploy__{name}": value for name, value in QUICK.items()}, serve__drain_seconds=0).deploy
     told = call("status")
     assert told.exit_code == 0
@@ -62,8 +65,8 @@ def test_a_service_of_this_machine(promoted: Project) -> None:
         both = Deployment(release, Release("2", release.identity, release.registered_at), 0.5)
         platform.deploy(LAST, both)
         with trial.load_candidate(release) as candidate:
-            rows = candidate.rows
-        figures = canary.watch(platform, LAST, both, rows, limits, lambda _: None)
+            rows, keys = candidate.rows, candidate.keys
+        figures = canary.watch(platform, LAST, both, rows, keys, limits, lambda _: None)
         assert figures["own_requests"] > 0 == figures["errors"]
         assert call("rollback").exit_code == 0
         assert platform.deployment(LAST) == Deployment(release)

@@ -1,15 +1,24 @@
 """What an attacker sends: bounded in time and in memory, refused in words, and of no use."""
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
+import pandas as pd
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twoloops.contracts.captures import TRIAL, new_trial
+from twoloops.errors import ProjectError
+from twoloops.service import server
+from twoloops.service.access import Access
+from twoloops.service.capture import Capture
 from twoloops.service.server import LARGEST_HEAD, MOST_FIELDS
 
 from tests.engine.support.project import Project
@@ -229,3 +238,172 @@ def test_any_body_is_answered_in_time(client: Client) -> None:
         assert seconds < MOST_SECONDS, (path, form, one[:200], round(seconds, 2))
 
     run()
+
+
+# ------------------------------------------------------------------ the monitor
+
+
+def captured(client: Client, folder: Path) -> list[str]:
+    """Return the request identifiers of the rows that are kept for the monitor and not left out as a trial's."""
+    assert client.service.capture
+    client.service.capture.write()
+    table = pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))])
+    return [each for each in table["request_id"] if not each.startswith(TRIAL)]
+
+
+def capture(client: Client, folder: Path) -> None:
+    service = client.service
+    options = {"rows": 1000, "seconds": 60.0, "days": 30}
+    service.capture = Capture(folder, service.metrics, lambda: service.models.current.stable, **options)  # type: ignore[arg-type]
+
+
+def test_a_client_cannot_hide_from_the_monitor(client: Client, tmp_path: Path) -> None:
+    capture(client, tmp_path / "captures")
+    artifact = client.service.models.current.stable.predictor
+    key = artifact.trial_key
+    guesses = ["deploy-1", "deploy-", new_trial([b""]), new_trial([]), new_trial([artifact.identity.encode()])]
+    replaced = new_trial([key]).replace("deploy-", "deploy-0", 1)[:-1]
+    for header in ("X-Request-ID", "X-Amzn-SageMaker-Custom-Attributes"):
+        for guess in (*guesses, replaced):
+            answer = client.send("POST", "/predict", json=client.row, headers={header: guess})
+            assert answer.status_code == 200
+            assert answer.json()["request_id"] != guess
+    sent = 2 * (len(guesses) + 1)
+    assert len(captured(client, tmp_path / "captures")) == sent
+    # The deployment itself, which knows the artifact; with a canary there are two proofs.
+    for trial in (new_trial([key]), new_trial([b"of another model", key])):
+        answer = client.send("POST", "/predict", json=client.row, headers={"X-Request-ID": trial})
+        assert answer.json()["request_id"] == trial
+    refused = client.send("POST", "/predict", json={}, headers={"X-Request-ID": new_trial([key])})
+    assert refused.status_code == 422
+    assert len(captured(client, tmp_path / "captures")) == sent
+    assert client.metric("service_refused_rows_total") == 0, "a trial's bad input is no user's"
+
+
+def test_one_refused_request_counts_once(client: Client, tmp_path: Path) -> None:
+    capture(client, tmp_path)
+    client.post("/predict", [{}] * 1000)
+    client.send("POST", "/invocations", content=b"a\n" + b"1\n" * 900_000, headers={"content-type": "text/csv"})
+    client.post("/predict", [{}] * 2000)
+    assert client.metric("service_refused_rows_total") == 3
+    for _ in range(4):
+        client.post("/predict", [client.row] * 5)
+    client.post("/predict", [{}] * 1000)
+    assert client.metric("service_refused_rows_total") == 3 + 5, "as many as an answered request has"
+
+
+# ------------------------------------------------------------------ who may call
+
+
+def access(tmp_path: Path, *tokens: str, **more: Any) -> Access:
+    file = tmp_path / "tokens"
+    file.write_text("\n".join(tokens))
+    return Access(token_file=file, **more)
+
+
+OLD, NEW = "a" * 32, "b" * 32
+
+
+def test_a_token_is_asked_for_and_can_be_exchanged(project: Project, tmp_path: Path) -> None:
+    client = make(MODEL, access(tmp_path, OLD))
+
+    def status(token: str | None, path: str = "/predict", method: str = "POST") -> int:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return client.send(method, path, json=client.row if method == "POST" else None, headers=headers).status_code
+
+    for wrong in (None, NEW, "", OLD[:-1], OLD + "a"):
+        assert status(wrong) == 401
+    assert client.send("POST", "/predict", json=client.row).headers["WWW-Authenticate"] == "Bearer"
+    assert client.metric("service_refused_rows_total") == 0
+    for path in ("/metrics", "/openapi.json", "/v2", f"/v2/models/{NAME}", "/nothing"):
+        assert status(None, path, "GET") == 401
+    for path in ("/health/live", "/health/ready", "/ping", "/v2/health/ready", "/v2/health/live", "/", "/v1"):
+        assert status(None, path, "GET") == 200
+    assert client.get("/health/ready").json() == {"ready": True}
+    told = client.send("GET", "/health/ready", headers={"Authorization": f"bearer {OLD}"}).json()
+    assert told["stable"]["identity"]
+    assert status(OLD) == 200
+    # Both are good while one is exchanged for the next; then only that one. Nothing is started anew.
+    (tmp_path / "tokens").write_text(f"{OLD}\n{NEW}\n")
+    asyncio.run(client.service.refresh())
+    assert (status(OLD), status(NEW)) == (200, 200)
+    (tmp_path / "tokens").write_text(f"{NEW}\n")
+    asyncio.run(client.service.refresh())
+    assert (status(OLD), status(NEW)) == (401, 200)
+    # A file that cannot be used opens nothing, and closes nothing.
+    for content in ("", "short"):
+        (tmp_path / "tokens").write_text(content)
+        asyncio.run(client.service.refresh())
+        assert (status(content), status(NEW)) == (401, 200)
+    (tmp_path / "tokens").unlink()
+    asyncio.run(client.service.refresh())
+    assert (status(None), status(NEW)) == (401, 200)
+    client.service.close()
+
+
+@pytest.mark.parametrize("content", [None, "", " \n", "short"])
+def test_a_service_without_a_good_token_does_not_start(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "tokens"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ProjectError, match="cannot be used") as raised:
+        Access(token_file=file)
+    assert "openssl" in raised.value.hint
+
+
+def test_an_admin_port_keeps_the_inside_from_callers(project: Project) -> None:
+    public, admin = server.listen("127.0.0.1", 0), server.listen("127.0.0.1", 0)
+    port, admin_port = public.getsockname()[1], admin.getsockname()[1]
+    client = make(MODEL, Access(admin_port=admin_port), drain_seconds=0)
+    client.service.models.problem = "secret/path is broken"
+    with running(client, public, admin):
+        at_port, at_admin = (httpx.Client(base_url=f"http://127.0.0.1:{each}") for each in (port, admin_port))
+        with at_port, at_admin:
+            assert at_port.post("/predict", json=client.row).status_code == 200
+            assert at_admin.post("/predict", json=client.row).status_code == 404
+            assert at_port.get("/metrics").status_code == 404
+            assert "service_requests_total" in at_admin.get("/metrics").text
+            assert at_port.get("/health/ready").json() == {"ready": True}
+            assert at_admin.get("/health/ready").json()["problem"] == "secret/path is broken"
+            assert at_port.get("/health/live").status_code == at_admin.get("/health/live").status_code == 200
+    client.service.close()
+
+
+def test_no_path_is_told_beyond_this_machine(project: Project) -> None:
+    client = make(MODEL, Access(tells=False))
+    client.service.models.problem = "secret/path is broken"
+    assert "secret" not in client.get("/health/ready").text
+    assert client.get("/health/ready").json()["problem"] == "The service's log tells it."
+    client.service.close()
+
+
+def test_a_foreign_page_may_not_call(project: Project) -> None:
+    client = make(MODEL, Access(origins=["https://known.example"]))
+
+    def call(method: str, origin: str, path: str = "/predict", **headers: str) -> httpx.Response:
+        content = json.dumps(client.row).encode() if method == "POST" else None
+        sent = {"origin": origin, "content-type": "application/json"} | headers
+        return client.send(method, path, content=content, headers=sent)
+
+    for origin in ("https://foreign.example", "null", "http://service", "https://known.example.evil", ""):
+        assert call("POST", origin).status_code == 403
+        assert call("GET", origin, "/metrics").status_code == 403
+        assert "access-control-allow-origin" not in call("OPTIONS", origin).headers
+    assert client.metric("service_refused_rows_total") == 0
+    before = call("OPTIONS", "https://known.example")
+    assert (before.status_code, before.headers["access-control-allow-origin"]) == (204, "https://known.example")
+    answer = call("POST", "https://known.example")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://known.example")
+    client.service.close()
+
+
+def test_json_must_say_that_it_is(client: Client) -> None:
+    body = json.dumps(client.row).encode()
+    assert client.send("POST", "/predict", content=body).status_code == 415
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert client.send("POST", "/predict", content=body, headers={"content-type": kind}).status_code == 415
+    # Triton's own client names none; a page cannot follow it: it would have an origin.
+    tensors = json.dumps({"inputs": client.service.models.current.stable.schema.tensors(client.row)}).encode()
+    assert client.send("POST", f"/v2/models/{NAME}/infer", content=tensors).status_code == 200
+    foreign = client.send("POST", f"/v2/models/{NAME}/infer", content=tensors, headers={"origin": "null"})
+    assert foreign.status_code == 403

@@ -14,6 +14,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from twoloops import params
 from twoloops.service import server
+from twoloops.service.access import Access
 from twoloops.service.app import Service
 from twoloops.service.models import Models
 
@@ -42,7 +43,7 @@ class Client:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the value of a metric; 0 when it is not there."""
-        families = text_string_to_metric_families(self.get("/metrics").text)
+        families = text_string_to_metric_families(self.service.metrics.text().decode())
         samples = [each for family in families for each in family.samples if (each.name, each.labels) == (name, labels)]
         return samples[0].value if samples else 0.0
 
@@ -51,19 +52,20 @@ class Client:
         return dict(self.service.models.current.stable.example)
 
 
-def make(folder: Path, **settings: Any) -> Client:
+def make(folder: Path, access: Access | None = None, **settings: Any) -> Client:
     checked = params.load().serve.model_copy(update=settings)
     models = Models(folder, checked.maximum_rows)
     models.start()
-    return Client(Service(models, checked, environment={"AIP_PREDICT_ROUTE": "/v1/predict", "AIP_HEALTH_ROUTE": "/v1"}))
+    routes = {"AIP_PREDICT_ROUTE": "/v1/predict", "AIP_HEALTH_ROUTE": "/v1"}
+    return Client(Service(models, checked, environment=routes, access=access or Access()))
 
 
 @contextmanager
-def running(client: Client) -> Iterator[int]:
-    """Serve on a port of this machine."""
-    listening = server.listen("127.0.0.1", 0)
+def running(client: Client, *sockets: socket.socket) -> Iterator[int]:
+    """Serve on a port of this machine, or on those of given sockets; give the first one's."""
+    listening, *others = sockets or [server.listen("127.0.0.1", 0)]
     process = server.server(client.service)
-    thread = threading.Thread(target=process.run, args=([listening],))
+    thread = threading.Thread(target=process.run, args=([listening, *others],))
     thread.start()
     try:
         yield listening.getsockname()[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,7 @@ class _OwnTraffic:
     platform: Platform
     environment: str
     bodies: list[bytes]
+    keys: Sequence[bytes]
     sent: int = 0
     failed: int = 0
     turns: list[tuple[float, int]] = field(default_factory=list)  # when they ended, and how many were sent
@@ -110,7 +111,7 @@ class _OwnTraffic:
                         break
                     sent += 1
                     try:
-                        status = post(client, self.bodies[place]).status
+                        status = post(client, self.bodies[place], self.keys).status
                         failed += status >= INTERNAL_ERROR and status != OVERLOADED
                     except SilentError:
                         failed += 1
@@ -128,6 +129,7 @@ def watch(
     environment: str,
     deployed: Deployment,
     rows: list[dict[str, Any]],
+    keys: Sequence[bytes],
     limits: DeployParams,
     progress: Say,
 ) -> dict[str, Any]:
@@ -141,6 +143,7 @@ def watch(
         environment: where the canary runs.
         deployed: the stable version and the canary.
         rows: good rows.
+        keys: of both artifacts: either may get a request of its own.
         limits: the section `deploy` of params.yaml.
         progress: is told how far it is.
 
@@ -154,7 +157,7 @@ def watch(
     if deployed.canary is None:
         raise ValueError("there is no canary to watch")
     number, old_number = deployed.canary.version, deployed.stable.version
-    own = _OwnTraffic(platform, environment, [encode_json(row) for row in rows])
+    own = _OwnTraffic(platform, environment, [encode_json(row) for row in rows], keys)
     before = platform.traffic(environment)
     between = max(TURN_SECONDS, platform.LATE_SECONDS / LOOKS)
     patience = limits.canary_seconds + PATIENCE_SECONDS + 2 * platform.LATE_SECONDS

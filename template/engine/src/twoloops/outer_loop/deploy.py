@@ -149,7 +149,7 @@ class DeploymentRun:
         self._progress(f"{environment}: load test of version {candidate.release.version}")
         self._platform.deploy(environment, Deployment(candidate.release))
         endpoint, limits = self._platform.endpoint(environment), self._limits
-        return trial.load(endpoint, candidate.rows, limits.load_seconds, limits.load_connections)
+        return trial.load(endpoint, candidate, limits.load_seconds, limits.load_connections)
 
     def _go_live(
         self, last: str, candidate: Candidate, version: Version, running: Deployment | None
@@ -177,13 +177,16 @@ class DeploymentRun:
         """Take over from `old`: a share of the requests first, then all; back at the first fault."""
         figures = None
         try:
-            if _same_inputs(old, candidate):
+            with load_candidate(old) as before:
+                keys = [*candidate.keys, *before.keys]
+                same_inputs = _same_inputs(before, candidate)
+            if same_inputs:
                 share = self._limits.canary_share
                 shared = Deployment(old, candidate.release, share)
                 self._progress(f"{last}: starting the canary")
                 self._platform.deploy(last, shared)
                 self._say(f"  canary: version {candidate.release.version} takes {share:.0%} of the requests")
-                figures = watch(self._platform, last, shared, candidate.rows, self._limits, self._progress)
+                figures = watch(self._platform, last, shared, candidate.rows, keys, self._limits, self._progress)
                 self._say(f"  canary: {_describe(figures)}")
             else:
                 self._say(f"  no canary: its inputs differ from those of version {old.version}")
@@ -242,11 +245,10 @@ def _record(environment: str, version: Version, verdict: str, figures: dict[str,
         registry.set_tag(version, _tag(environment), json.dumps(content))
 
 
-def _same_inputs(old: Release, candidate: Candidate) -> bool:
+def _same_inputs(before: Candidate, candidate: Candidate) -> bool:
     """Say whether the same requests suit both versions."""
     common = set(Signature.model_fields)  # what is left says what a record holds
-    with load_candidate(old) as before:
-        asked = [each.predictor.signature.model_dump(exclude=common) for each in (before, candidate)]
+    asked = [each.predictor.signature.model_dump(exclude=common) for each in (before, candidate)]
     return asked[0] == asked[1]
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ import numpy as np
 
 from twoloops import config, registry
 from twoloops.artifact import Predictor
-from twoloops.contracts.captures import TRIAL
-from twoloops.contracts.client import Answer, Client, Endpoint, SilentError
+from twoloops.contracts.captures import new_trial
+from twoloops.contracts.client import JSON, Answer, Client, Endpoint, SilentError
 from twoloops.contracts.release import Release, UnfitError
 from twoloops.errors import ProjectError
 
@@ -37,6 +36,11 @@ class Candidate:
     release: Release
     predictor: Predictor
     rows: list[dict[str, Any]]
+
+    @property
+    def keys(self) -> list[bytes]:
+        """By these its service knows the requests of a trial."""
+        return [self.predictor.trial_key]
 
 
 @contextmanager
@@ -61,9 +65,17 @@ def encode_json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
-def post(client: Client, content: bytes, path: str = "/predict") -> Answer:
-    """Send one request of a trial, marked as such."""
-    return client.send("POST", path, content, X_Request_ID=f"{TRIAL}{uuid.uuid4()}")
+def post(client: Client, content: bytes, keys: Iterable[bytes], path: str = "/predict", kind: str = JSON) -> Answer:
+    """Send one request of a trial, marked as such.
+
+    Args:
+        client: the connection.
+        content: the body.
+        keys: of the artifacts, one of which answers.
+        path: the route.
+        kind: the body's content type.
+    """
+    return client.send("POST", path, content, kind, X_Request_ID=new_trial(keys))
 
 
 def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
@@ -90,7 +102,7 @@ def smoke(endpoint: Endpoint, candidate: Candidate, tolerance: float) -> str:
             if ready.status != 200 or runs.get("identity") != release.identity:
                 raise _unfit(release, f"/health/ready answers {_describe(ready)}")
         rows = candidate.rows[:SMOKE_ROWS]
-        answer = post(client, encode_json(rows))
+        answer = post(client, encode_json(rows), candidate.keys)
         if answer.status != 200:
             raise _unfit(release, f"/predict answers good rows with {_describe(answer)}")
         content = answer.json()
@@ -134,16 +146,16 @@ def contract(endpoint: Endpoint, candidate: Candidate) -> str:
             if answer.status != 200:
                 raise _unfit(release, f"GET {route} answers {_describe(answer)}")
         for path, content in protocols:
-            answer = post(client, encode_json(content), path)
+            answer = post(client, encode_json(content), candidate.keys, path)
             if answer.status != 200:
                 raise _unfit(release, f"POST {path} answers good rows with {_describe(answer)}")
         for what, content, kind, told in bad_inputs(candidate, row):
-            answer = client.send("POST", "/predict", content, kind, X_Request_ID=f"{TRIAL}{uuid.uuid4()}")
+            answer = post(client, content, candidate.keys, kind=kind)
             if not 400 <= answer.status < 500 or told not in answer.content.decode(errors="replace"):
                 demand = f"a refusal (4xx) that names {told!r}" if told else "a refusal (4xx)"
                 raise _unfit(release, f"{what}: /predict answers {_describe(answer)}, not with {demand}")
             refused += 1
-        answer = post(client, encode_json(row))
+        answer = post(client, encode_json(row), candidate.keys)
         if answer.status != 200:
             raise _unfit(release, f"after bad input a good row is answered with {_describe(answer)}")
     answered = len(routes) + len(protocols)
@@ -203,19 +215,19 @@ class Load:
         )
 
 
-def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connections: int) -> Load:
+def load(endpoint: Endpoint, candidate: Candidate, seconds: float, connections: int) -> Load:
     """Send single rows over several connections at once, each its next one as soon as it has an answer.
 
     Args:
         endpoint: the service.
-        rows: to draw from, in turn.
+        candidate: what runs there; its rows are sent in turn.
         seconds: how long.
         connections: how many clients.
 
     Raises:
         ProjectError: requests may not be sent at all; that says nothing about the service.
     """
-    bodies = [encode_json(row) for row in rows]
+    bodies = [encode_json(row) for row in candidate.rows]
     times: list[float] = []
     errors: list[str] = []
     end = time.perf_counter() + seconds
@@ -225,7 +237,7 @@ def load(endpoint: Endpoint, rows: list[dict[str, Any]], seconds: float, connect
             place = number
             while (begin := time.perf_counter()) < end:
                 try:
-                    answer = post(client, bodies[place % len(bodies)])
+                    answer = post(client, bodies[place % len(bodies)], candidate.keys)
                     if answer.status != 200:
                         errors.append(_describe(answer))
                 except SilentError as error:

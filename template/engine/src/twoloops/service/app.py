@@ -20,11 +20,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from twoloops import config
+from twoloops.contracts.captures import TRIAL, is_trial
 from twoloops.contracts.serving import Detail, RefusedError, Schema
 from twoloops.errors import ProjectError
 from twoloops.json_body import parse, shown
 from twoloops.params import ServeParams
 from twoloops.service import openapi, protocols
+from twoloops.service.access import ADMIN, PROBES, Access
 from twoloops.service.capture import Capture
 from twoloops.service.log import RateLimitedLog, log
 from twoloops.service.metrics import CONTENT_TYPE, Metrics
@@ -35,6 +37,12 @@ LARGE_BODIES: Final = 32  # so many of the largest size may be half received; be
 GOOD_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 JSON: Final = b"application/json"
 CSV: Final = b"text/csv"
+# What a browser asks before it lets a page call.
+PREFLIGHT: Final = (
+    (b"access-control-allow-methods", b"GET, POST"),
+    (b"access-control-allow-headers", b"authorization, content-type, x-request-id"),
+    (b"access-control-max-age", b"600"),
+)
 
 Scope = Mapping[str, Any]
 Message = dict[str, Any]
@@ -50,6 +58,7 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     content_type: bytes
     body: bytes
+    at_admin: bool = False  # came over the admin port
 
 
 class Answer(NamedTuple):
@@ -78,13 +87,13 @@ class BusyError(Exception):
     """Too much is under way to begin with this request."""
 
 
-class NotAllowedError(RefusedError):
-    """The address does not know this method."""
+class HeadedError(RefusedError):
+    """A refusal whose answer needs a header."""
 
-    def __init__(self, error: str, allowed: str) -> None:
-        """Keep the methods that it knows."""
-        super().__init__(405, error)
-        self.allowed = allowed
+    def __init__(self, status: int, error: str, header: tuple[bytes, bytes]) -> None:
+        """Keep the header."""
+        super().__init__(status, error)
+        self.header = header
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -99,6 +108,7 @@ class Route:
     get: Handler | None = None
     post: Handler | None = None
     accepts: tuple[bytes, ...] = (JSON,)
+    unnamed: bytes = b""  # what a body is taken for whose kind is not named; nothing: it is refused
     plain_errors: bool = False  # {"error": …} alone, as the Open Inference Protocol wants it
 
 
@@ -118,6 +128,7 @@ class Service:
     settings: ServeParams
     load: Load = field(default_factory=Load)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    access: Access = field(default_factory=Access)
     capture: Capture | None = None
     draining: bool = False  # told to stop: what is under way is answered, nothing new is invited
 
@@ -133,6 +144,9 @@ class Service:
         self._limited_log = RateLimitedLog()
         self._encoder = msgspec.json.Encoder()
         self._routes = self._all_routes()
+        self._probes = {*PROBES, self.environment.get("AIP_HEALTH_ROUTE", "")}
+        self._checks_all = self.access.guards or self.access.admin_port is not None
+        self._answered_requests = self._answered_rows = 0
 
     def _all_routes(self) -> dict[str, Route]:
         predict = Route("/predict", post=self._predict)
@@ -174,7 +188,8 @@ class Service:
             if end == ["ready"]:
                 return Route(f"{name}/ready", get=self._v2_ready, plain_errors=True)
             if end == ["infer"]:
-                return Route(f"{name}/infer", post=self._v2_infer, plain_errors=True)
+                # Triton's own client names no content type.
+                return Route(f"{name}/infer", post=self._v2_infer, unnamed=JSON, plain_errors=True)
         if len(parts) == 4 and parts[1] == "endpoints" and parts[3] == "invocations":
             return self._routes["/invocations"]  # as SageMaker's own clients call it
         return None
@@ -187,12 +202,16 @@ class Service:
         headers = dict(scope["headers"])
         # SageMaker lets no other header through: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
         given = headers.get(b"x-request-id") or headers.get(b"x-amzn-sagemaker-custom-attributes", b"")
-        if given and GOOD_REQUEST_ID.fullmatch(given):
-            request_id = given.decode("ascii")
-        else:
+        request_id = given.decode("ascii") if given and GOOD_REQUEST_ID.fullmatch(given) else ""
+        if not request_id or (request_id.startswith(TRIAL) and not self._is_trial(request_id)):
             request_id = f"{self._prefix}-{next(self._numbers):x}"
         route = self._routes.get(scope["path"]) or self._route(scope["path"])
-        answer = await self._answer(route, scope, headers, request_id, receive)
+        origin = headers.get(b"origin")
+        is_known_page = origin is not None and self.access.allows(origin)
+        if is_known_page and scope["method"] == "OPTIONS":
+            answer: Answer | None = Answer(b"", 204, headers=PREFLIGHT)
+        else:
+            answer = await self._answer(route, scope, headers, request_id, receive)
         if answer is None:
             return  # the client has gone
         answer_headers = [
@@ -203,6 +222,8 @@ class Service:
         ]
         if self.draining:
             answer_headers.append((b"connection", b"close"))
+        if origin is not None and is_known_page:
+            answer_headers += ((b"access-control-allow-origin", origin), (b"vary", b"origin"))
         await send({"type": "http.response.start", "status": answer.status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": answer.body})
         self.metrics.request(route.name if route else "other", answer.status, time.perf_counter() - began)
@@ -210,8 +231,10 @@ class Service:
     async def _answer(
         self, route: Route | None, scope: Scope, headers: Mapping[bytes, bytes], request_id: str, receive: Receive
     ) -> Answer | None:
-        predicts = False
+        predicts = at_admin = False
         try:
+            if self._checks_all or b"origin" in headers:
+                at_admin = self._check_access(scope, headers)
             if route is None:
                 raise RefusedError(
                     404, f"There is nothing at {scope['path'][:200]}. GET /openapi.json tells what there is."
@@ -222,17 +245,15 @@ class Service:
             if predicts:
                 if self.load.pending > self.settings.maximum_pending:
                     return self._refuse_busy(route, request_id)
-                content_type = _content_type(headers, route.accepts)
+                content_type = _content_type(headers, route.accepts, route.unnamed)
                 received = await self._body(headers, receive)
                 if received is None:
                     return None
                 body = received
-            return await handler(Request(request_id, scope["path"], headers, content_type, body))
+            return await handler(Request(request_id, scope["path"], headers, content_type, body, at_admin))
         except RefusedError as refusal:
-            if predicts and refusal.status < 500:
-                self.metrics.refused.inc(refusal.rows)
-                if self.capture:
-                    self.capture.count_refused(refusal.rows)
+            if predicts and refusal.status < 500 and not request_id.startswith(TRIAL):
+                self._count_refused(refusal.rows)
             return self._refuse(route, refusal, request_id)
         except BusyError:
             return self._refuse_busy(route, request_id)
@@ -241,11 +262,46 @@ class Service:
             self._limited_log.log("error", about, request_id=request_id, traceback=traceback.format_exc())
             return self._refuse(route, RefusedError(500, "The service could not answer; its log says why."), request_id)
 
+    def _is_trial(self, request_id: str) -> bool:
+        """Say whether a request of this name is the deployment's own: the monitor does not look at those."""
+        current = self.models.current
+        return is_trial(request_id, [model.predictor.trial_key for model in (current.stable, current.canary) if model])
+
+    def _count_refused(self, rows: int) -> None:
+        """Count a refused request: once, as the usual answered one, whatever number of rows it claims to have.
+
+        One request must not tip the share of refused rows, by which the monitor judges the quality of data.
+        """
+        usual = self._answered_rows // self._answered_requests if self._answered_requests else 1
+        counted = min(rows, max(1, usual))
+        self.metrics.refused.inc(counted)
+        if self.capture:
+            self.capture.count_refused(counted)
+
+    def _check_access(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Demand that whoever asks may do so, and say whether the request came over the admin port.
+
+        Raises:
+            RefusedError: 401 without a token, 403 from a page that may not call, 404 at the wrong port.
+        """
+        access, path = self.access, scope["path"]
+        if (origin := headers.get(b"origin")) is not None and not access.allows(origin):
+            raise RefusedError(403, f"Pages of {shown(origin.decode('latin-1'))} may not call this service.")
+        server = scope.get("server")
+        at_admin = access.admin_port is not None and server is not None and server[1] == access.admin_port
+        if access.admin_port is not None and path not in self._probes and (path in ADMIN) != at_admin:
+            raise RefusedError(404, "There is nothing at this address of this port.")
+        needs_token = access.guards and not at_admin and path not in self._probes
+        if needs_token and not access.knows(headers):
+            error = "A token is needed: send the header Authorization: Bearer TOKEN."
+            raise HeadedError(401, error, (b"www-authenticate", b"Bearer"))
+        return at_admin
+
     def _handler(self, route: Route, method: str) -> Handler:
         handler = route.post if method == "POST" else route.get if method in ("GET", "HEAD") else None
         if handler is None:
             allowed = "POST" if route.post else "GET, HEAD"
-            raise NotAllowedError(f"{method} is not possible here, only {allowed}.", allowed)
+            raise HeadedError(405, f"{method} is not possible here, only {allowed}.", (b"allow", allowed.encode()))
         return handler
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
@@ -287,7 +343,7 @@ class Service:
         return RefusedError(413, f"The body is larger than the {self.settings.maximum_body_mb:g} MB that are allowed.")
 
     def _refuse(self, route: Route | None, refusal: RefusedError, request_id: str) -> Answer:
-        headers = ((b"allow", refusal.allowed.encode()),) if isinstance(refusal, NotAllowedError) else ()
+        headers = (refusal.header,) if isinstance(refusal, HeadedError) else ()
         content: dict[str, Any] = {"error": refusal.error}
         if route is None or not route.plain_errors:
             content |= {"details": refusal.details, "request_id": request_id}
@@ -347,6 +403,8 @@ class Service:
         seconds = time.perf_counter() - began
         columns = model.predictor.problem.predictions(scores, model.predictor.signature)
         self.metrics.answer(model, seconds, scores, columns["prediction"])
+        self._answered_requests += 1
+        self._answered_rows += len(scores)
         if self.capture:
             self.capture.add(request_id, model, entities, model.predictor.problem.watch(inputs), scores)
         return Prediction(model, columns)
@@ -415,14 +473,17 @@ class Service:
         return Answer(b'{"live":true}')
 
     async def _ready(self, request: Request) -> Answer:
-        models, ready = self.models, not self.draining
-        content = {
-            "ready": ready,
-            "stable": _role(models.current.stable),
-            "canary": _role(models.current.canary, share=models.current.share),
-            "deployment": models.deployment,
-            "problem": models.problem,
-        }
+        models, ready, access = self.models, not self.draining, self.access
+        content: dict[str, Any] = {"ready": ready}
+        may_know = access.knows(request.headers) if access.guards else access.admin_port is None
+        if request.at_admin or may_know:
+            in_private = request.at_admin or access.guards or access.tells
+            content |= {
+                "stable": _role(models.current.stable),
+                "canary": _role(models.current.canary, share=models.current.share),
+                "deployment": models.deployment,
+                "problem": models.problem if in_private or not models.problem else "The service's log tells it.",
+            }
         return Answer(self._encoder.encode(content), 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Answer:
@@ -434,7 +495,12 @@ class Service:
     # ------------------------------------------------------------------ beside the requests
 
     async def refresh(self) -> None:
-        """Follow the deployment, if it has changed."""
+        """Follow the deployment and the tokens, if they have changed."""
+        try:
+            if self.access.refresh():
+                log("tokens read again", file=self.access.token_file)
+        except ProjectError as error:
+            self._limited_log.log("tokens refused", str(self.access.token_file), problem=str(error))
         before = self.models.current
         try:
             if not await self.models.refresh():
@@ -464,21 +530,28 @@ def _version(path: str) -> str | None:
     return parts[5] if len(parts) > 5 and parts[4] == "versions" else None
 
 
-def _content_type(headers: Mapping[bytes, bytes], accepted: tuple[bytes, ...]) -> bytes:
-    """Return the kind of the body; one that is not named is taken for JSON.
+def _content_type(headers: Mapping[bytes, bytes], accepted: tuple[bytes, ...], unnamed: bytes) -> bytes:
+    """Return the kind of the body.
+
+    Args:
+        headers: of the request.
+        accepted: the kinds that are read here.
+        unnamed: what a body is taken for whose kind is not named; nothing: it is refused.
 
     Raises:
         RefusedError: 415, it is not accepted, or it is compressed or not in UTF-8.
     """
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise RefusedError(415, "Compressed bodies are not accepted.")
-    text = headers.get(b"content-type", JSON)
+    text = headers.get(b"content-type") or unnamed
     if text in accepted:
         return text
     kind, _, more = text.lower().partition(b";")
-    kind = kind.strip() or JSON
+    kind = kind.strip()
     if kind not in accepted:
         known = b" or ".join(accepted).decode()
+        if not kind:
+            raise RefusedError(415, f"The request has no Content-Type; accepted is {known}.")
         raise RefusedError(415, f"The content type is {shown(kind.decode('latin-1'))}; accepted is {known}.")
     charset = more.partition(b"charset=")[2].partition(b";")[0].strip(b' "')
     if charset not in (b"", b"utf-8", b"utf8"):

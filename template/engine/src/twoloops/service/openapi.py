@@ -13,6 +13,8 @@ from twoloops.service.models import Deployed, Model
 Json = dict[str, Any]
 
 ERRORS = {
+    401: "A token is asked for, and the request has none that is known.",
+    403: "A page of another origin calls, which the deployment does not allow.",
     400: "The body is not JSON, is nested too deeply or is not UTF-8.",
     408: "The request took too long to arrive.",
     413: "The body is too large, or has too many rows.",

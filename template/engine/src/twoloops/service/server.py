@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from twoloops import config, params
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
+from twoloops.service.access import Access
 from twoloops.service.app import JSON, Service
 from twoloops.service.capture import Capture
 from twoloops.service.log import Lines, log
@@ -284,7 +286,9 @@ def server(service: Service) -> Server:
     return Server(settings, service)
 
 
-def serve(model: Path | None, *, host: str, port: int | None, captures: str | None) -> None:
+def serve(
+    model: Path | None, *, host: str, port: int | None, captures: str | None, access: Access | None = None
+) -> None:
     """Answer requests until told to stop.
 
     Args:
@@ -292,23 +296,28 @@ def serve(model: Path | None, *, host: str, port: int | None, captures: str | No
         host: the address to listen on.
         port: without it what the platform says, else 8000.
         captures: where inputs and predictions are kept: a folder, or the URL of one in an object store.
+        access: who may call; without it, everybody who reaches the address.
 
     Raises:
-        ProjectError: there is no model, it does not work, or the port is taken.
+        ProjectError: there is no model, it does not work, or a port is taken.
     """
     began = time.perf_counter()
     with config.hold():  # a checkout that a runner cleans is no reason to end
-        _serve(began, model, host, port, captures)
+        _serve(began, model, host, port, captures, access or Access())
 
 
-def _serve(began: float, model: Path | None, host: str, port: int | None, captures: str | None) -> None:
+def _serve(began: float, model: Path | None, host: str, port: int | None, captures: str | None, access: Access) -> None:
     settings = params.load().serve
     _bring_logs_into_form()
     folder = locate(model)
     models = Models(folder, settings.maximum_rows)
     models.start()
-    service = Service(models, settings)
     listening = listen(host, usual_port(os.environ) if port is None else port)
+    sockets = [listening]
+    if access.admin_port is not None:
+        sockets.append(listen(host, access.admin_port))
+    access.tells = ip_address(listening.getsockname()[0]).is_loopback
+    service = Service(models, settings, access=access)
     if settings.capture:
         usual = paths().captures / (folder.name if models.follows else "service")
         kind, place = _kept_in(captures, usual)
@@ -333,13 +342,15 @@ def _serve(began: float, model: Path | None, host: str, port: int | None, captur
         "ready",
         host=address[0],
         port=address[1],
+        admin_port=access.admin_port,
+        token=access.guards,
         folder=folder,
         version=stable.version,
         identity=stable.identity,
         problem=models.problem,
         seconds=round(time.perf_counter() - began, 3),
     )
-    server(service).run([listening])
+    server(service).run(sockets)
     service.close()
     log("ended")
 

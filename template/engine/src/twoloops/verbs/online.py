@@ -38,11 +38,32 @@ def serve(
             help="Where inputs and predictions are kept. Default: a folder in data/captures.",
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SERVE_TOKEN_FILE",
+            callback=from_caller,
+            help="Ask callers for one of the tokens in this file, one a line. Default: whoever reaches it may call.",
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(envvar="SERVE_ORIGINS", help="Pages of this origin may call, as https://example.com. Repeat it."),
+    ] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="SERVE_ADMIN_PORT",
+            help="Tell metrics and details of the health at this port alone. Default: at the one of the service.",
+        ),
+    ] = None,
 ) -> None:
     """Answer requests with a model until told to stop (Ctrl-C or SIGTERM)."""
+    from twoloops.service.access import Access
     from twoloops.service.server import serve as run
 
-    run(model, host=host, port=port, captures=captures)
+    access = Access(token_file=token_file, origins=tuple(allow_origin or ()), admin_port=admin_port)
+    run(model, host=host, port=port, captures=captures, access=access)
 
 
 @app.command(rich_help_panel=OUTER_LOOP)

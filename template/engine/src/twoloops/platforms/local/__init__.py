@@ -58,6 +58,8 @@ LATE_SECONDS = 0.0  # so late come the figures of traffic()
 STOPPED = "stopped"  # what stop() does, in a word
 # By these, runners of flows find what a job has left running, and end it.
 JOB_MARKS = ("RUNNER_TRACKING_ID", "VSTS_PROCESS_LOOKUP_ID")
+# Several services of this machine cannot share one port, and `status` reads what each of them says of itself.
+NOT_HANDED_ON = (*JOB_MARKS, "SERVE_ADMIN_PORT")
 _started: list[subprocess.Popen[bytes]] = []  # kept, because a process that is let go of is complained about
 
 
@@ -302,7 +304,7 @@ def _start(environment: str, folder: Path) -> int:
             stderr=log,
             start_new_session=True,
             creationflags=detached,
-            env={name: value for name, value in os.environ.items() if name not in JOB_MARKS},
+            env={name: value for name, value in os.environ.items() if name not in NOT_HANDED_ON},
         )
     _started.append(process)
     note = {"pid": process.pid, "port": port, "started_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -414,9 +416,11 @@ def _status(said: dict[str, Any]) -> Status:
 def _get(port: int, path: str) -> tuple[int, bytes] | None:
     from http.client import HTTPConnection, HTTPException
 
+    from twoloops.platforms.local.connection import authorization
+
     connection = HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=authorization())
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, HTTPException):

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from twoloops.contracts.client import JSON, Answer, SilentError
 from twoloops.contracts.release import Traffic
+from twoloops.errors import ProjectError
 
 TIMEOUT_SECONDS = 10.0
+
+
+TOKENS_IN = "SERVE_TOKEN_FILE"  # the same variable by which the service finds its tokens
+
+
+def authorization() -> dict[str, str]:
+    """Return the header by which this machine's services know their owner, where they ask for a token.
+
+    Raises:
+        ProjectError: the file of tokens cannot be read.
+    """
+    file = os.environ.get(TOKENS_IN)
+    if not file:
+        return {}
+    try:
+        return {"Authorization": f"Bearer {Path(file).read_text(encoding='ascii').split()[-1]}"}
+    except (OSError, ValueError, IndexError) as error:
+        raise ProjectError(
+            f"{TOKENS_IN} is {file}, which holds no token: {error}", hint="Put one token a line into it."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -61,7 +84,7 @@ class Client:
         Raises:
             SilentError: nobody answers, or not in time.
         """
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = authorization() | {name.replace("_", "-"): value for name, value in headers.items()}
         if content is not None:
             sent["Content-Type"] = kind
         try:
