@@ -15,6 +15,8 @@ class Signature(BaseModel):
     event_time: str | None
     target: str
     classes: tuple[str | int | bool, ...] = ()
+    # Of two classes: the last is predicted where it is more probable than this; None: the most probable class is.
+    decision_threshold: float | None = None
     personal: tuple[str, ...] = ()  # fields about people that may arrive with a record and are never kept
 
     @property

@@ -66,6 +66,23 @@ class Problem(ABC):
             ProjectError: the contract does not make one.
         """
 
+    def decision_threshold(self, classes: Sequence[Any]) -> float | None:
+        """Return DECISION_THRESHOLD of problem/metrics.py, for the signature; None where the project has none.
+
+        Raises:
+            ProjectError: it is no probability, or there are not two classes.
+        """
+        threshold = getattr(measures, "DECISION_THRESHOLD", None)
+        if threshold is None:
+            return None
+        if len(classes) != 2 or not 0 < threshold < 1:
+            raise ProjectError(
+                f"DECISION_THRESHOLD in problem/metrics.py is {threshold!r}, with {len(classes)} classes.",
+                hint="It is a probability above 0 and below 1 of the last of two classes; delete it where the most "
+                "probable class is predicted.",
+            )
+        return float(threshold)
+
     def read_signature(self, text: str) -> Signature:
         """Read the signature of an artifact."""
         return Signature.model_validate_json(text)
@@ -198,7 +215,7 @@ class Problem(ABC):
 
     def predictions(self, scores: Scores, signature: Signature) -> dict[str, NDArray[Any]]:
         """Return scores as named columns, each of shape [records]: `prediction` first."""
-        return self.outputs.predictions(scores, signature.classes)
+        return self.outputs.predictions(scores, signature.classes, signature.decision_threshold)
 
     # ---------------------------------------------------------------------- judging
 

@@ -17,6 +17,8 @@ Scores = NDArray[np.float64]
 OFFER_COST_EUR = 5.0
 KEPT_VALUE_EUR = 120.0
 OFFER_SUCCESS = 0.3
+# Who is likelier to leave than this is predicted to, and gets an offer: it is worth its cost.
+DECISION_THRESHOLD = OFFER_COST_EUR / (OFFER_SUCCESS * KEPT_VALUE_EUR)
 
 SLICES = ["plan", "region", "channel"]  # quality must hold on each of their values
 GROUPS = ["age_group"]  # groups of people who must be treated alike
@@ -47,9 +49,8 @@ def brier_score(target: Target, scores: Scores) -> float:
 
 def value_per_subscriber(target: Target, scores: Scores) -> float:
     """Return EUR gained per subscriber when all who look worth an offer get one."""
-    offered = scores[:, 1] * OFFER_SUCCESS * KEPT_VALUE_EUR > OFFER_COST_EUR
     gain = np.where(target == 1, OFFER_SUCCESS * KEPT_VALUE_EUR, 0.0) - OFFER_COST_EUR
-    return float(np.mean(np.where(offered, gain, 0.0)))
+    return float(np.mean(np.where(scores[:, 1] > DECISION_THRESHOLD, gain, 0.0)))
 
 
 METRICS = [
@@ -62,14 +63,14 @@ METRICS = [
 
 
 def selection_rate(target: Target, scores: Scores) -> float:
-    """Share of subscribers whom the model counts as leaving."""
-    return float(np.mean(scores.argmax(axis=1) == 1))
+    """Share of subscribers who get an offer."""
+    return float(np.mean(scores[:, 1] > DECISION_THRESHOLD))
 
 
 def true_positive_rate(target: Target, scores: Scores) -> float:
-    """Share of the leaving subscribers whom the model finds (equal opportunity; Hardt et al., 2016)."""
+    """Share of the leaving subscribers who get an offer (equal opportunity; Hardt et al., 2016)."""
     leaving = target == 1
-    return float(np.mean(scores[leaving].argmax(axis=1) == 1)) if leaving.any() else float("nan")
+    return float(np.mean(scores[leaving, 1] > DECISION_THRESHOLD)) if leaving.any() else float("nan")
 
 
 FAIRNESS = [

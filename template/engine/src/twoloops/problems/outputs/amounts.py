@@ -49,8 +49,10 @@ def scores(estimator: Any, inputs: Any) -> NDArray[np.float64]:
     return np.asarray(estimator.predict(inputs), dtype=np.float64).reshape(-1, 1)
 
 
-def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[str, NDArray[Any]]:
-    """Return the amount as a column of shape [rows]; a regression has no classes."""
+def predictions(
+    scores: NDArray[np.float64], classes: tuple[Any, ...], threshold: float | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return the amount as a column of shape [rows]; a regression has neither classes nor a threshold."""
     return {"prediction": scores[:, 0]}
 
 

@@ -44,9 +44,19 @@ def scores(estimator: Any, inputs: Any) -> NDArray[np.float64]:
     return np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
 
 
-def predictions(scores: NDArray[np.float64], classes: tuple[Any, ...]) -> dict[str, NDArray[Any]]:
-    """Return the most probable class, and the probability of each, as columns of shape [rows]."""
-    columns: dict[str, NDArray[Any]] = {"prediction": np.asarray(classes)[scores.argmax(axis=1)]}
+def predictions(
+    scores: NDArray[np.float64], classes: tuple[Any, ...], threshold: float | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return the predicted class, and the probability of each, as columns of shape [rows].
+
+    Args:
+        scores: probabilities, shape [rows, classes].
+        classes: their names.
+        threshold: of two classes the last is predicted where it is more probable than this; without it, the most
+            probable class is.
+    """
+    places = scores.argmax(axis=1) if threshold is None else (scores[:, -1] > threshold).astype(np.int64)
+    columns: dict[str, NDArray[Any]] = {"prediction": np.asarray(classes)[places]}
     columns |= {f"probability_{name}": scores[:, place] for place, name in enumerate(classes)}
     return columns
 

@@ -39,7 +39,8 @@ class Tabular(Problem):
         """Return the signature that the contract in problem/data.py makes."""
         from twoloops.problems.tabular import contract
 
-        return contract.signature(data.CONTRACT, data, self.name)
+        found = contract.signature(data.CONTRACT, data, self.name)
+        return found.model_copy(update={"decision_threshold": self.decision_threshold(found.classes)})
 
     def read_signature(self, text: str) -> Signature:
         """Read the signature of an artifact."""
