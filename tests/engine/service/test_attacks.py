@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -407,3 +408,54 @@ def test_json_must_say_that_it_is(client: Client) -> None:
     assert client.send("POST", f"/v2/models/{NAME}/infer", content=tensors).status_code == 200
     foreign = client.send("POST", f"/v2/models/{NAME}/infer", content=tensors, headers={"origin": "null"})
     assert foreign.status_code == 403
+
+
+# ------------------------------------------------------------------ the clock
+
+
+def test_a_clock_that_jumps_ahead_deletes_no_captures(client: Client, tmp_path: Path) -> None:
+    day, now = 86_400.0, 1_800_000_000.0
+    moment = now
+    service = client.service
+    capture = Capture(
+        tmp_path,
+        service.metrics,
+        lambda: service.models.current.stable,
+        rows=1000,
+        seconds=60.0,
+        days=30,
+        clock=lambda: moment,
+    )
+    service.capture = capture
+
+    def write() -> set[str]:
+        client.post("/predict", client.row)
+        capture._cleaned = time.monotonic()  # it cleans below, and not once an hour
+        there = set(tmp_path.glob("*.parquet"))
+        capture.write()
+        for path in set(tmp_path.glob("*.parquet")) - there:
+            os.utime(path, (moment, moment))  # as the system's clock would have it
+        capture._clean()
+        return {path.name for path in tmp_path.glob("*.parquet")}
+
+    for each in range(20):
+        moment = now + each * day
+        before = write()
+    assert len(before) == 20
+    moment += 400 * day
+    assert write() > before, "after the jump nothing is gone"
+    moment += day
+    assert write() > before, "nor at the next time, when the newest file has the false time already"
+    # It is set right again, and all goes on: what is old in days of captures is deleted.
+    for each in range(20, 45):
+        moment = now + each * day
+        left = write()
+    assert before - left
+    assert len(left) <= 33
+
+
+def test_captures_are_their_owner_s_alone(client: Client, tmp_path: Path) -> None:
+    capture(client, tmp_path)
+    client.post("/predict", client.row)
+    captured(client, tmp_path)
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.glob("*.parquet")} == {0}

@@ -739,9 +739,11 @@ def test_refused_rows_are_told_without_any_row(client: Client, tmp_path: Path) -
 
 
 def test_files_are_rotated_cleaned_and_end_whole(client: Client, tmp_path: Path) -> None:
-    old = tmp_path / "20200101T000000.000000Z-old-1.parquet"
-    old.touch()
-    os.utime(old, (0, 0))
+    days = [tmp_path / f"20200101T000000.000000Z-old-{day}.parquet" for day in range(40)]
+    for day, path in enumerate(days):
+        path.touch()
+        os.utime(path, (day * 86_400, day * 86_400))
+    old = days[0]
     kept = tmp_path / "mine.parquet"
     kept.touch()
     os.utime(kept, (0, 0))
@@ -751,7 +753,8 @@ def test_files_are_rotated_cleaned_and_end_whole(client: Client, tmp_path: Path)
         client.post("/predict", client.row)
     client.service.close()
     assert not old.exists()
-    kept.unlink()
+    for path in (kept, *tmp_path.glob("2020*")):
+        path.unlink()
     assert len(captured(tmp_path)) == 7
     assert not list(tmp_path.glob(".*")), "no temporary file and no counters are left"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +28,26 @@ def replacing(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
         new = Path(folder) / target.name
         yield new
+        # First the content, then the name: else a power loss leaves the new name with nothing in it.
+        for path in [new, *(new.rglob("*") if new.is_dir() else [])]:
+            sync(path)
         if target.is_dir():
             # A folder cannot be replaced in one step: the old one waits in the temporary folder.
             target.rename(Path(folder) / "previous")
         new.replace(target)
+        sync(target.parent)
     logger.debug("wrote %s", target)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has what was written to a file or a folder."""
+    if os.name == "nt":  # there no folder can be opened, and a file only to write
+        return
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def write_json(target: Path, content: Any) -> None:

@@ -29,15 +29,18 @@ def promote(platform: Platform, number: str | None = None) -> dict[str, Any]:
     Raises:
         ProjectError: there is no challenger, or it was judged against another champion.
     """
-    champion, challenger = registry.find(registry.CHAMPION), registry.find(registry.CHALLENGER)
-    version = registry.get(number) if number else challenger
-    if version is None:
-        raise ProjectError("There is no challenger to promote.", hint="Run the verb 'run': it registers a green model.")
-    before = champion.number if champion else None
-    if number is None and version.number != before:
-        check_comparison(version, champion)
-    make_champion(platform, version, champion)
-    return {"champion": version.number, "before": before}
+    with platform.lock("A promotion"):  # a deployment moves the same alias
+        champion, challenger = registry.find(registry.CHAMPION), registry.find(registry.CHALLENGER)
+        version = registry.get(number) if number else challenger
+        if version is None:
+            raise ProjectError(
+                "There is no challenger to promote.", hint="Run the verb 'run': it registers a green model."
+            )
+        before = champion.number if champion else None
+        if number is None and version.number != before:
+            check_comparison(version, champion)
+        make_champion(platform, version, champion)
+        return {"champion": version.number, "before": before}
 
 
 def check_comparison(version: Version, champion: Version | None) -> None:
@@ -103,9 +106,10 @@ def rollback(platform: Platform) -> dict[str, Any]:
     Raises:
         ProjectError: there is no champion, or none before it.
     """
-    champion, target = find_rollback()
-    reinstate(platform, target, champion)
-    return rollback_result(target, champion)
+    with platform.lock("A rollback"):
+        champion, target = find_rollback()
+        reinstate(platform, target, champion)
+        return rollback_result(target, champion)
 
 
 def rollback_result(version: Version, left: Version) -> dict[str, Any]:

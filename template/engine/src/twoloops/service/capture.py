@@ -28,7 +28,7 @@ import struct
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +44,7 @@ from twoloops.contracts.watched import FIRST_CATEGORY, Watched
 from twoloops.service.log import log
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Model
+from twoloops.storage import sync
 
 try:
     import fcntl
@@ -53,6 +54,7 @@ except ImportError:  # on Windows a file that is in use cannot be deleted, which
 COMPRESSION: Final = "zstd(1)"
 BUFFERED_FILES: Final = 4  # so many files' rows may wait for a slow disk
 CLEANING_SECONDS: Final = 3600
+LONGEST_PAUSE: Final = 86_400.0  # seconds between two files: beyond, the clock may have jumped
 QUIET_SECONDS: Final = 1.0  # without a new row: a burst is over
 BURST_PARTS: Final = 20  # a burst is this part of a file's rows, or more
 STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
@@ -141,7 +143,7 @@ class Capture:
             current: returns the stable model; its columns are those of a file without rows.
             rows: of one file.
             seconds: at the latest after so long, what was kept is written.
-            days: files older than this are deleted.
+            days: files older than this are deleted; `find_expired` says how that is counted.
             clock: returns the seconds since 1970.
         """
         self.folder = folder
@@ -281,7 +283,9 @@ class Capture:
                 key_value_metadata={QUALITY.decode(): json.dumps({"refused": refused, "dropped": dropped})},
             )
             self.folder.mkdir(parents=True, exist_ok=True)
+            temporary.touch(0o600)  # what is asked about people is no business of other users
             temporary.write_bytes(content.getbuffer())
+            sync(temporary)
             temporary.replace(path)
         except Exception as error:  # whatever it is, the service goes on without
             with contextlib.suppress(OSError):
@@ -313,11 +317,10 @@ class Capture:
         return f"{self._newest}-{self._unique}-{next(self._numbers)}.parquet"
 
     def _clean(self) -> None:
-        oldest = self.clock() - timedelta(days=self._days).total_seconds()
         with contextlib.suppress(OSError):
-            for path in self.folder.glob("*.parquet"):
-                if STAMPED.fullmatch(_stamp(path)) and path.stat().st_mtime < oldest:
-                    path.unlink()
+            mine = (path for path in self.folder.glob("*.parquet") if STAMPED.fullmatch(_stamp(path)))
+            for path in find_expired({path: path.stat().st_mtime for path in mine}, self._days):
+                path.unlink()
 
     def _map(self) -> None:
         """Let the counters lie in a file, where they outlive a kill of this process."""
@@ -358,6 +361,26 @@ class Capture:
             log("captures lost", rows=lost, folder=self.folder, reason="the service before was killed")
             for left in self.folder.glob(f".*-{path.name.removeprefix(COUNTERS)}-*.parquet"):
                 left.unlink(missing_ok=True)
+
+
+def find_expired(files: Mapping[Path, float], days: int) -> list[Path]:
+    """Return the files that are older than so many days.
+
+    The clock alone is not believed: set ahead by mistake it would take all files for old. Age is counted from one
+    file to the next, up to the newest, and a longer pause than LONGEST_PAUSE between two of them counts as that.
+
+    Args:
+        files: the capture files, each with the time of its last change, in seconds since 1970.
+        days: of what was captured that are kept.
+    """
+    expired: list[Path] = []
+    age, later = 0.0, max(files.values(), default=0.0)
+    for path in sorted(files, key=lambda path: files[path], reverse=True):
+        age += min(later - files[path], LONGEST_PAUSE)
+        later = files[path]
+        if age > timedelta(days=days).total_seconds():
+            expired.append(path)
+    return expired
 
 
 def _stamp(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from twoloops.contracts.platform import (
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
+from twoloops.platforms.local.locking import refuse_another_machine, this_machine
 from twoloops.storage import replacing, write_json
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ STOP_SECONDS = 60.0  # longer than serve.drain_seconds is at first
 ANSWER_SECONDS = 5.0
 LOG_LINES = 5
 NAME = "this machine"
+SERVICE_NOTE = "service.json"  # which process serves, for the next start and for people
 OFFERS: frozenset[str] = frozenset()
 LATE_SECONDS = 0.0  # so late come the figures of traffic()
 STOPPED = "stopped"  # what stop() does, in a word
@@ -117,12 +120,31 @@ def deployment(environment: str) -> Deployment | None:
     path = _folder(environment) / "deployment.json"
     if not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    stable, canary = content["stable"], content["canary"]
-    if canary is None:
-        return Deployment(Release(**stable))
-    share = canary.pop("share")
-    return Deployment(Release(**stable), Release(**canary), share)
+    return _read_deployment(path) or _rebuild_deployment(path)
+
+
+def _read_deployment(path: Path) -> Deployment | None:
+    """Return what a deployment.json says; None: it was torn, as by a power loss."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stable, canary = Release(**content["stable"]), content["canary"]
+        if canary is None:
+            return Deployment(stable)
+        share = float(canary.pop("share"))
+        return Deployment(stable, Release(**canary), share)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _rebuild_deployment(path: Path) -> Deployment | None:
+    """Return what the registry says that should run: the champion alone; None: there is no champion."""
+    from twoloops import registry
+
+    champion = registry.find(registry.CHAMPION)
+    found = Deployment(Release.of(champion)) if champion else None
+    runs = f"the champion, version {champion.number}" if champion else "nothing: there is no champion"
+    logger.error("%s is torn. By the registry it should run %s; the next 'deploy' writes it anew.", path, runs)
+    return found
 
 
 def deploy(environment: str, wanted: Deployment) -> None:
@@ -140,7 +162,7 @@ def deploy(environment: str, wanted: Deployment) -> None:
             _install(release)
     before = deployment(environment)
     logger.info("%s is to run %s; before: %s", environment, wanted, before)
-    if before != wanted:
+    if before != wanted or _read_deployment(folder / "deployment.json") is None:
         _write_deployment(folder, wanted)
     try:
         _run(environment, folder, wanted)
@@ -206,6 +228,7 @@ def stop(environment: str) -> bool:
         process.wait(ANSWER_SECONDS)
     for started in _started:
         started.poll()
+    _forget_machine(_folder(environment) / SERVICE_NOTE)
     return True
 
 
@@ -222,22 +245,9 @@ def lock(what: str) -> Iterator[None]:
     Raises:
         ProjectError: somebody else has it.
     """
-    from filelock import FileLock, Timeout
+    from twoloops.platforms.local.locking import hold
 
-    paths().deployments.mkdir(parents=True, exist_ok=True)
-    holder = paths().deployments / "holder.json"
-    try:
-        taken = FileLock(paths().deployments / ".lock").acquire(timeout=0)
-    except Timeout as error:
-        told = json.loads(holder.read_text(encoding="utf-8")) if holder.exists() else {}
-        raise ProjectError(
-            f"{told.get('what', 'Another deployment')} is under way: process {told.get('pid', 'unknown')}, "
-            f"since {told.get('since', 'a moment ago')}.",
-            hint="Wait for its end, or interrupt it (Ctrl-C): what it leaves half done, the next run takes up.",
-        ) from error
-    with taken:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(holder, {"what": what, "pid": os.getpid(), "since": since})
+    with hold(paths().deployments, what):
         yield
 
 
@@ -294,6 +304,7 @@ def _port(process: psutil.Process | None) -> int | None:
 
 
 def _start(environment: str, folder: Path) -> int:
+    refuse_another_machine(folder / SERVICE_NOTE, environment)
     port = _free_port(environment, folder)
     detached = getattr(subprocess, "DETACHED_PROCESS", 0)  # Windows; elsewhere the new session does it
     with _log_file(folder).open("ab") as log:
@@ -308,7 +319,7 @@ def _start(environment: str, folder: Path) -> int:
         )
     _started.append(process)
     note = {"pid": process.pid, "port": port, "started_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    write_json(folder / "service.json", note)
+    write_json(folder / SERVICE_NOTE, note | this_machine())
     logger.info(
         "the service of %s is process %s on port %s; its log is %s", environment, process.pid, port, _log_file(folder)
     )
@@ -319,8 +330,8 @@ def _free_port(environment: str, folder: Path) -> int:
     """Return the port that the service had before, else its usual one, else the next that nobody uses."""
     order = [config.current().last, *config.current().environments[:-1]]
     usual = {name: FIRST_PORT + place for place, name in enumerate(order)}
-    note = folder / "service.json"
-    before = [json.loads(note.read_text(encoding="utf-8"))["port"]] if note.exists() else []
+    note = folder / SERVICE_NOTE
+    before = _noted_ports(note)
     others = range(FIRST_PORT + len(order), FIRST_PORT + PORTS)
     for port in [*before, usual[environment], *others]:
         if _is_free(port):
@@ -331,9 +342,21 @@ def _free_port(environment: str, folder: Path) -> int:
     )
 
 
-def _is_free(port: int) -> bool:
-    import socket
+def _forget_machine(note: Path) -> None:
+    """Note that no service runs here any more: another machine may start the next one. The port stays known."""
+    for port in _noted_ports(note):
+        write_json(note, {"port": port})
 
+
+def _noted_ports(note: Path) -> list[int]:
+    """Return the port that the service had before, if that is known."""
+    try:
+        return [int(json.loads(note.read_text(encoding="utf-8"))["port"])]
+    except (OSError, ValueError, KeyError, TypeError):  # there was none, or the note is torn: another port does as well
+        return []
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         if os.name == "posix":  # a port whose connections are only just closed is free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
