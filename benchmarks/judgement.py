@@ -1,8 +1,9 @@
 """How often the gate, the canary and the search are wrong, by simulation: error rates before and after 0.3.0.
 
-`uv run python -m benchmarks.judgement intervals`, `champion`, `slices`, `groups`, `canary`, `reuse`. The truth is known
-because the rows are drawn. Everything is judged by the engine's own functions; "before" is the rule of 0.2.0, written
-down here. Seeded: the same command gives the same table. --repetitions N makes it finer.
+`uv run python -m benchmarks.judgement` and `intervals`, `champion`, `reuse`, `tune`, `importance`, `slices`, `groups`,
+`canary` or `all`.
+The truth is known because the rows are drawn. Everything is judged by the engine's own functions; "before" is the rule
+of 0.2.0, written down here. Seeded: the same command gives the same table. --repetitions N makes it finer.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from twoloops.inner_loop import parts
 from twoloops.inner_loop.evaluate import gain_as_dict
 from twoloops.inner_loop.measure import Interval, Jackknife, Metric, quantile
 from twoloops.inner_loop.rule import FAILS, UNDECIDED
+from twoloops.inner_loop.tune import judge_gain
 from twoloops.outer_loop.canary import LONGER, fault, is_suspect
 from twoloops.params import DeployParams, GateParams
 from twoloops.problems.outputs.classes import area_under_roc, rarest
+from twoloops.problems.tabular.judging import report_features
+from twoloops.problems.tabular.signature import Feature, Signature
 
 GATE = GateParams(
     primary_metric="roc_auc",
@@ -208,6 +212,76 @@ def reuse(random: Random, repetitions: int) -> Table:
         }
 
 
+def tune(random: Random, repetitions: int) -> Table:
+    """The best of 20 trials in 3 folds: how often it is applied, where all are equal and where one is better."""
+    for rows in (600, 5_500):
+        for noise in (0.32, 0.2, 0.1):
+            old = new = 0
+            for _ in range(repetitions):
+                signal = random.normal(size=rows)
+                target = (random.random(rows) < 1 / (1 + np.exp(-(INTERCEPTS[0.2] + 1.35 * signal)))).astype(np.int64)
+                trials = [signal + 0.32 * random.normal(size=rows) for _ in range(20)]
+                trials.append(signal + noise * random.normal(size=rows))
+                folds = np.array_split(np.arange(rows), 3)
+                values = [np.mean([area_under_roc(target[f] == 1, trial[f]) for f in folds]) for trial in trials[1:]]
+                best = trials[1 + int(np.argmax(values))]
+                one, other = ([scores[f][:, np.newaxis] for f in folds] for scores in (best, trials[0]))
+                gain = judge_gain(AUC, [target[f] for f in folds], (one, other), jackknife(rarest(target), rows))
+                old += gain.value > 0
+                new += gain.known and gain.value > quantile(1 - 0.05 / 20, gain.carriers) * gain.error
+            better = draw_gain(random, noise)
+            yield {"rows": rows, "better by": better, "0.2.0 applies": old / repetitions, "applied": new / repetitions}
+
+
+class _Linear:
+    """A model that weighs each column, in place of a Predictor."""
+
+    def __init__(self, weights: Rows) -> None:
+        self.weights = weights
+
+    def score_inputs(self, matrix: Rows) -> Rows:
+        return np.asarray(matrix @ self.weights)[:, np.newaxis]
+
+
+def importance(random: Random, repetitions: int) -> Table:
+    """Features called useless: one without effect, and six near copies that the model shares its weight among."""
+    names = ["strong", *(f"copy {number}" for number in range(1, 7)), "no effect"]
+    features = tuple(Feature(name=name, kind="number", nullable=False) for name in names)
+    signature = Signature(task="any", features=features, entity="id", event_time=None, target="y", classes=(0, 1))
+    costs = dict.fromkeys(names, (0.0, 0.0))
+    for rows in (600, 1_835):
+        counts = np.zeros(4)
+        for _ in range(repetitions):
+            strong, shared = random.normal(size=(2, rows))
+            copies = shared[:, np.newaxis] + 0.3 * random.normal(size=(rows, 6))
+            matrix = np.column_stack([strong, copies, random.normal(size=rows)])
+            target = (random.random(rows) < 1 / (1 + np.exp(-(1.5 * strong + 0.25 * shared)))).astype(np.int64)
+            model = _Linear(np.array([1.5, *[0.25 / 6] * 6, 0.02]))
+            whole = AUC.compute(target, model.score_inputs(matrix))
+            lost = []
+            for place in range(len(names)):  # once each, as in 0.2.0
+                shuffled = matrix.copy()
+                shuffled[:, place] = random.permutation(shuffled[:, place])
+                lost.append(whole - AUC.compute(target, model.score_inputs(shuffled)))
+            found: Any = report_features(model, matrix, target, AUC, signature, costs, 1)  # type: ignore[arg-type]
+            useless = {each.name for each in found if each.useless}
+            old = [loss <= 0.01 * max(lost) for loss in lost]
+            counts += [old[-1], "no effect" in useless, any(old[1:-1]), any("copy" in name for name in useless)]
+        shares = counts / repetitions
+        yield {
+            "rows": rows,
+            "0.2.0: no effect is useless": shares[0],
+            "now": shares[1],
+            "0.2.0: some copy is useless": shares[2],
+            "now ": shares[3],
+        }
+
+
+def draw_gain(random: Random, noise: float) -> float:
+    """Return the true gain of a model with so much noise."""
+    return _gain(*_paired(random, LARGE, noise))(np.arange(LARGE)) if noise != 0.32 else 0.0
+
+
 def slices(random: Random, repetitions: int) -> Table:
     """Verdicts that are red though every slice is truly 0.78, and how often a slice of 0.5 is found."""
     for prevalence in INTERCEPTS:
@@ -354,6 +428,8 @@ SIMULATIONS: dict[str, tuple[Callable[[Random, int], Table], int]] = {
     "intervals": (intervals, 200),
     "champion": (champion, 400),
     "reuse": (reuse, 300),
+    "tune": (tune, 100),
+    "importance": (importance, 200),
     "slices": (slices, 200),
     "groups": (groups, 200),
     "canary": (canary, 1_000),

@@ -24,6 +24,7 @@ from twoloops.problem import data as problem
 from twoloops.problem import metrics, model
 
 from tests.engine.support.project import Project, original
+from tests.engine.support.verbs import call
 
 each_problem_type = pytest.mark.each_problem_type
 
@@ -278,6 +279,29 @@ def test_tuning_is_recorded_and_applied(project: Project) -> None:
     assert params.load().model.model_dump().items() >= result["params"].items()
     assert "# a remark" in path.read_text(encoding="utf-8")
     assert "maximum_age_days: null" in path.read_text(encoding="utf-8")
+
+
+def test_the_best_of_trials_that_are_alike_is_not_applied(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = {"minimum_leaf_rows": 30}
+    monkeypatch.setattr(
+        model,
+        "search_space",
+        lambda trial: {**params.load().model.model_dump(), **search, "l2": trial.suggest_float("l2", 1.0, 1.001)},
+    )
+    before = Path("params.yaml").read_bytes()
+    result = call("tune", "--apply")
+    assert result.exit_code == 0
+    assert "within its noise" in result.output or "No trial was better" in result.output
+    assert Path("params.yaml").read_bytes() == before
+
+
+def test_folds_without_every_class_are_left_out_or_refused(project: Project) -> None:
+    rows = pd.read_parquet("data/prepared/train.parquet").sort_values(problem.EVENT_TIME, kind="stable")
+    values = sorted(rows[problem.TARGET].unique())
+    early = [values[1]] * 6 + [values[0]] * (len(rows) - 6)
+    rows.assign(**{problem.TARGET: early}).to_parquet("data/prepared/train.parquet", index=False)
+    with pytest.raises(ProjectError, match="the rarest has 6 training rows"):
+        tuning.tune(params.load())
 
 
 @each_problem_type

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twoloops import registry
+from twoloops.artifact import Scores
+from twoloops.errors import ProjectError
+from twoloops.inner_loop import measure
 from twoloops.inner_loop.evaluate import primary
 from twoloops.inner_loop.train import read_parts
 from twoloops.params import Params
@@ -27,14 +31,17 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
     """Search with Optuna's seeded TPE sampler (Bergstra et al., 2011) by cross-validation on the training rows.
 
     The holdout is never looked at. Folds keep time's order where rows have a time, else they keep
-    the entities apart.
+    the entities apart. The best of many trials is better by chance too: see `judge_gain`.
 
     Args:
         params: the checked params.yaml; its `model` section is the first trial.
         progress: called after each trial with its number and the best value so far.
 
     Returns:
-        The best hyperparameters, their value and that of the present ones.
+        The best hyperparameters, their value and that of the present ones, the gain and its noise.
+
+    Raises:
+        ProjectError: no fold has enough of each class.
     """
     import optuna
 
@@ -43,33 +50,45 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
     training_records, _ = read_parts()
     signature = problem.signature()
     inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
-    folds = _folds(training_records, params.tune.folds)
+    folds = _usable(_folds(training_records, params.tune.folds), target)
 
-    def value(candidate: BaseModel) -> float:
-        values = []
-        for fitted, judged in folds:
-            estimator = problem.learn(params, candidate, inputs[fitted], target[fitted], signature)
-            values.append(metric.compute(target[judged], problem.answer(estimator, inputs[judged], signature)))
-        return float(np.mean(values))
+    def answers(candidate: BaseModel) -> list[Scores]:
+        fits = [problem.learn(params, candidate, inputs[fitted], target[fitted], signature) for fitted, _ in folds]
+        return [problem.answer(fit, inputs[judged], signature) for fit, (_, judged) in zip(fits, folds, strict=True)]
+
+    def value(found: list[Scores]) -> float:
+        return float(
+            np.mean([metric.compute(target[judged], each) for each, (_, judged) in zip(found, folds, strict=True)])
+        )
 
     def objective(trial: Trial) -> float:
-        return value(type(params.model).model_validate(model.search_space(trial)))
+        return value(answers(type(params.model).model_validate(model.search_space(trial))))
 
     study = optuna.create_study(
         direction="maximize" if metric.direction == "higher" else "minimize",
         sampler=optuna.samplers.TPESampler(seed=params.seed),
     )
-    present = value(params.model)
+    of_present = answers(params.model)
+    present = value(of_present)
     study.optimize(
         objective,
         n_trials=params.tune.trials,
         callbacks=[lambda study, trial: progress(trial.number, study.best_value)] if progress else None,
     )
+    best = type(params.model).model_validate(params.model.model_dump() | study.best_params)
+    judged = [target[places] for _, places in folds]
+    entities = problem.entities(training_records)[np.concatenate([places for _, places in folds])]
+    events = problem.outputs.rarest(np.concatenate(judged))
+    jackknife = measure.Jackknife(entities, params.gate, params.seed, events=events)
+    gain = judge_gain(metric, judged, (answers(best), of_present), jackknife)
+    noise = measure.quantile(1 - (1 - params.gate.confidence) / params.tune.trials, gain.carriers) * gain.error
     result = {
         "metric": metric.name,
         "present": present,
         "best": study.best_value,
-        "gain": metric.gain(study.best_value, present),
+        "gain": gain.value,
+        "noise": noise if gain.known else None,
+        "within_noise": not gain.known or gain.value <= noise,
         "params": study.best_params,
         "trials": [{"value": trial.value, "params": trial.params} for trial in study.trials],
     }
@@ -81,6 +100,57 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
         {},
     )
     return result
+
+
+def judge_gain(
+    metric: measure.Metric,
+    targets: list[measure.Target],
+    answers: tuple[list[Scores], list[Scores]],
+    jackknife: measure.Jackknife,
+) -> measure.Interval:
+    """Return the gain of one candidate over another, with the error that the judged rows leave.
+
+    The best of k trials counts as better where its gain exceeds the one-sided limit at the level
+    (1 - gate.confidence) / k (Bonferroni). Not counted is how much the fits themselves vary with the training rows
+    (Nadeau and Bengio, Inference for the Generalization Error, 2003): the same folds fit both.
+
+    Args:
+        metric: in which the gain is measured: its mean over the folds.
+        targets: of each fold's judged rows.
+        answers: of the one candidate and of the other, a fold each.
+        jackknife: of the judged rows, fold after fold.
+    """
+    fold = np.repeat(np.arange(len(targets)), [len(target) for target in targets])
+    target, one, other = np.concatenate(targets), *(np.concatenate(each) for each in answers)
+
+    def statistic(rows: NDArray[Any]) -> float:
+        gains = []
+        for number in range(len(targets)):
+            part = rows[fold[rows] == number]
+            values = [metric.compute(target[part], scores[part]) for scores in (one, other)]
+            gains.append(metric.gain(*values))
+        return float(np.mean(gains))
+
+    return jackknife.interval(statistic)
+
+
+def _usable(folds: list[tuple[Any, Any]], target: measure.Target) -> list[tuple[Any, Any]]:
+    """Return the folds in which every class is learned, and judged."""
+    classes = problem.outputs.rarest(target)
+    if classes is None:
+        return folds
+    everything = set(np.unique(target).tolist())
+    usable = [
+        (fitted, judged)
+        for fitted, judged in folds
+        if set(np.unique(target[fitted]).tolist()) == everything == set(np.unique(target[judged]).tolist())
+    ]
+    if not usable:
+        raise ProjectError(
+            f"No fold of the search has rows of every class: the rarest has {classes:,} training rows.",
+            hint="Lower tune.folds in params.yaml, or bring more rows of the rarest class.",
+        )
+    return usable
 
 
 def _folds(records: Any, folds: int) -> list[tuple[Any, Any]]:

@@ -262,10 +262,15 @@ def tune(
     result = step.tune(checked, _progress(checked.tune.trials))
     lines = [f"{result['metric']}: {result['present']:.4g} now, {result['best']:.4g} at best, by cross-validation."]
     lines += [f"  {name}: {value}" for name, value in result["params"].items()]
-    better = result["gain"] > 0
-    if not better:
+    better = not result["within_noise"]
+    if better:
+        lines.append(f"The gain, {result['gain']:.4g}, is more than chance gives to the best of so many trials.")
+    elif result["gain"] <= 0:
         lines.append("No trial was better than the present hyperparameters.")
-    elif apply:
+    else:
+        noise = "not known, from so few rows" if result["noise"] is None else f"{result['noise']:.4g}"
+        lines.append(f"The gain, {result['gain']:.4g}, is within its noise ({noise}): params.yaml stays as it is.")
+    if better and apply:
         step.apply(result["params"])
         lines.append("params.yaml has them now.")
     tell(result, as_json, lines, verb("run" if apply else "tune --apply") if better else "")
