@@ -381,6 +381,7 @@ def test_labels_that_come_late_tell_the_performance(watched: Project) -> None:
     measured = told["performance"]
     assert measured["reason"] or measured["low"] <= measured["value"] <= measured["high"]
     assert measured["reference"] is not None
+    assert measured["miscalibrated"] == ()
     higher = primary(params.load()).direction == "higher"
     checked = watched.set(gate__threshold=1e9 if higher else -1e9)
     capture()

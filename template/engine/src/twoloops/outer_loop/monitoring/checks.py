@@ -128,7 +128,7 @@ def _performance(performance: Performance | str) -> Check:
         f"{performance.metric} is {interval} on {performance.rows:,} labelled answers; "
         f"{demand} {performance.threshold:g} is demanded."
     )
-    return Check("performance", performance.state, (sentence,))
+    return Check("performance", performance.state, (sentence, *performance.miscalibrated))
 
 
 def staleness(registered_at: datetime | None, params: Params, now: datetime) -> Check:

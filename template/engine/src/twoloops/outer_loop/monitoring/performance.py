@@ -12,7 +12,7 @@ import numpy as np
 from twoloops import artifact
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import measure, parts
+from twoloops.inner_loop import calibration, measure, parts
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop.monitoring import captures
 from twoloops.params import Params
@@ -36,13 +36,17 @@ class Performance:
     threshold: float
     reference: float | None  # on the holdout, when the model was judged
     reason: str = ""  # why there is no interval
+    miscalibrated: tuple[str, ...] = ()  # what gate.calibration_tolerance demands and is missed beyond doubt
 
     @property
     def state(self) -> Literal["green", "red", "unknown"]:
         """Say "red" when even the better end of the interval misses what the gate demands, else "green".
 
-        Without an interval a value that misses it is "unknown": a few rows decide.
+        Also red are probabilities that do not mean what they say. Without an interval a value that misses the demand is
+        "unknown": a few rows decide.
         """
+        if self.miscalibrated:
+            return "red"
         sign = 1 if self.direction == "higher" else -1
         better = self.high if self.direction == "higher" else self.low
         if better is not None:
@@ -103,6 +107,10 @@ def judge(
     interval = parts.estimate(lambda: jackknife.interval(lambda rows: metric.compute(target[rows], answers[rows])))
     if not np.isfinite(interval.value):
         return f"{metric.name} is not defined on the {len(target):,} labelled answers: {interval.reason}."
+    pairs = problem.outputs.events(target, answers, predictor.signature.classes)
+    calibrations = {name: calibration.measure_calibration(jackknife, *pair) for name, pair in pairs.items()}
+    level = (1 - params.gate.confidence) / max(2 * len(calibrations), 1)
+    rules = calibration.rules(calibrations, params.gate.calibration_tolerance, level)
     return Performance(
         metric=metric.name,
         direction=metric.direction,
@@ -114,6 +122,7 @@ def judge(
         threshold=params.gate.threshold,
         reference=reference,
         reason=interval.reason,
+        miscalibrated=tuple(rule.sentence() for rule in rules if not rule.passed),
     )
 
 
