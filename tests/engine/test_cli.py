@@ -1,7 +1,9 @@
 """The command: quick, explaining, clear about what went wrong, and the same from every folder of a project."""
 
+import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -216,6 +218,52 @@ def test_an_address_is_no_path(
     )
     assert main("explain", address, "--model", "../artifacts/model") == 1
     assert f"There is no data at {address}." in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ a disk that refuses
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder by its path, without the database and the logs of libraries."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(("mlflow.db", ".lock"))
+    }
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_is_told_in_words_and_nothing_is_half_done(
+    promoted: Project, monkeypatch: pytest.MonkeyPatch, main: Main, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """Every verb that writes a file, with a disk that refuses the first one."""
+    before = contents(promoted.folder)
+    verbs_that_write = (
+        ["prepare"],
+        ["train"],
+        ["evaluate"],
+        ["simulate", "new.parquet", "--rows", "30"],
+        ["predict", "data/raw/rows.parquet", "out.csv"],
+        ["staleness"],
+        ["tune"],
+        ["monitor"],
+        ["promote", "1"],
+        ["deploy", "--yes"],
+    )
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/place")
+
+    for words in verbs_that_write:
+        with monkeypatch.context() as patch:
+            patch.setattr("twoloops.storage.tempfile.TemporaryDirectory", refuse)
+            assert main(*words) == 1, words
+        told = capsys.readouterr().err
+        assert f"some/place ({os.strerror(number)})" in told, (words, told)
+        assert "What to do: Make room" in told
+        assert "Traceback" not in told
+        after = {name: content for name, content in contents(promoted.folder).items() if name in before}
+        assert after == before, words
 
 
 # ------------------------------------------------------------------ what it logs

@@ -126,13 +126,12 @@ class Predictor:
         signature: Signature,
         *,
         identity: str = "",
-        trial_key: bytes = b"",
         reference: Mapping[str, Any] | None = None,
     ) -> None:
         """Load `model` from memory; `Predictor.load` is the usual way."""
         self.signature = signature
         self.identity = identity
-        self.trial_key = trial_key  # empty where the model came from no folder: then it has no trials
+        self.trial_key = b""  # empty where the model came from no folder: then it has no trials
         self.reference = reference or {}  # statistics of the training data
         self.problem = problems.find(signature.task)
         self._run = LOADERS[model.name](model.content, signature)
@@ -166,13 +165,9 @@ class Predictor:
         signature = problems.find(json.loads(text)["task"]).read_signature(text)
         name: ModelName = ONNX_MODEL if ONNX_MODEL in files else PYTHON_MODEL
         reference = json.loads(files.get(REFERENCE, b"{}"))
-        return cls(
-            ModelFile(name, files[name]),
-            signature,
-            identity=artifact.identity,
-            trial_key=trial_key(files[MANIFEST]),
-            reference=reference,
-        )
+        predictor = cls(ModelFile(name, files[name]), signature, identity=artifact.identity, reference=reference)
+        predictor.trial_key = trial_key(files[MANIFEST])
+        return predictor
 
     @cached_property
     def layout(self) -> Layout:

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from twoloops import config
 from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, LOGIN, SCORING
-from twoloops.errors import ProjectError, RedVerdictError
+from twoloops.errors import ProjectError, RedVerdictError, explain_disk
 from twoloops.paths import JOB_VARIABLES
 from twoloops.platforms import platform
 
@@ -141,6 +141,11 @@ def main() -> None:
         command(rooms())(prog_name=config.current().package, obj=start)
     except ProjectError as error:
         fail(error)
+    except OSError as error:
+        explained = explain_disk(error)
+        if explained is None:
+            raise
+        fail(explained)
 
 
 def take_variables() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twoloops import config
-from twoloops.errors import ProjectError
+from twoloops.errors import ProjectError, explain_disk
 from twoloops.paths import paths
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def _connection() -> Iterator[MlflowClient]:
     try:
         yield _client(tracking_uri())
     except (MlflowException, RequestException, OSError) as error:
+        if isinstance(error, OSError) and (disk := explain_disk(error)):
+            raise disk from error
         raise ProjectError(
             f"The tracking server at {tracking_uri()} did not do what was asked: {str(error).splitlines()[0]}",
             hint="Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again.",

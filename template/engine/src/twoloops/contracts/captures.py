@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 FEATURE, SCORE = "feature.", "score."
+ENTITY: Final = "entity"  # the column of whom a row is about
 QUALITY: Final = b"quality"  # the file's metadata: {"refused": n, "dropped": n} since the file before
 # Request identifiers of a deployment's own requests begin so. The monitor leaves them out, and so the service takes
 # such an identifier only from whoever knows the artifact: `deploy-NONCE-PROOF`, with one proof for each model that

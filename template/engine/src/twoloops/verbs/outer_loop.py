@@ -209,6 +209,21 @@ def _after(result: dict[str, Any]) -> str:
 
 
 @app.command(rich_help_panel=OUTER_LOOP)
+def forget(
+    entity: Annotated[str, typer.Argument(help="Whom: the key, as it stands in the data.")], as_json: Json = False
+) -> None:
+    """Remove a person from captures, prepared data and results of scoring, and say what that does not reach."""
+    from twoloops import params
+    from twoloops.outer_loop.forget import forget as step
+
+    with working("looking through what is kept"):
+        result = step(entity, params.load())
+    lines = [f"{kind}: {rows:,} rows removed." for kind, rows in result["removed"].items()]
+    lines += ["What this does not reach, and is for you to see to:", *(f"  - {each}" for each in result["beyond"])]
+    tell(result, as_json, lines)
+
+
+@app.command(rich_help_panel=OUTER_LOOP)
 def retrain(
     context: typer.Context,
     reason: Annotated[str, typer.Option(envvar="RETRAIN_REASON", help="Why, for the record.")] = "asked for by hand",

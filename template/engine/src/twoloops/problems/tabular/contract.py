@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, KeysView, Set
+from collections.abc import Callable, Iterable, KeysView, Mapping, Set
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,6 +43,7 @@ def check(frame: pd.DataFrame, contract: pa.DataFrameSchema, origin: str) -> pd.
     from pandera.errors import SchemaErrors
 
     demanded = columns_of(contract)
+    private = find_private(contract, demanded)
     twice = [str(name) for name in frame.columns[frame.columns.duplicated()].unique() if name in contract.columns]
     lines = [f"{name}: the column is there more than once. Name each column once." for name in twice]
     frame = frame.loc[:, ~frame.columns.duplicated()]
@@ -52,7 +53,7 @@ def check(frame: pd.DataFrame, contract: pa.DataFrameSchema, origin: str) -> pd.
         if name not in frame.columns or name in broken:
             continue
         found = read_series(frame[name], column)
-        told = list(_told(found, column, contract.columns[name]))
+        told = list(_told(found, column, contract.columns[name], private))
         if told:
             lines += told
             broken.add(name)
@@ -62,12 +63,32 @@ def check(frame: pd.DataFrame, contract: pa.DataFrameSchema, origin: str) -> pd.
     try:
         checked = _checkable(contract, set(converted), broken).validate(checked, lazy=True)
     except SchemaErrors as error:
-        lines += _explain(error.failure_cases, checked)
+        lines += _explain(error.failure_cases, checked, private)
     if lines:
         listed = "\n".join(f"  - {line}" for line in lines)
         hint = f"{HINT} {reading.explain(helps)}".strip()
         raise ProjectError(f"{origin} breaks the data contract:\n{listed}", hint=hint)
     return checked
+
+
+def find_private(contract: pa.DataFrameSchema, demanded: Mapping[str, Column]) -> Set[str]:
+    """Return the columns whose values no message may show, because it may reach people who must not see the table.
+
+    They are the entity, the personal columns, and text of any kind: whatever somebody typed may be about a person.
+    """
+    from twoloops.problem import data as problem
+
+    listed = {problem.ENTITY, *problem.PERSONAL}
+    unknown = contract.columns.keys() - demanded.keys()  # read in a way of their own: nobody knows what is in them
+    return {*listed, *unknown, *(name for name, column in demanded.items() if column.kind == "text")}
+
+
+def _shown(values: Iterable[Any], rows: Iterable[Any], hidden: bool) -> str:
+    """Return a few of the values, or the numbers of their rows where the values are nobody's business."""
+    found = list(dict.fromkeys(int(row) for row in rows) if hidden else dict.fromkeys(map(repr, values)))
+    more = ", …" if len(found) > MOST_VALUES_SHOWN else ""
+    listed = ", ".join(map(str, found[:MOST_VALUES_SHOWN])) + more
+    return f"the values are private; rows {listed}" if hidden else listed
 
 
 def columns_of(contract: pa.DataFrameSchema) -> dict[str, Column]:
@@ -126,10 +147,11 @@ def _read_objects(series: pd.Series[Any], column: Column) -> Read:
     return Read(pa.array(values, column_type(column)), unread, pa.array([str(value) for value in objects]))
 
 
-def _told(found: Read, column: Column, declared: pa.Column) -> Iterable[str]:
+def _told(found: Read, column: Column, declared: pa.Column, private: Set[str]) -> Iterable[str]:
     """Yield what is wrong with a column's values before any rule of Pandera is asked."""
     if found.unread.any():
-        yield _line(column.name, found, found.unread, _broken_rule(column, declared))
+        hidden = column.name in private
+        yield _line(column.name, found, found.unread, _broken_rule(column, declared), hidden=hidden)
     if column.kind == "number":
         values = found.values.to_numpy(zero_copy_only=False)
         with np.errstate(invalid="ignore"):
@@ -152,14 +174,14 @@ def _broken_rule(column: Column, declared: pa.Column) -> str:
     return f"cannot be read as {reading.NOUNS[column.kind]}"
 
 
-def _line(name: str, found: Read, rows: Any, rule: str) -> str:
+def _line(name: str, found: Read, rows: Any, rule: str, *, hidden: bool = False) -> str:
     import pyarrow as pa
 
     places = np.flatnonzero(rows)
-    values = list(dict.fromkeys(map(repr, found.raw.take(pa.array(places[:1000])).to_pylist())))
-    shown = ", ".join(values[:MOST_VALUES_SHOWN]) + (", …" if len(values) > MOST_VALUES_SHOWN else "")
+    values = found.raw.take(pa.array(places[:1000])).to_pylist()
+    shown = _shown(values, places[:1000], hidden)
     count = f"{len(places):,} row{'s' if len(places) != 1 else ''}"
-    encoding = " They are not UTF-8: save the file in that encoding." if "b'" in values[0][:2] else ""
+    encoding = " They are not UTF-8: save the file in that encoding." if isinstance(values[0], bytes) else ""
     return f"{name}: {count} {rule} (first: row {places[0]}): {shown}.{encoding}"
 
 
@@ -205,15 +227,15 @@ def _checkable(contract: pa.DataFrameSchema, read: set[str], broken: set[str]) -
     return asked
 
 
-def _explain(failures: pd.DataFrame, frame: pd.DataFrame) -> Iterable[str]:
+def _explain(failures: pd.DataFrame, frame: pd.DataFrame, private: Set[str]) -> Iterable[str]:
     seen = set()
     # A value that cannot be converted also has the wrong type: the first is the message that helps.
     unconverted = set(failures.loc[failures["check"].str.startswith("coerce_dtype"), "column"])
     for (column, named), cases in failures.groupby(["column", "check"], sort=False, dropna=False):
         rule = str(named)
         rows = cases["index"].dropna()
-        values = list(dict.fromkeys(map(repr, cases["failure_case"])))
-        shown = ", ".join(values[:MOST_VALUES_SHOWN]) + (", …" if len(values) > MOST_VALUES_SHOWN else "")
+        # A rule over several columns, or without any, may show values of each.
+        shown = _shown(cases["failure_case"], rows, hidden=column in private or column not in frame.columns)
         first = f" (first: row {int(rows.iloc[0])})" if len(rows) else ""
         count = f"{len(cases):,} row{'s' if len(cases) != 1 else ''}"
         if rule == "column_in_dataframe":
