@@ -41,6 +41,9 @@ def test_simulated_rows_show_nothing_of_data_and_model(promoted: Project) -> Non
 
 
 def test_each_point_follows_from_what_is_there(promoted: Project) -> None:
+    verdict = json.loads(Path("reports/verdict.json").read_text(encoding="utf-8"))
+    verdict["gains"]["baseline"]["within_noise"] = False
+    Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
     before = judged()
     assert before["Data"]["A schema says what is expected of each feature, and the data has kept it."] == 1
     assert before["Model"]["A simpler model is not as good."] == 1
@@ -48,9 +51,7 @@ def test_each_point_follows_from_what_is_there(promoted: Project) -> None:
     assert before["Infrastructure"]["The model's code has unit tests."] == 0
     assert before["Monitoring"]["Data keeps the same contract in use."] == 0
 
-    verdict = json.loads(Path("reports/verdict.json").read_text(encoding="utf-8"))
-    for rule in verdict["rules"]:
-        rule["passed"] = rule["passed"] and rule["rule"] != "baseline"
+    verdict["gains"]["baseline"]["within_noise"] = True
     Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
     Path("reports/tuning.json").write_text("{}", encoding="utf-8")
     Path("reports/checks").mkdir()
@@ -60,6 +61,15 @@ def test_each_point_follows_from_what_is_there(promoted: Project) -> None:
     assert after["Model"]["Hyperparameters are tuned."] == 0.5
     assert after["Infrastructure"]["The model's code has unit tests."] == 1
     assert after["Infrastructure"]["The whole pipeline is tested as one."] == 0
+
+
+def test_too_few_rows_to_tell_are_no_evidence(promoted: Project) -> None:
+    verdict = json.loads(Path("reports/verdict.json").read_text(encoding="utf-8"))
+    for outcome, score in (("holds", 1), ("too few to tell", 0)):
+        for rule in verdict["rules"]:
+            rule["outcome"] = outcome if rule["rule"] == "slice" else rule["outcome"]
+        Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+        assert judged()["Model"]["Quality holds on each important slice."] == score
 
 
 def test_the_smallest_section_is_the_score(promoted: Project) -> None:

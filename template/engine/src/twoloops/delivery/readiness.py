@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from twoloops import config, lineage, params, problem, registry
 from twoloops.inner_loop.fetch import SIMULATED_FILE
+from twoloops.inner_loop.rule import HOLDS
 from twoloops.outer_loop import promote
 from twoloops.outer_loop.monitoring import history
 from twoloops.paths import paths
@@ -83,8 +84,8 @@ class Evidence:
         return [rule for rule in self.verdict.get("rules", ()) if rule["rule"] == name]
 
     def met(self, name: str) -> bool:
-        """Say whether there are such demands and all are met."""
-        return bool(self.rules(name)) and all(rule["passed"] for rule in self.rules(name))
+        """Say whether there are such demands and all are shown to be met: too few rows to tell are no evidence."""
+        return bool(self.rules(name)) and all(rule["outcome"] == HOLDS for rule in self.rules(name))
 
 
 def judge(evidence: Evidence) -> list[Point]:
@@ -120,7 +121,12 @@ def describe(points: list[Point]) -> list[str]:
 
 def _used_features(evidence: Evidence) -> bool:
     features = evidence.verdict.get("features", ())
-    return bool(features) and all(each["importance"] > 0 for each in features)
+    return bool(features) and not any(each["useless"] for each in features)
+
+
+def _simpler_is_worse(evidence: Evidence) -> bool:
+    gain = evidence.verdict.get("gains", {}).get("baseline")
+    return evidence.met("baseline") and gain is not None and not gain["within_noise"]
 
 
 def _data_sheet(evidence: Evidence) -> bool:
@@ -171,7 +177,7 @@ SECTIONS: Mapping[str, tuple[Row, ...]] = {
             lambda _: paths().frozen_holdout.exists(),
             "'prepare'.",
         ),
-        ("Every feature brings something.", SHOWN, _used_features, "features without importance: the model card."),
+        ("Every feature brings something.", SHOWN, _used_features, "features of no use: the model card."),
         ("No feature costs too much.", SHOWN, lambda e: e.met("latency"), "a verdict that meets the rule 'latency'."),
         ("Features keep to rules: no personal column is one.", SHOWN, _personal_dropped, "'run'."),
         ("Access and retention are written down.", BY_PEOPLE, _data_sheet, "data/README.md about the real data."),
@@ -208,18 +214,18 @@ SECTIONS: Mapping[str, tuple[Row, ...]] = {
             lambda _: (paths().reports / "staleness.json").exists(),
             "'staleness'.",
         ),
-        ("A simpler model is not as good.", SHOWN, lambda e: e.met("baseline"), "a verdict that meets 'baseline'."),
+        ("A simpler model is not as good.", SHOWN, _simpler_is_worse, "a gain over the baseline beyond its noise."),
         (
             "Quality holds on each important slice.",
             SHOWN,
             lambda e: e.met("slice"),
-            "SLICES in problem/metrics.py, and a verdict that meets 'slice'.",
+            "SLICES in problem/metrics.py, and a verdict with rows enough to tell that 'slice' holds on each.",
         ),
         (
             "Groups of people are treated alike.",
             SHOWN,
             lambda e: e.met("group"),
-            "GROUPS in problem/metrics.py, and a verdict that meets 'group'.",
+            "GROUPS in problem/metrics.py, and a verdict with rows enough to tell that 'group' holds.",
         ),
     ),
     "Infrastructure": (

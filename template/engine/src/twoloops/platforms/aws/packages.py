@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twoloops import artifact, config, registry, storage
+from twoloops.inner_loop.rule import describe_interval
 from twoloops.paths import RELATIVE, Paths
 from twoloops.platforms.aws import bucket
 from twoloops.platforms.aws.account import client, explain_errors
@@ -99,7 +100,7 @@ def card(verdict: Mapping[str, Any]) -> dict[str, Any]:
             "name": name,
             "type": "number",
             "value": each["value"],
-            "notes": f"{each['low']:.4g} to {each['high']:.4g} {each['unit']}".strip()[:LONGEST_NOTE],
+            "notes": describe_interval(each)[:LONGEST_NOTE],
         }
         for name, each in verdict["metrics"].items()
     ]
