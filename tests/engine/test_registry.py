@@ -39,3 +39,24 @@ def test_an_address_of_no_model_is_told(promoted: Project, address: str, words: 
     with pytest.raises(ProjectError, match=words) as raised, registry.download(address):
         pass
     assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["q?a", "50%25 x", "feature%2Fx", "a%20b", "\N{LATIN SMALL LETTER U WITH DIAERESIS}#b"]
+)
+def test_a_registry_lies_in_its_project_whatever_the_folder_is_called(
+    name: str, bare_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = bare_project.folder.parent
+    (around / "rows.txt").write_text("model")
+    bare_project.folder.rename(around / name)
+    monkeypatch.chdir(around / name)
+    run = registry.log_run({}, {"one": 1.0}, {}, {around / "rows.txt": registry.ARTIFACT})
+    version = registry.create_version(run, {})
+    registry.set_alias(registry.CHAMPION, version)
+    found = registry.find(registry.CHAMPION)
+    assert found is not None
+    with registry.download(found.uri) as folder:
+        assert [path.read_text() for path in folder.iterdir()] == ["model"]
+    assert (around / name / "mlflow.db").exists()
+    assert {path.name for path in around.iterdir()} == {name, "rows.txt"}

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from twoloops import config
 from twoloops.errors import ProjectError, explain_disk
@@ -42,6 +43,7 @@ SETTINGS = {
 }
 IDENTITY = "model_identity"  # tag of a version: its artifact's
 MANIFEST = "manifest.json"  # of the artifact: its SHA-256 is the identity
+MEANT_BY_URLS = {"?", "%"}
 ARTIFACT = "model"  # the folder of a run that holds the model artifact
 
 
@@ -71,7 +73,15 @@ def tracking_uri() -> str:
 
 
 def _local() -> str:
-    return f"sqlite:///{paths().database.absolute().as_posix()}"
+    path = paths().database.absolute().as_posix()
+    if not MEANT_BY_URLS & set(path):
+        return f"sqlite:///{path}"
+    from sqlalchemy.engine import make_url
+
+    # What means something in a URL, such as ? and %, is quoted. SQLAlchemy 2.1 reads that, before it only SQLite did.
+    if make_url("sqlite:///%3F").database == "?":
+        return f"sqlite:///{quote(path)}"
+    return f"sqlite:///file:{quote(path)}?uri=true"
 
 
 def server() -> str:
@@ -116,7 +126,8 @@ def _connection() -> Iterator[MlflowClient]:
         ) from error
 
     try:
-        yield _client(tracking_uri())
+        with _without_stray_folder():
+            yield _client(tracking_uri())
     except (MlflowException, RequestException, OSError) as error:
         if isinstance(error, OSError) and (disk := explain_disk(error)):
             raise disk from error
@@ -155,6 +166,20 @@ def _client(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Not mlflow.set_tracking_uri: it sets the variable for the whole process, which may work for two projects.
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _without_stray_folder() -> Iterator[None]:
+    """Remove the empty folder that MLflow makes where it takes a quoted address for a path."""
+    folder = paths().database.absolute().parent.as_posix()
+    stray = Path(quote(folder))
+    before = stray.exists() or not MEANT_BY_URLS & set(folder)
+    try:
+        yield
+    finally:
+        if not before and stray.is_dir():
+            with suppress(OSError):  # not empty: then it is somebody's
+                stray.rmdir()
 
 
 def log_run(

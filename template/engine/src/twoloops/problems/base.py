@@ -138,6 +138,14 @@ class Problem(ABC):
         """Return the names of the fields that the contract does not know."""
         return []
 
+    def warnings(self, records: Records, signature: Signature) -> list[str]:
+        """Return what is allowed, and may still not be what is meant, one sentence each."""
+        return []
+
+    def fields(self, signature: Signature) -> list[str] | None:
+        """Return the names by which records can be cut into slices; None where nobody knows them beforehand."""
+        return None
+
     def take(self, records: Records, places: Sequence[int]) -> Records:
         """Return those records that stand at these places."""
         return [records[place] for place in places]

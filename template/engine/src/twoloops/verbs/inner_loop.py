@@ -112,6 +112,7 @@ def prepare(
         lines.append(f"Newer than the holdout, so left out: {result['newer_than_holdout']:,} rows (--new-holdout).")
     if result["columns_left_out"]:
         lines.append(f"Not in the contract, so left out: {', '.join(result['columns_left_out'])}.")
+    lines += [f"Warning: {each}" for each in result["warnings"]]
     tell(result, as_json, lines, verb("train"))
 
 

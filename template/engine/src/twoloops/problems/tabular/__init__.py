@@ -81,6 +81,16 @@ class Tabular(Problem):
         """Return the columns that the contract does not know."""
         return [str(name) for name in raw.columns if name not in data.CONTRACT.columns]
 
+    def warnings(self, records: Records, signature: BaseSignature) -> list[str]:
+        """Tell features whose whole numbers are too large to be told apart by a model."""
+        from twoloops.problems.tabular import examining
+
+        return examining.collisions(records, _of_table(signature))
+
+    def fields(self, signature: BaseSignature) -> list[str]:
+        """Return the columns of the contract that `prepare` keeps."""
+        return [str(name) for name in data.CONTRACT.columns if name not in data.PERSONAL]
+
     def take(self, records: Records, places: Sequence[int]) -> Records:
         """Return the rows at these places."""
         return records.iloc[list(places)]
@@ -160,9 +170,11 @@ class Tabular(Problem):
     def one_by_one(self, records: Records, number: int, signature: BaseSignature) -> list[Records]:
         """Return single rows as columns by name, each of shape [1]: a service has no data frame either."""
         names = _of_table(signature).names
+        rows = records[names].head(number).astype(object)
+        plain = rows.where(rows.notna(), None)  # a type of data frames may have a missing value of its own
         return [
             dict(zip(names, ([value] for value in values), strict=True))
-            for values in records[names].head(number).itertuples(index=False)
+            for values in plain.itertuples(index=False, name=None)
         ]
 
     def importance(

@@ -47,3 +47,23 @@ def refuse_leaks(labelled: pd.DataFrame, signature: Signature, threshold: float)
                 hint="Take the column out of CONTRACT in problem/data.py if it is known only after the event; "
                 "if it is honest, raise data.leakage_threshold.",
             )
+
+
+def collisions(frame: pd.DataFrame, signature: Signature) -> list[str]:
+    """Tell each feature of whose whole numbers some become one: models read float32, which has 24 bits for digits."""
+    told = []
+    for feature in signature.features:
+        if feature.kind != "number":
+            continue
+        values = np.unique(frame[feature.name].dropna().to_numpy(dtype=np.float64))
+        whole = values[np.mod(values, 1) == 0]
+        read = whole.astype(np.float32)
+        same = np.flatnonzero(read[1:] == read[:-1])
+        if len(same):
+            one, other = whole[same[0]], whole[same[0] + 1]
+            told.append(
+                f"{feature.name}: {len(same):,} of {len(whole):,} different whole numbers are one to a model, such as "
+                f"{one:.0f} and {other:.0f}: it reads float32. Subtract what they have in common, such as the event "
+                "time, or take the column out."
+            )
+    return told

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
@@ -27,12 +30,60 @@ def from_estimator(estimator: Any, names: list[str], matrix: str, options: dict[
     Raises:
         MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError: skl2onnx knows no graph for it.
     """
+    estimator = with_exact_thresholds(estimator)
     model = _trees(estimator, names, matrix, options) or _any(estimator, names, matrix, options)
     # The converter lists the operator sets in the order of a Python set, which differs from process to process.
     operators = sorted(model.opset_import, key=lambda each: each.domain)
     del model.opset_import[:]
     model.opset_import.extend(operators)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def with_exact_thresholds(estimator: Any) -> Any:
+    """Return a copy of a fitted estimator whose trees ask for thresholds that float32 holds.
+
+    A graph keeps thresholds as float32, and one that is rounded up sends the value just above it to the other side:
+    https://github.com/onnx/sklearn-onnx/issues/1192. What a model reads is float32 already. So "at most t" and "at
+    most the largest float32 that is not above t" are the same question, and the graph can keep the second exactly.
+    """
+    from copy import deepcopy
+
+    copied = deepcopy(estimator)
+    _round_thresholds(copied, set())
+    return copied
+
+
+def _round_thresholds(part: Any, seen: set[int]) -> None:
+    """Round the thresholds of all trees in a part of an estimator, wherever it keeps them."""
+    from sklearn.base import BaseEstimator
+    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+    from sklearn.tree._tree import Tree
+
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, TreePredictor):
+        part.nodes["num_threshold"] = largest_float32_not_above(part.nodes["num_threshold"])
+    elif isinstance(part, Tree):
+        part.threshold[:] = largest_float32_not_above(part.threshold)
+    elif isinstance(part, BaseEstimator):
+        for each in vars(part).values():
+            _round_thresholds(each, seen)
+    elif isinstance(part, dict):
+        for each in part.values():
+            _round_thresholds(each, seen)
+    elif isinstance(part, list | tuple) or (isinstance(part, np.ndarray) and part.dtype == object):
+        for each in part.ravel() if isinstance(part, np.ndarray) else part:
+            _round_thresholds(each, seen)
+
+
+def largest_float32_not_above(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each value the largest float32 that is not above it, as float64, shape as it came."""
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, and then its neighbour below
+        rounded = values.astype(np.float32)
+    above = rounded.astype(np.float64) > values
+    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+    return rounded.astype(np.float64)
 
 
 def _any(estimator: Any, names: list[str], matrix: str, options: dict[str, Any] | None) -> ModelProto:
@@ -84,6 +135,8 @@ def _columns(transformer: Any, names: list[str]) -> list[Column] | None:
 
     columns: list[Column] = []
     for _, step, taken in transformer.transformers_:
+        if len(taken) == 0:
+            continue  # such as an encoder of categories where there are none: it was never fitted
         places = [names.index(name) for name in taken if name in names]
         if len(places) != len(taken) or isinstance(taken, str):
             return None
