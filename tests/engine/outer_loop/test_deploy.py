@@ -109,6 +109,22 @@ def test_without_approval_it_stops_before_the_last_environment(promoted: Project
     assert all(json.loads(tags[f"trial_{name}"])["verdict"] == "passed" for name in TRIALS)
 
 
+def test_what_was_approved_is_what_is_deployed(promoted: Project, notes: Notes) -> None:
+    """Between trial and approval somebody gives the number another artifact."""
+    result = bring(approved=False)
+    approved = f"{result['version']}@{result['identity']}"
+    version = registry.get(approved)
+    registry.set_tag(version, "model_identity", "f" * 64)
+    with pytest.raises(ProjectError, match="is what was tried and approved"):
+        bring(approved, LAST)
+    # Whoever names the number alone finds that this artifact has passed no trial; or that the files are others.
+    with pytest.raises(ProjectError, match=r"has not been there|the registry holds"):
+        bring(result["version"], LAST)
+    assert LAST not in notes.wanted
+    registry.set_tag(version, "model_identity", result["identity"])
+    assert bring(approved, LAST)["deployed"]
+
+
 def test_the_first_version_gets_all_requests_and_the_next_one_a_share(promoted: Project, notes: Notes) -> None:
     assert bring()["deployed"]
     assert notes.calls[-1] == f"{LAST} 1"

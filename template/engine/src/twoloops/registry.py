@@ -257,13 +257,25 @@ def find_in_use() -> Version:
 def get(number: str) -> Version:
     """Return a version by its number.
 
+    Args:
+        number: 4, or 4@IDENTITY: then it must still be that artifact. So jobs of a flow tell each other which one
+            they mean, across an approval that takes days.
+
     Raises:
-        ProjectError: there is no such version.
+        ProjectError: there is no such version, or it is another artifact now.
     """
+    number, _, identity = number.partition("@")
     if is_empty():
         raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
     with _connection() as client:
-        return _version(client.get_model_version(model_name(), number))
+        version = _version(client.get_model_version(model_name(), number))
+    if identity and version.tags.get(IDENTITY) != identity:
+        raise ProjectError(
+            f"Version {number} is the artifact {version.tags.get(IDENTITY, 'none')[:12]} now, and {identity[:12]} is "
+            "what was tried and approved.",
+            hint="Somebody has changed the registry. Train and register the model again.",
+        )
+    return version
 
 
 def _version(found: Any) -> Version:

@@ -79,8 +79,8 @@ class DeploymentRun:
                     if environment in targets:
                         passed[environment] = self._try(environment, candidate, version, running)
                     elif last in targets:
-                        _require_trial(environment, version)
-                result = {"version": release.version, "trials": passed, "deployed": False}
+                        _require_trial(environment, version, release)
+                result = {"version": release.version, "identity": release.identity, "trials": passed, "deployed": False}
                 if last not in targets or not self._approve(f"Bring version {release.version} into {last}?"):
                     return result
                 figures = self._go_live(last, candidate, version, running)
@@ -94,6 +94,7 @@ class DeploymentRun:
             self._say(f"  smoke test: {trial.smoke(self._platform.endpoint(last), candidate, self._tolerance)}")
         return {
             "version": version.number,
+            "identity": running.stable.identity,
             "trials": {},
             "deployed": True,
             "canary": None,
@@ -224,8 +225,10 @@ def _refuse_another_canary(last: str, running: Deployment | None, release: Relea
         )
 
 
-def _require_trial(environment: str, version: Version) -> None:
+def _require_trial(environment: str, version: Version, release: Release) -> None:
     found = json.loads(version.tags.get(_tag(environment), "{}"))
+    if found.get("identity", release.identity) != release.identity:
+        found = {}  # another artifact had this number then
     if found.get("verdict") != PASSED:
         what = f"failed there: {found['reason']}" if found else "has not been there"
         raise ProjectError(
@@ -241,6 +244,7 @@ def _tag(environment: str) -> str:
 def _record(environment: str, version: Version, verdict: str, figures: dict[str, Any]) -> None:
     """Keep a trial's outcome as a tag of the version; that it failed is told even when it cannot be kept."""
     content = {"verdict": verdict, "at": datetime.now(UTC).isoformat(timespec="seconds"), **figures}
+    content["identity"] = version.tags.get(registry.IDENTITY)
     with suppress(*[ProjectError] if verdict == FAILED else []):
         registry.set_tag(version, _tag(environment), json.dumps(content))
 

@@ -71,7 +71,8 @@ def deploy(
     version: Annotated[
         str | None,
         typer.Argument(
-            envvar="MODEL_VERSION", help="A registered version. Default: the challenger, else the champion."
+            envvar="MODEL_VERSION",
+            help="A registered version, also as VERSION@IDENTITY. Default: the challenger, else the champion.",
         ),
     ] = None,
     to: Annotated[
@@ -107,7 +108,8 @@ def deploy(
             conversation.fail(error)
             raise typer.Exit(2) from error
     number = result["version"]
-    host.set_output("version", number)
+    # With the identity: what is approved is this artifact, whatever has this number by then.
+    host.set_output("version", f"{number}@{result['identity']}")
     if not result["deployed"]:
         passed = f"Version {number} has passed {', '.join(result['trials'])}." if result["trials"] else ""
         waits = f"It is not in {last} yet: that needs a person's approval."
