@@ -414,7 +414,7 @@ def _watch(
         new = Traffic(answered=answered - errors, errors=errors)
         old = Traffic(answered=old_answered - old_errors, errors=old_errors)
         if look < looks:
-            before = before or errors / max(answered, requests) > limits.maximum_error_rate
+            before = before or errors / max(answered, limits.canary_requests) > limits.maximum_error_rate
         elif not is_suspect(new, old, limits):
             break
         if after is None and fault(new, old, limits):
