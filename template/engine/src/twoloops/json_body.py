@@ -25,7 +25,8 @@ def parse(body: bytes) -> Any:
     try:
         with _without_collector():
             content = msgspec.json.decode(body)
-        refuse_twice(body)
+        if not has_each_key_once(body, _keys(content)):
+            refuse_twice(body)
         return content
     except RecursionError:
         raise RefusedError(400, "The JSON is nested too deeply.") from None
@@ -52,6 +53,31 @@ def _without_collector() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def has_each_key_once(body: bytes, keys: int) -> bool:
+    """Say whether surely no object of a body has a key twice; False: it must be read again to know.
+
+    Where no text has an escaped quote, a quote with a colon after it ends a key and nothing else.
+
+    Args:
+        body: what is JSON.
+        keys: how many there are in what was read of it, where of twins one is left.
+    """
+    return b"\\" not in body and body.count(b'":') + body.count(b'" :') == keys
+
+
+def _keys(content: Any) -> int:
+    """Return how many keys all objects in parsed JSON have."""
+    keys, waiting = 0, [content]
+    while waiting:
+        each = waiting.pop()
+        if type(each) is dict:
+            keys += len(each)
+            waiting += [value for value in each.values() if type(value) is dict or type(value) is list]
+        elif type(each) is list:
+            waiting += [value for value in each if type(value) is dict or type(value) is list]
+    return keys
 
 
 def refuse_twice(body: bytes) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import UNSET, Meta
 
 from twoloops.contracts.serving import Detail, RefusedError
-from twoloops.json_body import parse, refuse_twice, shown
+from twoloops.json_body import has_each_key_once, parse, refuse_twice, shown
 from twoloops.problems.tabular import protocols
 from twoloops.problems.tabular.encoding import Matrix, row_encoder
 from twoloops.problems.tabular.reading import EXACT, NOUNS, Column, is_missing, of_feature, reader
@@ -59,13 +59,7 @@ class Schema:
         ]
         row: Any = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
         self._type: Any = row | list[row]
-        self._colons = sum(1 + name.count(":") for name in self.features)
-        self._along_colons = [(field, 1 + name.count(":")) for field, name in names.items() if name in self.along]
-        self._with_colons = [
-            field
-            for field, name in names.items()
-            if name in self.features and any(":" in str(each) for each in self.features[name].categories)
-        ]
+        self._along_fields = [field for field, name in names.items() if name not in self.features]
         self._decoder = msgspec.json.Decoder(self._type)
         self._encode = row_encoder(signature.features)
         # The entity is a key for joining labels later. One that is personal is never kept.
@@ -92,26 +86,14 @@ class Schema:
             # Raises itself for what is not JSON; what remains does not fit.
             raise self._explained(parse(body), str(error)) from None
         rows = self._counted(found if isinstance(found, list) else [found])
-        if not self._has_each_key_once(body, rows):
+        if not has_each_key_once(body, self._keys(rows)):
             refuse_twice(body)
         return rows
 
-    def _has_each_key_once(self, body: bytes, rows: list[Row]) -> bool:
-        """Say whether surely no object of a body has a key twice; False: it must be read again to know.
-
-        Each key has a colon, so that there are as many as rows have fields, and as texts have of their own.
-        """
-        if b"\\" in body:
-            return False
-        colons = len(rows) * self._colons
-        for field, own in self._along_colons:
-            for row in rows:
-                value = getattr(row, field)
-                if value is not UNSET:
-                    colons += own + (value.count(":") if isinstance(value, str) else 0)
-        for field in self._with_colons:
-            colons += sum(value.count(":") for row in rows if isinstance(value := getattr(row, field), str))
-        return body.count(b":") == colons
+    def _keys(self, rows: list[Row]) -> int:
+        """Return how many keys rows have: all features, and what came along."""
+        along = sum(getattr(row, field) is not UNSET for field in self._along_fields for row in rows)
+        return len(rows) * len(self.features) + along
 
     def from_objects(self, objects: Any) -> list[Row]:
         """Read one row, or a list of them, that are parsed already; raises as `from_json` does."""
