@@ -13,6 +13,7 @@ VERBS = {
     "prepare": ("prepare",),
     "train": ("train",),
     "evaluate": ("evaluate",),
+    "refit": ("refit",),
     "register": ("register",),
     "predict": ("predict", DATA, PREDICTIONS),
 }

@@ -30,7 +30,7 @@ LENIENT = {
     "minimum_group_ratio": 0.0,
     "maximum_latency_ms": 1000.0,
 }
-STEPS = ["join", "prepare", "train", "evaluate", "register"]
+STEPS = ["join", "prepare", "train", "evaluate", "refit", "register"]
 SOURCES = ("data/raw/subscribers.parquet", "data/raw/payments.parquet")
 JOIN = '''"""Join what is known of subscribers with what they paid."""
 
@@ -124,7 +124,7 @@ def test_it_runs_here_when_what_it_reads_has_changed(project: Installed, tmp_pat
     copy.run("dvc", "repro", "join", "prepare")
     told = copy.verb("run").stdout
     assert "join: nothing has changed, skipped" in told
-    assert steps_that_ran(told) == ["train", "evaluate", "register"], "they depend on the whole package"
+    assert steps_that_ran(told) == ["train", "evaluate", "refit", "register"], "they depend on the whole package"
     assert "It has: join, prepare, train, evaluate, register." in copy.verb("run", "--until", "joi", code=1).stderr
     module.write_text("raise SystemExit('no payments today')\n", encoding="utf-8")
     failed = copy.verb("run", "--until", "join", code=1)
@@ -163,7 +163,8 @@ def test_it_runs_on_the_platform(there: Account) -> None:
         "prepare": ["join"],
         "train": ["prepare"],
         "evaluate": ["prepare", "train"],
-        "register": ["train", "evaluate"],
+        "refit": ["prepare", "train", "evaluate"],
+        "register": ["evaluate", "refit"],
     }
     # Both sources are in the bucket by their content; the joined table is the run's own, and stays there.
     assert len(there.objects("data/")) == len(SOURCES)

@@ -105,7 +105,10 @@ def submitted(there: Account, told: str, head: str) -> dict[str, Any]:
         assert f"/processing-jobs/pipelines-{execution['PipelineExecutionArn'].rpartition('/')[2]}-{step}-" in told
     folder = there.project.folder
     registration: dict[str, Any] = document(there.project, "reports/registration.json")
-    assert document(there.project, "reports/verdict.json")["model"] == registration["identity"]
+    assert (
+        document(there.project, "artifacts/shipped/lineage.json")["refitted"]["judged_model"]
+        == (document(there.project, "reports/verdict.json")["model"])
+    )
     assert (folder / "reports/model_card.md").exists()
     assert list((folder / "reports/plots").glob("*.png"))
     assert (folder / "data/holdout.json").exists()
@@ -117,7 +120,7 @@ def submitted(there: Account, told: str, head: str) -> dict[str, Any]:
     # The artifact lies where everything that runs it will look, file by file.
     model = f"models/{registration['identity']}/"
     assert {key.removeprefix(model) for key in there.objects(model)} == {
-        path.name for path in (folder / "artifacts/model").iterdir()
+        path.name for path in (folder / "artifacts/shipped").iterdir()
     }
     return registration
 

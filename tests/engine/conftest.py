@@ -93,6 +93,7 @@ def finished(problem_type: str, tmp_path_factory: pytest.TempPathFactory, monkey
 def _finish(folder: Path, problem_type: str) -> None:
     from twoloops.inner_loop.evaluate import evaluate
     from twoloops.inner_loop.prepare import prepare
+    from twoloops.inner_loop.refit import refit
     from twoloops.inner_loop.register import register
     from twoloops.inner_loop.train import train
     from twoloops.outer_loop.promote import promote
@@ -105,6 +106,7 @@ def _finish(folder: Path, problem_type: str) -> None:
         prepare(checked)
         train(checked)
         evaluate(checked)
+        refit(checked)
         # Making the registry takes seconds: later tests begin with a copy of this one.
         shutil.copy("mlflow.db", "empty.db")
         register()

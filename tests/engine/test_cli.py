@@ -19,7 +19,7 @@ from tests.engine.support.project import RAW, Project, begin_project, prepare_gr
 from tests.engine.support.verbs import call
 
 COMMAND = [sys.executable, "-m", "twoloops"]
-STAGES = ["prepare", "train", "evaluate", "register"]
+STAGES = ["prepare", "train", "evaluate", "refit", "register"]
 Main = Callable[..., int]
 
 
@@ -82,7 +82,7 @@ def test_a_project_has_the_verbs_of_what_it_chose_and_no_others(
 
 
 def test_the_verbs_in_a_row(project: Project) -> None:
-    for verb in ("prepare", "train", "evaluate", "register", "promote"):
+    for verb in ("prepare", "train", "evaluate", "refit", "register", "promote"):
         told = call(verb)
         assert told.exit_code == 0, told.output
         assert "Next: uv run" in told.output
@@ -90,7 +90,7 @@ def test_the_verbs_in_a_row(project: Project) -> None:
     assert "predictions by" in told.output
 
 
-@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "register", "promote", "tune", "staleness"])
+@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "refit", "register", "promote", "tune", "staleness"])
 def test_json_is_one_document(promoted: Project, verb: str) -> None:
     answer = call(verb, "--json")
     if answer.exit_code == 0:

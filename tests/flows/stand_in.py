@@ -75,7 +75,7 @@ def _play(words: list[str]) -> None:  # noqa: C901 - a table: one case a verb
         case ["run" | "retrain", *more]:
             _write("reports/metrics.txt", "roc_auc 0.8\n")
             if "--until" not in more:
-                _write("artifacts/model/model.onnx", "a model")
+                _write("artifacts/shipped/model.onnx", "a model")
                 _set_output("version", "1")
         case ["report", *_]:
             _write("reports/change.md", "# What this change does to the model\n")

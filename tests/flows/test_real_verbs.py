@@ -125,7 +125,7 @@ def test_train_registers_and_deploys(deployed: Deployed) -> None:
     assert deployed.runs() == {"staging": "1", "production": "1"}
     assert deployed.champion() == "1"
     attested = (trained.artifacts / "attested.txt").read_text(encoding="utf-8")
-    assert "artifacts/model/model.onnx" in attested
+    assert "artifacts/shipped/model.onnx" in attested
     for place in ("staging", "production"):
         assert f"{place}: version 1, well" in trained.log
 

@@ -186,7 +186,7 @@ def deployment_of(project: CopyOf) -> None:
     registered = json.loads((project.folder / "reports/registration.json").read_text(encoding="utf-8"))
     models = project.folder / "deployments/models"
     models.mkdir(parents=True)
-    (models / registered["identity"]).symlink_to(project.folder / "artifacts/model")
+    (models / registered["identity"]).symlink_to(project.folder / "artifacts/shipped")
     stable = {"version": "1", "identity": registered["identity"], "registered_at": "2026-01-31T12:00:00+00:00"}
     (models.parent / "production").mkdir()
     content = json.dumps({"stable": stable, "canary": None})

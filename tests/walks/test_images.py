@@ -101,7 +101,7 @@ def deployment_of(project: Installed) -> Path:
     """Make the folder that `deploy` makes, and return it."""
     registered = json.loads((project.folder / "reports/registration.json").read_text(encoding="utf-8"))
     folder = project.folder / "deployments"
-    shutil.copytree(project.folder / "artifacts/model", folder / "models" / registered["identity"])
+    shutil.copytree(project.folder / "artifacts/shipped", folder / "models" / registered["identity"])
     stable = {"version": "1", "identity": registered["identity"], "registered_at": "2026-01-31T12:00:00+00:00"}
     (folder / "production").mkdir()
     content = json.dumps({"stable": stable, "canary": None})

@@ -65,7 +65,8 @@ def test_the_loop_closed_with_a_green_verdict(trained: CopyOf) -> None:
         assert picture.read_bytes().startswith(b"\x89PNG")
     registered = json.loads((trained.folder / "reports/registration.json").read_text(encoding="utf-8"))
     assert registered["version"] == "1"
-    assert registered["identity"] == verdict["model"]
+    lineage = json.loads((trained.folder / "artifacts/shipped/lineage.json").read_text(encoding="utf-8"))
+    assert lineage["refitted"]["judged_model"] == verdict["model"] != registered["identity"]
     told = json.loads(trained.verb("predict", "data/raw/simulated.parquet", "out.csv", "--json").stdout)
     lines = (trained.folder / "out.csv").read_text(encoding="utf-8").splitlines()
     assert told["rows"] == len(lines) - 1 == 8000
@@ -76,7 +77,7 @@ def test_nothing_changed_nothing_runs_and_dvc_makes_the_same(trained: CopyOf) ->
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
     # DVC, which runs each stage in a process of its own, sees it likewise, and makes the same.
-    assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 4
+    assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 5
     trained.run("dvc", "repro", "--force", "train")
     assert (trained.folder / "artifacts/model/manifest.json").read_bytes() == before
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
@@ -113,7 +114,7 @@ def test_the_same_commit_data_and_parameters_give_the_same_artifact(trained: Cop
 def test_a_tracking_server_keeps_runs_and_models(trained: CopyOf, server: str, tmp_path: Path) -> None:
     env = {"MLFLOW_TRACKING_URI": server}
     (trained.folder / "mlflow.db").unlink()
-    for words in (["evaluate"], ["register"], ["promote"], ["evaluate"]):
+    for words in (["evaluate"], ["refit"], ["register"], ["promote"], ["evaluate"]):
         trained.verb(*words, env=env)
     verdict = json.loads((trained.folder / "reports/verdict.json").read_text(encoding="utf-8"))
     assert verdict["champion"] == "1"

@@ -81,7 +81,7 @@ from twoloops import drift
 from loop.problem.sample import simulate
 
 monitor = params.load().monitor
-predictor = Predictor.load("artifacts/model")
+predictor = Predictor.load("artifacts/shipped")
 
 def alarms(moved):
     found = 0

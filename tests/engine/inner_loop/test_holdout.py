@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from twoloops import by_group, by_time
+from twoloops import Split, by_group, by_time
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.prepare import refuse_shared_entities
 from twoloops.problems.tabular import classification
@@ -50,22 +50,37 @@ def test_another_rule_than_the_frozen_one_is_refused() -> None:
 def keyed(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the project's rows be about what the column `key` names."""
     monkeypatch.setattr("churn.problem.data.ENTITY", "key")
+    monkeypatch.setattr("churn.problem.data.EVENT_TIME", "day")
 
 
 @pytest.mark.usefixtures("keyed")
 def test_groups_stay_on_their_side() -> None:
-    first = by_group(ROWS.head(60), "key", 0.3, None)
     split = by_group(ROWS, "key", 0.3, None)
-    refuse_shared_entities(split, "key")
-    assert set(first.holdout["key"]) <= set(split.holdout["key"])
+    assert refuse_shared_entities(split, "key", None) == 0
     assert 0.1 < len(split.holdout) / len(ROWS) < 0.5
+    # Rows of groups that are trained on may be added: the holdout stays.
+    more = pd.concat([ROWS, split.train.assign(value=0)], ignore_index=True)
+    assert set(by_group(more, "key", 0.3, split.frozen).holdout["key"]) == set(split.holdout["key"])
+
+
+@pytest.mark.usefixtures("keyed")
+def test_a_new_holdout_of_new_data_holds_other_groups() -> None:
+    before, again = by_group(ROWS, "key", 0.3, None), by_group(ROWS, "key", 0.3, None)
+    assert before.frozen == again.frozen, "nobody draws holdouts of the same rows until one is easy"
+    renewed = by_group(pd.concat([ROWS, ROWS.head(5)]), "key", 0.3, None)
+    assert set(renewed.holdout["key"]) != set(before.holdout["key"])
 
 
 @pytest.mark.usefixtures("keyed")
 def test_an_entity_on_both_sides_is_refused() -> None:
     split = by_time(ROWS, "day", 0.2, None)
     with pytest.raises(ProjectError, match="20 values of 'key' are on both sides"):
-        refuse_shared_entities(split, "key")
+        refuse_shared_entities(split, "key", None)
+    # Whom the model was asked about before, it is asked about again: where time and a gap part the two sides.
+    assert refuse_shared_entities(split, "key", 30) == 20
+    mixed = Split(split.holdout, split.train, split.frozen)
+    with pytest.raises(ProjectError, match="both sides"):
+        refuse_shared_entities(mixed, "key", 30)
 
 
 def test_an_empty_side_is_refused() -> None:

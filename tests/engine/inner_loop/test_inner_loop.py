@@ -14,6 +14,7 @@ from twoloops.errors import ProjectError
 from twoloops.inner_loop import tune as tuning
 from twoloops.inner_loop.evaluate import evaluate, primary
 from twoloops.inner_loop.prepare import prepare
+from twoloops.inner_loop.refit import refit
 from twoloops.inner_loop.register import register
 from twoloops.inner_loop.rule import failed_rules
 from twoloops.inner_loop.train import train
@@ -37,8 +38,9 @@ def snapshot() -> dict[str, bytes]:
 def test_the_finished_loop_left_a_champion_with_its_lineage(promoted: Project) -> None:
     champion = registry.find(registry.CHAMPION)
     assert champion is not None
-    lineage = json.loads(Path("artifacts/model/lineage.json").read_text(encoding="utf-8"))
-    assert champion.tags["model_identity"] == artifact.identity(Path("artifacts/model"))
+    lineage = json.loads(Path("artifacts/shipped/lineage.json").read_text(encoding="utf-8"))
+    assert champion.tags["model_identity"] == artifact.identity(Path("artifacts/shipped"))
+    assert champion.tags["judged_identity"] == artifact.identity(Path("artifacts/model"))
     assert champion.tags["train_version"] == lineage["train_version"]
     assert lineage["params"]["seed"] == params.load().seed
     holdout = json.loads(Path("data/holdout.json").read_text(encoding="utf-8"))
@@ -133,8 +135,9 @@ def test_each_rule_of_the_gate_can_close_it(project: Project, rule: str, change:
     verdict = evaluate(project.set(**{change: 1e-9 if rule == "latency" else never}))
     assert verdict["verdict"] == "red"
     assert {line.partition(":")[0] for line in failed_rules(verdict)} == {rule}
-    with pytest.raises(ProjectError, match="is missed by"):
-        register()
+    for verb in (lambda: refit(params.load()), register):
+        with pytest.raises(ProjectError, match=r"is missed by|another model"):
+            verb()
     assert registry.find(registry.CHALLENGER) is None
 
 
@@ -167,12 +170,16 @@ def test_the_champion_is_compared_on_the_same_rows(promoted: Project) -> None:
 def test_register_wants_the_verdict_of_this_very_model(project: Project) -> None:
     train(project.set(seed=12345))
     with pytest.raises(ProjectError, match="another model"):
+        refit(params.load())
+    evaluate(params.load())
+    with pytest.raises(ProjectError, match="another model"):
         register()
 
 
 def test_register_wants_the_champion_of_the_verdict(promoted: Project) -> None:
     train(promoted.set(seed=12345))
     verdict = evaluate(params.load())
+    refit(params.load())
     verdict["champion"] = "7"
     Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
     with pytest.raises(ProjectError, match="compared with champion 7"):
@@ -187,6 +194,7 @@ def test_registering_twice_is_once(project: Project) -> None:
 def test_a_new_version_is_promoted_and_rolled_back(promoted: Project) -> None:
     train(promoted.set(seed=12345))
     evaluate(params.load())
+    refit(params.load())
     assert register()["version"] == "2"
     assert promote(platform) == {"champion": "2", "before": "1"}
     assert promote(platform, "1") == {"champion": "1", "before": "2"}
@@ -201,11 +209,13 @@ def test_a_new_version_is_promoted_and_rolled_back(promoted: Project) -> None:
 def test_a_version_that_is_judged_again_was_compared_with_the_champion_of_then(promoted: Project) -> None:
     train(promoted.set(seed=12345))
     evaluate(params.load())
+    refit(params.load())
     register()
     registry.set_tag(registry.get("2"), "compared_with", "7")
     with pytest.raises(ProjectError, match="compared with champion 7"):
         promote(platform)
     evaluate(params.load())
+    refit(params.load())
     register()
     assert promote(platform) == {"champion": "2", "before": "1"}
 
@@ -256,7 +266,7 @@ def test_the_champion_predicts_rows_without_target(promoted: Project) -> None:
     written = pd.read_parquet("out.parquet")
     assert result["rows"] == len(written) == len(project_rows)
     assert {problem.ENTITY, "prediction", "model"} <= set(written.columns)
-    expected = Predictor.load("artifacts/model").predict(promoted.rows())["prediction"]
+    expected = Predictor.load("artifacts/shipped").predict(promoted.rows())["prediction"]
     np.testing.assert_array_equal(np.sort(written["prediction"]), np.sort(expected))
 
 

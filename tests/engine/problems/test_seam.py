@@ -20,6 +20,7 @@ from twoloops.contracts.release import UnfitError
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.evaluate import evaluate
 from twoloops.inner_loop.prepare import prepare
+from twoloops.inner_loop.refit import refit
 from twoloops.inner_loop.register import register
 from twoloops.inner_loop.staleness import staleness
 from twoloops.inner_loop.train import train
@@ -123,6 +124,7 @@ def fake_project(bare_project: Project, monkeypatch: pytest.MonkeyPatch) -> Proj
     bare_project.configure(package="fakes", problem="fake")
     bare_project.set(
         data__source="data/raw/records.jsonl",
+        data__label_days=None,
         model={"strength": 1.0},
         gate__threshold=0.8,
         gate__slice_threshold=0.8,
@@ -146,6 +148,7 @@ def inner_loop() -> dict[str, Any]:
     prepare(checked, new_holdout=True)
     train(checked)
     verdict = evaluate(checked)
+    refit(checked)
     register()
     return verdict
 
@@ -213,7 +216,7 @@ def test_a_red_gate_closes_for_any_problem(fake_project: Project) -> None:
     train(checked)
     assert evaluate(checked)["verdict"] == "red"
     with pytest.raises(ProjectError, match="red"):
-        register()
+        refit(checked)
 
 
 def test_records_that_break_the_contract_are_refused(fake_project: Project) -> None:

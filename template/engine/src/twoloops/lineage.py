@@ -8,10 +8,13 @@ import shutil
 import subprocess
 from importlib.metadata import version
 
+from twoloops.contracts.split import Frozen
 from twoloops.params import Params, as_flat
 
 # The libraries that shape the numbers.
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "skl2onnx", "onnx", "onnxruntime")
+
+FILE = "lineage.json"  # of an artifact
 
 # A container has no history: who starts it says here which commit its code is.
 CODE_VERSION = "CODE_VERSION"
@@ -34,13 +37,27 @@ def _git(*arguments: str) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def record(params: Params, train_version: str, train_rows: int, holdout_version: str) -> dict[str, object]:
-    """Return the lineage of a model as the artifact keeps it: plain values, no clock."""
+def record(
+    params: Params, train_version: str, train_rows: int, holdout_version: str, until: str | None, frozen: Frozen
+) -> dict[str, object]:
+    """Return the lineage of a model as the artifact keeps it: plain values, no clock.
+
+    Args:
+        params: with which it was fitted.
+        train_version: of the rows that it was fitted on.
+        train_rows: how many.
+        holdout_version: of the rows that its verdict is about.
+        until: the newest event time of the rows that it was fitted on, ISO 8601, UTC; None where rows have no time.
+        frozen: the identity of that holdout.
+    """
     return {
         "code_version": code_version(),
         "train_version": train_version,
         "holdout_version": holdout_version,
         "train_rows": train_rows,
+        # What a later verdict must know: a model is never judged on rows that it was fitted on.
+        "until": until,
+        "split": {"rule": frozen.split, "share": frozen.share, "group": frozen.group, "salt": frozen.salt},
         "params": as_flat(params),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},

@@ -47,13 +47,21 @@ class DataParams(Section):
     source: str = Field(min_length=1)
     minimum_rows: int = Field(ge=20)
     maximum_age_days: int | None = Field(default=None, ge=1)
+    label_days: int | None = Field(default=None, ge=0, le=3650)
     leakage_threshold: float = Field(gt=0.5, le=1)
 
 
 class SplitParams(Section):
-    """How much of the data is held out for the verdict."""
+    """How much of the data is held out for the verdict: a share of the rows, or the newest days."""
 
-    holdout_share: Share
+    holdout_share: Share | None = None
+    holdout_days: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SplitParams:
+        if (self.holdout_share is None) == (self.holdout_days is None):
+            raise ValueError("give holdout_share or holdout_days, one of both")
+        return self
 
 
 class TuneParams(Section):
@@ -164,6 +172,7 @@ class Params(Section):
 
     seed: int = Field(ge=0, le=2**32 - 1)
     threads: int = Field(ge=1, le=1024)
+    refit: bool = True
     data: DataParams
     split: SplitParams
     model: ProjectsOwn  # the project's own ModelParams, when a project is read

@@ -59,8 +59,13 @@ class Paths:
 
     @property
     def model(self) -> Path:
-        """The artifact, a folder."""
+        """The artifact that is judged, a folder."""
         return self.root / "artifacts/model"
+
+    @property
+    def shipped(self) -> Path:
+        """The artifact that is registered, a folder: the same recipe refitted, or the judged one as it is."""
+        return self.root / "artifacts/shipped"
 
     @property
     def reports(self) -> Path:

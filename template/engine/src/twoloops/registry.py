@@ -42,9 +42,11 @@ SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 IDENTITY = "model_identity"  # tag of a version: its artifact's
+JUDGED = "judged_identity"  # tag of a version: that of the artifact which its verdict is about
 MANIFEST = "manifest.json"  # of the artifact: its SHA-256 is the identity
 MEANT_BY_URLS = {"?", "%"}
-ARTIFACT = "model"  # the folder of a run that holds the model artifact
+ARTIFACT = "model"  # the folder of a run that holds the model artifact, as it was judged
+REFITTED = "refitted"  # the folder with the same recipe, fitted on the holdout too
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,7 @@ def log_run(
             params=[Param(name, str(value)) for name, value in params.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
-        for path, place in files.items():
-            log = client.log_artifacts if path.is_dir() else client.log_artifact
-            log(run.info.run_id, str(path), place)
+        _log_files(client, run.info.run_id, files)
         client.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 
@@ -283,12 +283,35 @@ def _version(found: Any) -> Version:
     return Version(str(found.version), found.run_id, dict(found.tags), created.isoformat(timespec="seconds"))
 
 
-def create_version(run_id: str, tags: Mapping[str, str]) -> Version:
-    """Register the artifact of a run as a new version."""
+def add_files(run_id: str, files: Mapping[Path, str]) -> None:
+    """Add to what a run keeps.
+
+    Args:
+        run_id: the run's identifier.
+        files: local files and folders, and the run's folder that each goes into.
+    """
+    with _connection() as client:
+        _log_files(client, run_id, files)
+
+
+def _log_files(client: MlflowClient, run_id: str, files: Mapping[Path, str]) -> None:
+    for path, place in files.items():
+        log = client.log_artifacts if path.is_dir() else client.log_artifact
+        log(run_id, str(path), place)
+
+
+def create_version(run_id: str, tags: Mapping[str, str], folder: str = ARTIFACT) -> Version:
+    """Register an artifact of a run as a new version.
+
+    Args:
+        run_id: the run's identifier.
+        tags: of the version.
+        folder: of the run, that holds the artifact.
+    """
     with _connection() as client:
         if not client.search_registered_models(filter_string=f"name = '{model_name()}'"):
             client.create_registered_model(model_name())
-        source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
+        source = f"{client.get_run(run_id).info.artifact_uri}/{folder}"
         made = _version(client.create_model_version(model_name(), source, run_id, tags=dict(tags)))
     logger.info("version %s of %s is registered, from %s", made.number, model_name(), source)
     return made
@@ -365,14 +388,34 @@ def download(uri: str, identity: str | None = None) -> Iterator[Path]:
             expected = identity or client.get_model_version(name, number).tags.get(IDENTITY)
             logger.debug("%s is copied from %s", uri, source)
             copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
-        # The files are checked against their manifest when they are loaded; this one against what was registered.
-        found = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest() if (copy / MANIFEST).is_file() else "none"
-        if expected is not None and expected != found:
-            raise ProjectError(
-                f"Version {number} is the artifact {expected[:12]}, but the registry holds {found[:12]}.",
-                hint="Somebody has changed the registry's files. Train and register the model again.",
-            )
+        _require(expected, copy, number)
         yield copy
+
+
+@contextmanager
+def download_judged(version: Version) -> Iterator[Path]:
+    """Give a temporary folder with a copy of the artifact that the verdict on a version is about.
+
+    It is the version itself, unless that was refitted after its verdict.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{model_name()}-") as folder:
+        with _connection() as client:
+            from mlflow.artifacts import download_artifacts
+
+            source, where = f"{client.get_run(version.run_id).info.artifact_uri}/{ARTIFACT}", tracking_uri()
+            copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
+        _require(version.tags.get(JUDGED), copy, version.number)
+        yield copy
+
+
+def _require(expected: str | None, copy: Path, number: str) -> None:
+    """Refuse a copy of the registry's files that is not what was registered; their manifest is checked on loading."""
+    found = hashlib.sha256((copy / MANIFEST).read_bytes()).hexdigest() if (copy / MANIFEST).is_file() else "none"
+    if expected is not None and expected != found:
+        raise ProjectError(
+            f"Version {number} is the artifact {expected[:12]}, but the registry holds {found[:12]}.",
+            hint="Somebody has changed the registry's files. Train and register the model again.",
+        )
 
 
 def _parse_uri(client: MlflowClient, uri: str) -> tuple[str, str]:

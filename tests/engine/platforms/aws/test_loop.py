@@ -320,7 +320,7 @@ def recorded(project: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) ->
     register()
     monkeypatch.setenv(packages.GROUP, "models-of-tests")
     monkeypatch.setenv(packages.SERVE_IMAGE, f"registry.example/image@{DIGEST}")
-    manifest = f"models/{artifact.identity(paths().model)}/{artifact.MANIFEST}"
+    manifest = f"models/{artifact.identity(paths().shipped)}/{artifact.MANIFEST}"
     cloud["s3"].add_response("list_objects_v2", {"Contents": [{"Key": manifest, "Size": 1}]})
     cloud["sagemaker"].add_response("create_model_package", {"ModelPackageArn": PACKAGE})
     return packages.record(project.folder, RUN)

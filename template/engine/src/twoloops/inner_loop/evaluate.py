@@ -12,10 +12,11 @@ from twoloops import artifact, registry
 from twoloops.artifact import Predictor, Scores
 from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import calibration, measure, parts
+from twoloops.inner_loop import calibration, measure, parts, rivals
 from twoloops.inner_loop.report import draw_importance, write_model_card
 from twoloops.inner_loop.rule import FAILS, HOLDS, POWER, Rule
 from twoloops.inner_loop.train import read_parts
+from twoloops.lineage import FILE as LINEAGE
 from twoloops.params import Params, as_flat
 from twoloops.paths import paths
 from twoloops.problem import metrics as measures
@@ -62,17 +63,17 @@ def evaluate(params: Params) -> dict[str, Any]:
     sample = _Sample(params, holdout, target, scores)
     overall = {each.name: sample.interval(each) for each in measures.METRICS}
     champion = registry.find(registry.CHAMPION)
-    rivals = {"baseline": _baseline_scores(training_records, holdout, signature)}
+    lineage = read_json(paths().model / LINEAGE, "train")
+    compared = {"baseline": rivals.baseline(training_records, holdout, signature)}
     if champion and params.gate.compare_with_champion:
-        rivals["champion"] = _champion_scores(champion, holdout)
-    gains = {name: sample.gain(metric, rival) for name, rival in rivals.items()}
+        compared["champion"] = rivals.champion(champion, holdout, lineage["holdout_version"], params)
+    gains = {name: sample.gain(metric, rival) for name, rival in compared.items()}
     slices, groups = sample.slices(metric), sample.groups()
     calibrations = sample.calibrations(signature)
     # One level for all that is decided by confidence limits: a good model is red by chance in few verdicts.
     decided = len(slices) + sum(each.comparisons for each in groups) + 2 * len(calibrations)
     level = (1 - params.gate.confidence) / max(decided, 1)
     latency = measure.latency_ms(predictor, problem.one_by_one(holdout, measure.LATENCY_CALLS, signature))
-    lineage = read_json(paths().model / "lineage.json", "train")
 
     rules = [
         Rule(
@@ -83,7 +84,7 @@ def evaluate(params: Params) -> dict[str, Any]:
             metric.direction,
             f"({_about(overall[metric.name], params)})",
         ),
-        *_rival_rules(params, metric, gains),
+        *_rival_rules(params, metric, gains, compared),
         *(each.rule(metric, params.gate.slice_threshold, level) for each in slices),
         *(each.rule(params.gate.minimum_group_ratio, level) for each in groups),
         *calibration.rules(calibrations, params.gate.calibration_tolerance, level),
@@ -104,7 +105,11 @@ def evaluate(params: Params) -> dict[str, Any]:
         "holdout": {"rows": len(holdout), "version": lineage["holdout_version"], "judged_before": judged},
         "rules": [rule.as_dict() for rule in rules],
         "metrics": {each.name: overall[each.name].as_dict() | {"unit": each.unit} for each in measures.METRICS},
-        "gains": {name: gain_as_dict(gain, judged, params.gate.confidence) for name, gain in gains.items()},
+        "gains": {
+            name: gain_as_dict(gain, judged, params.gate.confidence)
+            | {"rows": len(compared[name].rows), "note": compared[name].note}
+            for name, gain in gains.items()
+        },
         "slices": {each.name: each.as_dict(metric, params.gate.slice_threshold, level) for each in slices},
         "groups": {each.name: each.as_dict(params.gate.minimum_group_ratio, level) for each in groups},
         "calibration": {name: each.as_dict() for name, each in calibrations.items()},
@@ -138,14 +143,17 @@ class _Sample:
     def interval(self, metric: measure.Metric) -> measure.Interval:
         return self.whole.interval(lambda rows: metric.compute(self.target[rows], self.scores[rows]))
 
-    def gain(self, metric: measure.Metric, rival: Scores) -> measure.Interval:
-        def statistic(rows: NDArray[Any]) -> float:
-            target = self.target[rows]
-            return metric.gain(metric.compute(target, self.scores[rows]), metric.compute(target, rival[rows]))
+    def gain(self, metric: measure.Metric, rival: rivals.Rival) -> measure.Interval:
+        """Return by how much the model is better than a rival, on the rows that both were not fitted on."""
+        own, truth = self.scores[rival.rows], self.target[rival.rows]
 
-        gain = self.whole.interval(statistic)
+        def statistic(rows: NDArray[Any]) -> float:
+            return metric.gain(metric.compute(truth[rows], own[rows]), metric.compute(truth[rows], rival.scores[rows]))
+
+        jackknife = self.whole if len(rival.rows) == len(self.target) else self._jackknife(rival.rows)
+        gain = jackknife.interval(statistic)
         if gain.value == 0 and gain.error == 0:  # equal on all rows and without any: there is no chance in it
-            return measure.Interval(0.0, 0.0, 0.0, 0.0, float(len(rival)))
+            return measure.Interval(0.0, 0.0, 0.0, 0.0, float(len(rival.rows)))
         return gain
 
     def part(self, metric: measure.Metric, places: NDArray[np.int64], *, count_events: bool = True) -> measure.Interval:
@@ -187,23 +195,12 @@ def _about(interval: measure.Interval, params: Params) -> str:
     return f"{params.gate.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g}"
 
 
-def _baseline_scores(training_records: Any, holdout: Any, signature: Signature) -> Scores:
-    inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
-    simple = problem.baseline(inputs, target, signature)
-    return problem.answer(simple, problem.encode(holdout, signature), signature)
-
-
-def _champion_scores(champion: registry.Version, holdout: Any) -> Scores:
-    try:
-        return Predictor.load(champion.uri).scores(holdout)
-    except ProjectError as error:
-        raise ProjectError(
-            f"The champion, version {champion.number}, cannot be compared on this holdout: {error}",
-            hint="If its inputs are gone for good, set gate.compare_with_champion to false for this one release.",
-        ) from error
-
-
-def _rival_rules(params: Params, metric: measure.Metric, gains: dict[str, measure.Interval]) -> list[Rule]:
+def _rival_rules(
+    params: Params,
+    metric: measure.Metric,
+    gains: dict[str, measure.Interval],
+    compared: dict[str, rivals.Rival],
+) -> list[Rule]:
     gain = gains["baseline"]
     rules = [
         Rule(
@@ -216,11 +213,11 @@ def _rival_rules(params: Params, metric: measure.Metric, gains: dict[str, measur
         )
     ]
     if "champion" in gains:
-        rules.append(_champion_rule(params, metric, gains["champion"]))
+        rules.append(_champion_rule(params, metric, gains["champion"], compared["champion"].note))
     return rules
 
 
-def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interval) -> Rule:
+def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interval, note: str) -> Rule:
     """Demand that the model is not worse than the champion by more than a margin: non-inferiority.
 
     The lower confidence limit of the paired gain decides, not the gain: an equal model passes as often as the
@@ -247,7 +244,7 @@ def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interva
         lower,
         limit,
         "higher",
-        detail,
+        f"{detail} {note}".strip(),
         HOLDS if lower >= limit else FAILS,
     )
 
@@ -302,7 +299,12 @@ def _track(params: Params, verdict: dict[str, Any], lineage: dict[str, Any]) -> 
         "model_identity": verdict["model"],
         **{name: lineage[name] for name in ("code_version", "train_version", "holdout_version")},
     }
-    evaluation = f"{registry.ARTIFACT}/{artifact.EVALUATION}"
-    files: dict[Path, str] = {paths().model: registry.ARTIFACT, paths().plots: f"{evaluation}/plots"}
-    files |= dict.fromkeys((paths().metrics, paths().verdict, paths().model_card), evaluation)
+    files = {paths().model: registry.ARTIFACT, **evaluation_files(registry.ARTIFACT)}
     return registry.log_run(as_flat(params), metrics, tags, files)
+
+
+def evaluation_files(folder: str) -> dict[Path, str]:
+    """Return the files of a verdict, and where they go beside an artifact in this folder of a run."""
+    evaluation = f"{folder}/{artifact.EVALUATION}"
+    reports = dict.fromkeys((paths().metrics, paths().verdict, paths().model_card), evaluation)
+    return {paths().plots: f"{evaluation}/plots", **reports}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from twoloops import artifact, config, registry
+from twoloops import artifact, config, lineage, registry
 from twoloops.errors import ProjectError
-from twoloops.inner_loop.evaluate import GREEN
-from twoloops.inner_loop.rule import failed_rules
+from twoloops.inner_loop.evaluate import evaluation_files
+from twoloops.inner_loop.refit import require_green
 from twoloops.paths import paths
 from twoloops.storage import read_json, write_json
 
 
 def register() -> dict[str, Any]:
-    """Register the judged model, once, and make it the challenger unless it is champion already.
+    """Register what is shipped of the judged model, once, and make it the challenger unless it is champion already.
 
     Returns:
         The version's number, its alias, and what else was written to reports/registration.json.
@@ -21,19 +21,17 @@ def register() -> dict[str, Any]:
     Raises:
         ProjectError: the verdict is red, is about another model, or about another champion.
     """
-    verdict = read_json(paths().verdict, "evaluate")
-    artifact.read(paths().model)
-    if verdict["model"] != artifact.identity(paths().model):
+    if not paths().shipped.exists():
         raise ProjectError(
-            "The verdict is about another model than the one in artifacts/model.", hint="Run the verb 'evaluate' again."
+            "There is nothing to ship yet.",
+            hint="Run the verb 'refit'. dvc.yaml needs it as a step between evaluate and register.",
         )
-    if verdict["verdict"] != GREEN:
-        raise ProjectError(
-            "The model's verdict is red, so it is not registered:\n"
-            + "\n".join(f"  - {line}" for line in failed_rules(verdict)),
-            hint="reports/model_card.md shows where it fails; improve the model or the data, then run again.",
-        )
-    version = registry.find_version("model_identity", verdict["model"])
+    artifact.read(paths().shipped)
+    identity = artifact.identity(paths().shipped)
+    origin = read_json(paths().shipped / lineage.FILE, "refit")
+    refitted = "refitted" in origin
+    verdict = require_green(origin["refitted"]["judged_model"] if refitted else identity)
+    version = registry.find_version(registry.IDENTITY, identity)
     champion = registry.find(registry.CHAMPION)
     crowned = bool(version and champion and version.number == champion.number)
     if not crowned and verdict["champion"] != (champion.number if champion else None):
@@ -43,7 +41,10 @@ def register() -> dict[str, Any]:
             hint="Run the verb 'evaluate' again: it compares with the champion of today.",
         )
     if version is None:
-        version = registry.create_version(verdict["run_id"], _tags(verdict))
+        folder = registry.REFITTED if refitted else registry.ARTIFACT
+        if refitted:
+            registry.add_files(verdict["run_id"], {paths().shipped: folder, **evaluation_files(folder)})
+        version = registry.create_version(verdict["run_id"], _tags(verdict, identity, origin), folder)
     elif not crowned:
         # Registered before, and judged again: `promote` asks whom it was compared with.
         registry.set_tag(version, registry.COMPARED_WITH, verdict["champion"] or registry.NONE)
@@ -54,18 +55,19 @@ def register() -> dict[str, Any]:
         "version": version.number,
         "alias": alias,
         "run_id": version.run_id,
-        "identity": verdict["model"],
+        "identity": identity,
+        "refitted": refitted,
         "registry": registry.place(),
     }
     write_json(paths().registration, result)
     return result
 
 
-def _tags(verdict: dict[str, Any]) -> dict[str, str]:
-    lineage = read_json(paths().model / "lineage.json", "train")
+def _tags(verdict: dict[str, Any], identity: str, origin: dict[str, Any]) -> dict[str, str]:
     return {
         "verdict": verdict["verdict"],
-        "model_identity": verdict["model"],
+        registry.IDENTITY: identity,
+        registry.JUDGED: verdict["model"],
         registry.COMPARED_WITH: verdict["champion"] or registry.NONE,
-        **{name: lineage[name] for name in ("code_version", "train_version", "holdout_version")},
+        **{name: origin[name] for name in ("code_version", "train_version", "holdout_version")},
     }

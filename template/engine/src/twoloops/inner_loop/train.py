@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from twoloops import artifact, lineage, reference
-from twoloops.artifact import Predictor, Scores
+from twoloops.artifact import Inputs, ModelFile, Predictor, Scores
 from twoloops.contracts.signature import Signature
+from twoloops.contracts.split import Frozen
 from twoloops.errors import ProjectError
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.problems import problem
-from twoloops.storage import require
+from twoloops.problems.base import Target
+from twoloops.storage import read_json, require
 
 
 def read_parts() -> tuple[Any, Any]:
@@ -47,16 +49,19 @@ def train(params: Params, folder: Path | None = None) -> dict[str, Any]:
     training_records, holdout = read_parts()
     signature = problem.signature()
     inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
-    estimator = problem.learn(params, params.model, inputs, target, signature)
-    file = problem.export(estimator, signature)
     held_out = problem.encode(holdout, signature)
-    scores = Predictor(file, signature).score_inputs(held_out)
-    difference = check_parity(scores, problem.answer(estimator, held_out, signature), params.gate.parity_tolerance)
+    file, scores, difference = fit_and_export(params, inputs, target, held_out, signature)
     watched = problem.watched(signature)
     documents = {
-        artifact.REFERENCE: reference.describe(problem.watch(inputs), watched, scores, signature.outputs),
-        "lineage.json": lineage.record(
-            params, problem.version(training_records), len(training_records), problem.version(holdout)
+        # Of the holdout: where rows have a time those are the newest, and the scores are of rows that were not learnt.
+        artifact.REFERENCE: reference.describe(problem.watch(held_out), watched, scores, signature.outputs),
+        lineage.FILE: lineage.record(
+            params,
+            problem.version(training_records),
+            len(training_records),
+            problem.version(holdout),
+            newest(training_records),
+            Frozen.model_validate(read_json(paths().frozen_holdout, "prepare")),
         )
         | {"parity_difference": difference},
     }
@@ -68,6 +73,34 @@ def train(params: Params, folder: Path | None = None) -> dict[str, Any]:
         "holdout_rows": len(holdout),
         "parity_difference": difference,
     }
+
+
+def fit_and_export(
+    params: Params, inputs: Inputs, target: Target, compared: Inputs, signature: Signature
+) -> tuple[ModelFile, Scores, float]:
+    """Fit the recipe of params.yaml, and return the shipped form with its scores and its largest difference.
+
+    Args:
+        params: the hyperparameters and the tolerance.
+        inputs: what is learned from.
+        target: the encoded target of these.
+        compared: inputs on which the estimator and its shipped form have to agree.
+        signature: names what goes in.
+
+    Raises:
+        ProjectError: no export, no parity, or scores that are not finite.
+    """
+    estimator = problem.learn(params, params.model, inputs, target, signature)
+    file = problem.export(estimator, signature)
+    scores = Predictor(file, signature).score_inputs(compared)
+    difference = check_parity(scores, problem.answer(estimator, compared, signature), params.gate.parity_tolerance)
+    return file, scores, difference
+
+
+def newest(*parts: Any) -> str | None:
+    """Return the newest event time of all records, ISO 8601, UTC; None where they have no time."""
+    times = [each.max() for each in map(problem.times, parts) if each is not None]
+    return f"{max(times)}Z" if len(times) == len(parts) else None
 
 
 def check_parity(shipped: Scores, fitted: Scores, tolerance: float) -> float:

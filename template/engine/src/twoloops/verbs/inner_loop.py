@@ -106,6 +106,14 @@ def prepare(
         f"Training rows: {result['train_rows']:,}. "
         f"Frozen holdout: {result['holdout_rows']:,} ({paths().frozen_holdout}).",
     ]
+    if result["unripe"]:
+        lines.append(f"Too young for a label (data.label_days), so left out: {result['unripe']:,} rows.")
+    if result["embargoed"]:
+        lines.append(f"Not yet labelled when the holdout began, so left out of training: {result['embargoed']:,} rows.")
+    if result["returning"]:
+        lines.append(
+            f"Held-out rows of entities that have older training rows: {result['returning']:,}, parted by time."
+        )
     if result["without_label"]:
         lines.append(f"Without a label yet, so left out: {result['without_label']:,} rows.")
     if result["newer_than_holdout"]:
@@ -148,11 +156,32 @@ def evaluate(as_json: Json = False) -> None:
     lines = describe_verdict(result)
     if not as_json:
         typer.secho(f"Verdict: {result['verdict']}", fg="green" if green else "red", bold=True)
-    tell(result, as_json, lines, verb("register") if green else f"look at {paths().model_card}")
+    tell(result, as_json, lines, verb("refit") if green else f"look at {paths().model_card}")
     if not green:
         failed = failed_rules(result)
         first = f"Missed, of {len(result['rules'])} demands of the gate: {len(failed)}"
         raise RedVerdictError("\n  - ".join([first, *failed]), hint=f"{paths().model_card} has every demand.")
+
+
+@app.command(rich_help_panel=INNER_LOOP)
+def refit(as_json: Json = False) -> None:
+    """Fit the judged recipe on the holdout too, after a green verdict: what is shipped knows the newest rows."""
+    from twoloops import params
+    from twoloops.inner_loop.refit import refit as step
+
+    checked = params.load()
+    with working("fitting on all rows, exporting and comparing"):
+        result = step(checked)
+    identity = result["identity"][:12]
+    lines = [f"refit: false, so the judged model, {identity}, is shipped as it is: {result['artifact']}."]
+    if result["refitted"]:
+        lines = [
+            f"Fitted again on all {result['train_rows']:,} rows; what is shipped, {identity}, is in "
+            f"{result['artifact']}.",
+            f"{result['metric']}: {result['judged']:.4g} as judged on the holdout; {result['cross_fitted']:.4g} on the "
+            "newest rows by fits that know the other half of them.",
+        ]
+    tell(result, as_json, lines, verb("register"))
 
 
 @app.command(rich_help_panel=INNER_LOOP)

@@ -41,7 +41,7 @@ def record(folder: Path, run: str) -> str:
     version = registry.get(registration["version"])
     if TAG in version.tags:
         return version.tags[TAG]
-    data = upload_model(bucket, f"s3://{bucket.split(run)[0]}", made.model)
+    data = upload_model(bucket, f"s3://{bucket.split(run)[0]}", made.shipped)
     verdict = storage.read_json(made.verdict, "evaluate")
     with explain_errors("Recording the model package"):
         answer = client("sagemaker").create_model_package(

@@ -252,7 +252,7 @@ def _digest(parts: Iterable[bytes]) -> str:
 def _download_results(store: ObjectStore, run: str, graph: Graph) -> set[str]:
     """Download what the run has left and people read, as a local run leaves it, and return the names of the files.
 
-    That is what lies in reports/, what git keeps of the steps' results, and the model.
+    That is what lies in reports/, what git keeps of the steps' results, the judged model and the shipped one.
     """
     kept = [RELATIVE.reports.as_posix(), *(name for step in graph.steps for name in step.kept)]
     made = [name for step in graph.steps for name in step.writes]
@@ -260,10 +260,11 @@ def _download_results(store: ObjectStore, run: str, graph: Graph) -> set[str]:
     there = list(store.sizes(run))
     files = [name for name in there if any(name == each or name.startswith(f"{each}/") for each in wanted)]
     store.download(run, paths().root, files)
-    model = f"{RELATIVE.model.as_posix()}/"
-    if names := [name.removeprefix(model) for name in there if name.startswith(model)]:
-        with storage.replacing(paths().model) as new:
-            store.download(f"{run}/{model.rstrip('/')}", new, names)
+    for target, relative in ((paths().model, RELATIVE.model), (paths().shipped, RELATIVE.shipped)):
+        model = f"{relative.as_posix()}/"
+        if names := [name.removeprefix(model) for name in there if name.startswith(model)]:
+            with storage.replacing(target) as new:
+                store.download(f"{run}/{model.rstrip('/')}", new, names)
     return set(files)
 
 

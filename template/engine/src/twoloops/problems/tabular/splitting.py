@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from twoloops.contracts.split import Frozen, Split
+from twoloops.contracts.split import Frozen, Split, is_held_out
 from twoloops.errors import ProjectError
 from twoloops.problems.tabular.files import data_version
 
@@ -44,15 +44,18 @@ def by_time(frame: pd.DataFrame, time: str, share: float, frozen: Frozen | None)
 def by_group(frame: pd.DataFrame, group: str, share: float, frozen: Frozen | None) -> Split:
     """Hold out whole groups, such as customers: all rows of one are on the same side.
 
-    A group's side follows from a hash of its key, so it stays there when rows are added.
+    A group's side follows from a hash of its key and of the table that the holdout was frozen from, so it
+    stays there when rows are added. A new holdout of new data holds other groups; of the same data the
+    same ones: nobody draws holdouts until one is easy.
 
     Args and errors as in `by_time`; `group` is the column of the group's key.
     """
     _check_rule(frozen, "group", share)
+    salt = frozen.salt if frozen else data_version(frame)[:16]
     keys = frame[group].astype(str)
-    sides = {key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64 < share for key in keys.unique()}
+    sides = {key: is_held_out(key, share, salt) for key in keys.unique()}
     held_out = keys.map(sides).astype(bool)
-    return _checked(frame[~held_out], frame[held_out], {"split": "group"}, share, frozen)
+    return _checked(frame[~held_out], frame[held_out], {"split": "group", "group": group, "salt": salt}, share, frozen)
 
 
 def _check_rule(frozen: Frozen | None, split: str, share: float) -> None:
@@ -64,7 +67,7 @@ def _check_rule(frozen: Frozen | None, split: str, share: float) -> None:
 
 
 def _checked(
-    train: pd.DataFrame, holdout: pd.DataFrame, identity: dict[str, str], share: float, frozen: Frozen | None
+    train: pd.DataFrame, holdout: pd.DataFrame, identity: Mapping[str, Any], share: float, frozen: Frozen | None
 ) -> Split:
     train, holdout = train.reset_index(drop=True), holdout.reset_index(drop=True)
     new = Frozen(**identity, share=share, rows=len(holdout), version=data_version(holdout))
