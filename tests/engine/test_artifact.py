@@ -63,7 +63,7 @@ def test_only_what_is_listed_is_loaded(project: Project) -> None:
     Predictor.load(folder)
 
 
-def rewrite_manifest(folder: Path, change: Callable[[dict[str, str]], None]) -> None:
+def rewrite_manifest(folder: Path, change: Callable[[dict[str, str]], object]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest["files"])
     (folder / "manifest.json").write_text(json.dumps(manifest))

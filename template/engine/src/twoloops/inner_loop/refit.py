@@ -3,8 +3,7 @@
 The verdict is about how well the recipe does on rows that come after those it was fitted on. It stays true of the
 refitted model, whose training rows only reach further; what it cannot be is the measured value of this very fit. Where
 that has to be shipped which was judged, `refit: false` in params.yaml ships the judged model as it is. Why the exam
-comes before, and why it is repeated from several origins in `backtest`: Tashman, Out-of-sample tests of forecasting
-accuracy (2000).
+comes before the fit on all rows: Tashman, Out-of-sample tests of forecasting accuracy (2000).
 """
 
 from __future__ import annotations
