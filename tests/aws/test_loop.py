@@ -90,7 +90,7 @@ def test_from_data_to_scores_on_the_platform(there: Account, server: str) -> Non
     scheduled(there, registration)
     scored(there, registration)
     watched(there)
-    retrained(there, number)
+    retrained(there, registration)
     stopped(there, number)
 
 
@@ -159,10 +159,7 @@ def scheduled(there: Account, registration: dict[str, Any]) -> None:
     found = there.client("sagemaker").describe_pipeline(PipelineName=SCORING)
     assert schedule["Target"]["Arn"] == found["PipelineArn"]
     (step,) = json.loads(found["PipelineDefinition"])["Steps"]
-    assert step["Arguments"]["Environment"] == {
-        "MODEL_VERSION": registration["version"],
-        "MODEL_IDENTITY": registration["identity"],
-    }
+    assert step["Arguments"]["Environment"] == scored_by(registration)
     assert step["Arguments"]["RoleArn"].endswith("--production--serving")
 
 
@@ -192,7 +189,7 @@ def watched(there: Account) -> None:
     assert len(document(there.project, "reports/monitoring/history.json")["windows"]) == 1
 
 
-def retrained(there: Account, before: str) -> None:
+def retrained(there: Account, before: dict[str, Any]) -> None:
     """A retraining on newer data freezes a new holdout, and the way back is open."""
     holdout = (there.project.folder / "data/holdout.json").read_bytes()
     there.verb("simulate", "--rows", str(ROWS + 500), "--seed", "8", "--force")
@@ -204,14 +201,21 @@ def retrained(there: Account, before: str) -> None:
     remembered = json.loads(there.read("monitoring/history.json"))["retraining"]
     assert (remembered["reason"], remembered["outcome"]) == ("drift", "challenger")
     after = document(there.project, "reports/registration.json")
-    assert after["version"] != before
+    assert after["version"] != before["version"]
     there.verb("promote")
-    assert "MODEL_VERSION" in definition_of(there)
-    assert json.loads(definition_of(there))["Steps"][0]["Arguments"]["Environment"] == {
-        "MODEL_VERSION": after["version"]
-    }
+    assert environment_of(there) == scored_by(after)
     there.verb("rollback")
-    assert json.loads(definition_of(there))["Steps"][0]["Arguments"]["Environment"] == {"MODEL_VERSION": before}
+    assert environment_of(there) == scored_by(before)
+
+
+def scored_by(registration: dict[str, Any]) -> dict[str, str]:
+    """Return the environment by which a scoring job knows its model."""
+    return {"MODEL_VERSION": registration["version"], "MODEL_IDENTITY": registration["identity"]}
+
+
+def environment_of(there: Account) -> Any:
+    """Return the environment of the scoring pipeline's job."""
+    return json.loads(definition_of(there))["Steps"][0]["Arguments"]["Environment"]
 
 
 def stopped(there: Account, number: str) -> None:
