@@ -23,7 +23,7 @@ def test_another_registry_gets_the_model_too(project: Project, monkeypatch: pyte
 @pytest.mark.parametrize("address", ["models:/churn@champion", "models:/churn/1"])
 def test_a_model_is_addressed_by_its_number_or_an_alias(promoted: Project, address: str) -> None:
     with registry.download(address) as folder:
-        assert artifact.identity(folder) == artifact.identity(paths().model)
+        assert artifact.identity(folder) == artifact.identity(paths().shipped)
 
 
 @pytest.mark.parametrize(

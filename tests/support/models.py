@@ -21,6 +21,7 @@ LENIENT = {
     "compare_with_champion": False,
     "minimum_group_ratio": 0.0,
     "maximum_latency_ms": 1000.0,
+    "calibration_tolerance": None,
 }
 
 # A model that is right about a typical row and about some others, and fails on the rest. It is a module of the

@@ -84,7 +84,7 @@ def test_decimals_may_be_categories() -> None:
     ("values", "dtype"),
     [(["true", "", "false"], None), ([1.0, None, 0.0], None), ([True, None, False], object), ([1, pd.NA, 0], "Int64")],
 )
-def test_a_missing_truth_value_never_becomes_one(values: list[Any], dtype: Any) -> None:
+def test_a_missing_truth_value_never_becomes_one(values: list[Any], dtype: Any, bare_project: Project) -> None:
     frame = pd.DataFrame({"member": pd.Series(values, dtype=dtype)})
     demanded = pa.DataFrameSchema({"member": pa.Column(bool)}, coerce=True)
     with pytest.raises(ProjectError, match=r"member: 1 row without a value \(first: row 1\)"):

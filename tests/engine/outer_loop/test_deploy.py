@@ -90,7 +90,7 @@ def another(alias: str = registry.CHALLENGER) -> registry.Version:
     first = registry.get("1")
     champion = registry.find(registry.CHAMPION)
     tags = {"model_identity": first.tags["model_identity"], "compared_with": champion.number if champion else "none"}
-    version = registry.create_version(first.run_id, tags)
+    version = registry.create_version(first.run_id, tags, registry.REFITTED)
     registry.set_alias(alias, version)
     return version
 

@@ -473,7 +473,7 @@ def test_files_that_are_gone_are_forgotten(watched: Project) -> None:
 
 def test_a_model_can_be_named(watched: Project) -> None:
     capture()
-    told = monitor(params.load(), model=str(paths().model), root=paths().captures / "production")
+    told = monitor(params.load(), model=str(paths().shipped), root=paths().captures / "production")
     assert (told["window"]["rows"], told["model"]["version"]) == (ROWS, None)
     assert state(told, "staleness") == "unknown"
     with pytest.raises(ProjectError, match="no folder"):

@@ -17,7 +17,7 @@ from twoloops.problems.tabular.files import read_table
 from twoloops.problems.tabular.schema import Schema
 from twoloops.problems.tabular.signature import Feature, Signature
 
-from tests.engine.problems.test_reading import (
+from tests.engine.problems.ways import (
     GOOD,
     csv_text,
     expected,

@@ -538,7 +538,7 @@ def test_the_champion_scores_by_default(promoted: Project) -> None:
     told = call("score", "data/raw/rows.parquet", "target", "--json")
     summary = json.loads(told.stdout)
     assert summary["model"]["version"] == "1"
-    assert summary["model"]["identity"] == Predictor.load(MODEL).identity
+    assert summary["model"]["identity"] == Predictor.load(paths().shipped).identity
     told = call("score", "data/raw/rows.parquet", "target", "--model", summary["model"]["uri"])
     assert "Nothing has changed since the last run" in told.output
 

@@ -132,6 +132,7 @@ def open_gate(project: Project) -> params.Params:
         data__source=RAW.as_posix(),
         data__minimum_rows=20,
         data__maximum_age_days=None,
+        data__label_days=None,
         tune__trials=2,
         tune__folds=2,
         gate__threshold=never,

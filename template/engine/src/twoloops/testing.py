@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROWS = "data/raw/rows.parquet"
 # A few hundred rows cannot show what the real table must show: the rules still run, on demands that few rows can meet.
 SMALL = {
-    "data": {"source": ROWS, "minimum_rows": 20, "maximum_age_days": None},
+    "data": {"source": ROWS, "minimum_rows": 20, "maximum_age_days": None, "label_days": None},
     "gate": {"minimum_slice_rows": 30},
 }
 
