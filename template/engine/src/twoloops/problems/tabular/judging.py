@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twoloops.artifact import Predictor
 from twoloops.inner_loop.measure import Metric, Target
-from twoloops.inner_loop.report import table
+from twoloops.pages import table
 from twoloops.problems.tabular.encoding import Matrix, encode
 from twoloops.problems.tabular.signature import Feature, Signature
 
