@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hcl2
+import jinja2
 import yaml
 
 from extensions.organization.files import untidy
@@ -50,6 +51,8 @@ def parse(name: str, text: str) -> None:
         hcl2.loads(text)
     elif suffix == ".sh":
         subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    elif suffix == ".j2":  # a page of the engine's: twoloops/pages
+        jinja2.Environment(autoescape=True).parse(text)
     elif name == ".dvc/config":
         configparser.ConfigParser().read_string(text)
     else:

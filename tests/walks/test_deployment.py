@@ -294,7 +294,8 @@ def test_a_deployment_that_is_killed_again_and_again_ends_well(deployed: Deploye
 
 def test_two_deployments_at_once(deployed: Deployed) -> None:
     first = deployed.begin("deploy", "--yes")
-    deployed.wait_for((deployed.project.folder / "deployments/holder.json").exists)
+    holder = deployed.project.folder / "deployments/holder.json"  # promote had the lock before
+    deployed.wait_for(lambda: holder.exists() and json.loads(holder.read_bytes())["what"] == "A deployment")
     os.killpg(first.pid, signal.SIGSTOP)  # on a busy machine it would be done before the others begin
     for words in (["deploy", "--yes"], ["rollback"], ["stop", "staging"]):
         told = deployed.verb(*words, code=1).stderr

@@ -58,7 +58,7 @@ def test_the_reference_is_of_the_newest_rows(project: Project) -> None:
 
 
 def test_what_was_judged_can_be_shipped_as_it_is(project: Project) -> None:
-    checked = project.set(refit=False)
+    checked = project.set(gate__refit=False)
     assert refit(checked) == {
         "artifact": "artifacts/shipped", "identity": artifact.identity(Path("artifacts/model")), "refitted": False,
     }  # fmt: skip

@@ -84,6 +84,7 @@ class GateParams(Section):
     champion_margin: float | None = Field(default=None, ge=0)
     minimum_group_ratio: float = Field(ge=0, le=1)
     maximum_latency_ms: float = Field(gt=0)
+    refit: bool = True
     parity_tolerance: float = Field(gt=0, lt=1)
     confidence: Share
     # Before 0.3.0 the intervals were of a bootstrap, and this the number of its resamples.
@@ -172,7 +173,6 @@ class Params(Section):
 
     seed: int = Field(ge=0, le=2**32 - 1)
     threads: int = Field(ge=1, le=1024)
-    refit: bool = True
     data: DataParams
     split: SplitParams
     model: ProjectsOwn  # the project's own ModelParams, when a project is read

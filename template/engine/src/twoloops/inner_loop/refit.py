@@ -2,8 +2,8 @@
 
 The verdict is about how well the recipe does on rows that come after those it was fitted on. It stays true of the
 refitted model, whose training rows only reach further; what it cannot be is the measured value of this very fit. Where
-that has to be shipped which was judged, `refit: false` in params.yaml ships the judged model as it is. Why the exam
-comes before the fit on all rows: Tashman, Out-of-sample tests of forecasting accuracy (2000).
+that has to be shipped which was judged, `gate.refit: false` in params.yaml ships the judged model as it is. Why the
+exam comes before the fit on all rows: Tashman, Out-of-sample tests of forecasting accuracy (2000).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def refit(params: Params) -> dict[str, Any]:
     scores of fits that have not seen them (cross-fitting), because the shipped model has.
 
     Args:
-        params: the checked params.yaml; with `refit: false` the judged artifact is shipped as it is.
+        params: the checked params.yaml; with `gate.refit: false` the judged artifact is shipped as it is.
 
     Returns:
         The artifact's identity, the records, and the primary metric: judged, and cross-fitted on the newest records.
@@ -48,7 +48,7 @@ def refit(params: Params) -> dict[str, Any]:
         ProjectError: the verdict is red, or about another model; no parity.
     """
     verdict = require_green(artifact.identity(paths().model) if paths().model.exists() else None)
-    if not params.refit:
+    if not params.gate.refit:
         with replacing(paths().shipped) as new:
             shutil.copytree(paths().model, new)
         return {"artifact": str(paths().shipped), "identity": verdict["model"], "refitted": False}

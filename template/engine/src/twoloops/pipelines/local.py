@@ -63,6 +63,7 @@ def run(graph: Graph, verb: Verb, *, force: bool, tell: Callable[[str], None]) -
     finally:
         # Also when a later step fails: what was done need not be done again.
         if done and _dvc("commit", "--force", "--quiet", *done):
+            _dvc("commit", "--force", *done)  # quiet, it does not even say what is wrong
             raise ProjectError(f"DVC could not record {', '.join(done)}.", hint="Its message stands above.")
     return count
 
