@@ -1,7 +1,8 @@
 """Sequences of edits, answers and releases, by Hypothesis, against the laws of updates.
 
-Templates with generated histories are synthetic and small; Copier, git and the engine are real. The
-oracle is a model: it renders each release by itself, and knows what of a file each side has changed.
+Templates with generated histories are synthetic and small; Copier, git and the engine are real, but that the engine's
+merges are of renders by quick.py, which one test holds equal to Copier's. The oracle is a model: it renders each
+release by itself, and knows what of a file each side has changed.
 
 UPDATES_EXAMPLES=5000 makes so many sequences, new ones each time. Otherwise they are always the same.
 """
@@ -27,12 +28,14 @@ from hypothesis import strategies as st
 from extensions.update import updating
 from tests.conftest import MEMORY
 
+from . import quick
 from .history import git
 from .projects import ANSWERS, MARKERS
 from .synthetic import KINDS, OWNED, Answers, Author, Draw, Lines, Release, Render, publish, tag
 
 EXAMPLES = int(os.environ.get("UPDATES_EXAMPLES", "80"))
 APART = 3  # lines between two changes, from which on git sees two
+TWIN = 0.25  # of the lines: below it git surely sees another file
 ALIKE = 0.75  # of the lines: git takes the file for a renamed one from a half on, counted in bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 5 * EXAMPLES)]
@@ -282,16 +285,36 @@ def check_given_up(step: Step, thread: Thread, ours: Lines, *, edited: bool) -> 
     assert thread.ours
     if edited and not step.follows_renames:
         assert thread.ours not in step.found, "Copier deletes what the template gave up"
+    elif any(thread.ours in twins(step, name) for name in step.renamed_by_user):
+        assert {line for line in ours if line.startswith("the user's")} <= set(step.found[thread.ours])
     else:
         assert step.found.get(thread.ours) == ours
         assert not edited or thread.ours in step.told.conflicts or thread.ours != thread.base
+
+
+def twins(step: Step, base: str) -> set[str]:
+    """Return the user's files beside the one that the user has made of the template's, that git may take for that.
+
+    Of two that are like it, git takes the one that is more so.
+    """
+    lines = set(step.before.get(base, ()))
+    return {
+        path
+        for path, mine in step.lived.items()
+        if path not in step.before
+        and path != step.renamed_by_user.get(base)
+        and len(lines & set(mine)) >= TWIN * max(len(lines), len(mine))
+    }
 
 
 def check_renamed(step: Step, thread: Thread, base: Lines, ours: Lines, theirs: Lines) -> None:
     """Demand that a renamed file carries both sides' changes along, where git can see that it is one file."""
     renamed_ours, renamed_theirs = thread.ours != thread.base, thread.theirs != thread.base
     seen = (not renamed_ours or alike(base, ours)) and (not renamed_theirs or alike(base, theirs))
-    if seen and not (renamed_ours and renamed_theirs):
+    if thread.base and renamed_ours and (others := twins(step, thread.base)):
+        found = {line for path in (*thread.places, *others) for line in step.found.get(path, ())}
+        check_merged(base, ours, theirs, tuple(found))
+    elif seen and not (renamed_ours and renamed_theirs):
         target = thread.ours if renamed_ours else thread.theirs
         assert target
         assert {path for path in thread.places if path in step.found} == {target}
@@ -361,14 +384,17 @@ def by_copier(project: Project, to: str, answers: Answers) -> Told:
     return Told(set(git("diff", "--name-only", "--diff-filter=U", cwd=project.folder).splitlines()))
 
 
-def born(draw: Draw, folder: Path) -> Project:
+def born(draw: Draw, folder: Path, *, by_copier: bool = True) -> Project:
     """Make a template with a history, and a project of any of its releases."""
     history = Author(draw).history()
     template = publish(history, folder / "template.git")
     release = draw(st.integers(0, len(history) - 1))
     answers = history[release].answers({}, {"extra": draw(st.booleans()), "kind": draw(st.sampled_from(KINDS))})
     project = Project(folder / "project", history, release, answers)
-    copier.run_copy(str(template), project.folder, data=answers, defaults=True, quiet=True, vcs_ref=tag(release))
+    if by_copier:
+        copier.run_copy(str(template), project.folder, data=answers, defaults=True, quiet=True, vcs_ref=tag(release))
+    else:
+        quick.render(str(template), tag(release), answers, project.folder, "copy")
     git("init", "--quiet", "--template=", "--initial-branch=main", cwd=project.folder)
     project.commit()
     assert project.read() == history[release].render(answers)
@@ -422,7 +448,7 @@ def settle(project: Project, found: Render) -> None:
 
 def live_through(draw: Draw, folder: Path, way: Update, *, follows: bool) -> Project:
     """Let a new project go through seasons of edits, each with an update at its end."""
-    project = born(draw, folder)
+    project = born(draw, folder, by_copier=not follows)
     for _ in range(draw(st.integers(1, 3))):
         for _ in range(draw(st.integers(0, 5))):
             draw(st.sampled_from(HABITS))(draw, project)
@@ -446,25 +472,50 @@ def test_sequences_with_copier(data: st.DataObject) -> None:
             assert git("status", "--porcelain", cwd=project.folder) == "", "a second update changes nothing"
 
 
-@sequences
-@given(data=st.data())
-def test_sequences_with_the_engine(warm: tuple[str, ...], data: st.DataObject) -> None:
-    def by_engine(project: Project, to: str, answers: Answers) -> Told:
-        told = updating.merge(project.folder, to=to.removeprefix("v"), answers=answers, copier=warm)
+def by_engine(*commands: tuple[str, ...]) -> Update:
+    """Return the engine's way to update; by several commands that render, it has to come to the same each time."""
+
+    def update_project(project: Project, to: str, answers: Answers) -> Told:
+        told, *others = [
+            updating.merge(project.folder, to=to.removeprefix("v"), answers=answers, copier=command)
+            for command in commands
+        ]
         assert told is not None
+        for other in others:
+            assert other is not None
+            trees = [git("rev-parse", f"{each.commit}^{{tree}}", cwd=project.folder) for each in (told, other)]
+            assert trees[0] == trees[1]
+            assert replace(other, commit=told.commit, conflicts=()) == replace(told, conflicts=())
+            # The marks name the render's commit, which is made at another second.
+            assert [each.path for each in other.conflicts] == [each.path for each in told.conflicts]
         branch = updating.switch(project.folder, told)
         git("switch", "--quiet", "--force-create", "main", cwd=project.folder)
         git("branch", "--quiet", "--delete", "--force", branch, cwd=project.folder)
         return Told({conflict.path for conflict in told.conflicts}, set(told.left_out))
 
+    return update_project
+
+
+@sequences
+@given(data=st.data())
+def test_sequences_with_the_engine(warm: tuple[str, ...], data: st.DataObject) -> None:
+    rendering = (*warm, "--quick")
     with tempfile.TemporaryDirectory() as folder:
-        project = live_through(data.draw, Path(folder), by_engine, follows=True)
+        project = live_through(data.draw, Path(folder), by_engine(rendering), follows=True)
         present = tag(project.release).removeprefix("v")
-        assert updating.merge(project.folder, to=present, copier=warm) is None
+        assert updating.merge(project.folder, to=present, copier=rendering) is None
         if again(data.draw):
-            same = updating.merge(project.folder, to=present, answers={"kind": project.answers["kind"]}, copier=warm)
+            answers = {"kind": project.answers["kind"]}
+            same = updating.merge(project.folder, to=present, answers=answers, copier=rendering)
             assert same is not None
             assert (same.changed, same.conflicts) == ((), ()), "a second update changes nothing"
+
+
+@settings(sequences, max_examples=max(EXAMPLES // 20, 1))
+@given(data=st.data())
+def test_the_quick_copier_makes_what_copier_makes(warm: tuple[str, ...], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        live_through(data.draw, Path(folder), by_engine((*warm, "--quick"), warm), follows=True)
 
 
 @settings(sequences, max_examples=max(EXAMPLES // 20, 1))

@@ -1,6 +1,7 @@
 """Copier's command, kept warm: one process has imported it and forks for each call, which saves most of a second.
 
-Started with the path of a socket and `--serve` it is the server; with more words it is the command.
+Started with the path of a socket and `--serve` it is the server; with more words it is the command. `--quick` before
+the words asks for the stand-in of quick.py.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def serve(address: str) -> None:
     """Answer calls until the process that started it is gone."""
     import copier._cli  # noqa: F401 - for those that are forked
 
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from tests.updates import quick  # noqa: F401 - as well
+
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
     listener.listen()
@@ -63,7 +67,13 @@ def _answer(connection: socket.socket, call: dict[str, list[str] | str], outputs
     sys.argv = ["copier", *call["words"]]
     code: object = 1
     try:
-        runpy.run_module("copier", run_name="__main__")
+        if sys.argv[1] == "--quick":
+            from tests.updates import quick
+
+            quick.run([word for word in sys.argv[2:] if word != "--"])
+            code = 0
+        else:
+            runpy.run_module("copier", run_name="__main__")
     except SystemExit as ended:
         code = ended.code
     finally:
