@@ -73,7 +73,7 @@ def installed(project: Make, aws: dict[str, str]) -> Project:
     return Project(prepared(project({"serving_mode": "online_and_batch"}, aws)), aws)
 
 
-def test_an_environment_from_its_first_plan_to_its_end(installed: Project, project: Make, tmp_path: Path) -> None:
+def test_an_environment_from_its_first_plan_to_its_end(installed: Project, tmp_path: Path) -> None:
     nothing_works_before_bootstrap(installed)
     one_command_makes_all_that_flows_need(installed)
     who_only_plans_writes_nothing(installed)
@@ -82,7 +82,7 @@ def test_an_environment_from_its_first_plan_to_its_end(installed: Project, proje
     a_stale_plan_is_refused(installed)
     a_lock_is_told(installed)
     an_interrupted_apply_is_repeated(installed, tmp_path / "interrupted.log")
-    refusals_are_told(installed, project)
+    refusals_are_told(installed)
     destroyed(installed)
 
 
@@ -254,18 +254,23 @@ def an_interrupted_apply_is_repeated(installed: Project, log: Path) -> None:
     assert installed.plan("production")["changes"] == []
 
 
-def refusals_are_told(installed: Project, project: Make) -> None:
+def refusals_are_told(installed: Project) -> None:
     told = installed.verb("staging", code=1, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert "nobody is logged in" in told
     told = installed.verb("staging", code=1, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert "does not answer" in told
-    other = installed.folder / "src/churn/platform/account.py"
-    text = other.read_text(encoding="utf-8")
-    other.write_text(text.replace(f'"{ACCOUNT}"', '"210987654321"'), encoding="utf-8")
-    assert f"The login is of the AWS account {ACCOUNT}" in installed.verb("staging", code=1)
-    other.write_text(text.replace('REGION = "eu-west-1"', 'REGION = "eu-central-1"'), encoding="utf-8")
-    assert "in eu-central-1 yet" in installed.verb("staging", code=1)
-    other.write_text(text, encoding="utf-8")
+    chosen = installed.folder / "pyproject.toml"
+    text = chosen.read_text(encoding="utf-8")
+
+    def refused(old: str, new: str) -> str:
+        assert text.count(old) == 1, text
+        chosen.write_text(text.replace(old, new), encoding="utf-8")
+        return installed.verb("staging", code=1)
+
+    told = refused(f'account = "{ACCOUNT}"', 'account = "210987654321"')
+    assert f"The login is of the AWS account {ACCOUNT}" in told
+    assert "in eu-central-1 yet" in refused('region = "eu-west-1"', 'region = "eu-central-1"')
+    chosen.write_text(text, encoding="utf-8")
 
 
 def destroyed(installed: Project) -> None:

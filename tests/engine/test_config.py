@@ -1,6 +1,8 @@
 """[tool.twoloops]: what is wrong is named, and the project is found from wherever one stands in it."""
 
+import asyncio
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,16 @@ def test_a_change_of_the_file_is_seen(tmp_path: Path, monkeypatch: pytest.Monkey
     configure(tmp_path, owner="much later")
     os.utime(tmp_path / config.FILE, ns=(known + 1, known + 1))
     assert config.current().owner == "much later"
+
+
+def test_what_is_held_stays_when_the_folder_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "project"
+    configure(project)
+    monkeypatch.chdir(project)
+    monkeypatch.delenv(config.VARIABLE, raising=False)
+    with config.hold() as held:
+        shutil.rmtree(project)
+        assert config.current() is held
+        assert asyncio.run(asyncio.to_thread(config.current)) is held, "a service loads its models in threads"
+    with pytest.raises((ProjectError, FileNotFoundError)):
+        config.current()

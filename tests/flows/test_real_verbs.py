@@ -170,9 +170,6 @@ def test_a_registry_that_does_not_answer(deployed: Deployed, github: GitHub) -> 
     assert "token-of-the-registry" not in told.log
 
 
-@pytest.mark.xfail(
-    reason="the job in production ends otherwise since the engine moved; tests/walks and tests/engine show it"
-)
 def test_a_bad_canary_is_rolled_back(deployed: Deployed, github: GitHub) -> None:
     before = deployed.champion()
     bad = deployed.register("raises", passed=True)

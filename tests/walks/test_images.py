@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 import yaml
 
@@ -88,6 +89,12 @@ def seconds_until(condition: Callable[[], Any], limit: float) -> float:
             pass
         assert time.monotonic() - begin < limit, f"not within {limit} s"
         time.sleep(0.02)
+
+
+def processor_seconds(name: str) -> float:
+    """Return how long the first process of a container has worked, in seconds of processor time."""
+    spent = psutil.Process(int(podman.call("inspect", name, "--format={{.State.Pid}}").stdout)).cpu_times()
+    return float(spent.user + spent.system)
 
 
 def deployment_of(project: Installed) -> Path:
@@ -167,13 +174,10 @@ def answers_and_ends(image: str, deployments: Path, row: dict[str, Any]) -> None
     mounted = [f"--volume={deployments}:/app/deployments:ro", f"--env=SAGEMAKER_BIND_TO_PORT={port}", "--network=host"]
     with container(*mounted, image, "serve", "deployments/production") as name:
         address = f"http://127.0.0.1:{port}"
-        # Other tests on this machine make a start slower, never faster: the best of a few counts.
-        ready = [seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 15)]
-        while min(ready) > 2 and len(ready) < 4:
-            podman.call("stop", "--time=30", name)
-            podman.call("start", name)
-            ready.append(seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 15))
-        assert min(ready) <= 2, f"ready {min(ready):.2f} s after its start"
+        seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 15)
+        # Beside other tests a start takes as long as they leave it; what it works is its own.
+        worked = processor_seconds(name)
+        assert worked <= 1.5, f"ready after {worked:.2f} s of processor time"
         answer = ask(f"{address}/predict", row)
         assert answer["model_version"] == "1"
         assert len(answer["predictions"]) == 1

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -543,6 +544,15 @@ def test_the_document_describes_what_is_answered(client: Client) -> None:
 # ------------------------------------------------------------------ which model answers
 
 
+def of_a_class_that_is_gone(signature: Signature) -> artifact.ModelFile:
+    """Return a Python model whose class the running code does not have, as where a service is older than its model."""
+    module = ModuleType("churn.gone")
+    exec("class Gone:\n    pass", module.__dict__)  # noqa: S102
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        return artifact.as_python(module.Gone())
+
+
 def test_a_deployment_is_followed_and_a_broken_one_refused(project: Project) -> None:
     good, other = place(), place(constant(0.25))
     deploy(good)
@@ -566,6 +576,7 @@ def test_a_deployment_is_followed_and_a_broken_one_refused(project: Project) -> 
         (lambda: deploy(good), "altered"),
         (lambda: deploy("f" * 64), "There is no model"),
         (lambda: deploy(place(constant(float("nan")))), "not finite"),
+        (lambda: deploy(place(of_a_class_that_is_gone)), "ModuleNotFoundError: No module named 'churn.gone'"),
         (lambda: Path("deployments/test/deployment.json").write_text("{"), "not a deployment"),
         (lambda: Path("deployments/test/deployment.json").unlink(), "deployment.json"),
     ]

@@ -20,7 +20,9 @@ import keyword
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -73,14 +75,35 @@ class Config:
         return "batch" in self.serving
 
 
+_held: ContextVar[Config | None] = ContextVar("held", default=None)
+
+
 def current() -> Config:
     """Return what the project chose in which, or below which, this process works.
 
     Raises:
         ProjectError: there is no project here, or a key or value of its configuration is wrong.
     """
+    if held := _held.get():
+        return held
     given = os.environ.get(VARIABLE)
     return _near(Path(given) if given else Path.cwd())
+
+
+@contextmanager
+def hold() -> Iterator[Config]:
+    """Let `current` return what it returns now, whatever becomes of the project's folder meanwhile.
+
+    For what runs longer than its folder may stay: a service goes on when a runner has cleaned its checkout.
+
+    Raises:
+        ProjectError: as `current`.
+    """
+    token = _held.set(current())
+    try:
+        yield current()
+    finally:
+        _held.reset(token)
 
 
 def _near(start: Path) -> Config:

@@ -133,8 +133,8 @@ class Models:
             # A canary is there to be found wanting: the stable model answers in any case.
             try:
                 self.current = Deployed(stable, self._load(wanted["canary"]), wanted["canary"]["share"])
-            except ProjectError as error:
-                self.problem = str(error)
+            except Exception as error:
+                self.problem = _tell(error)
 
     def _load_artifact(self) -> Model:
         """Load the artifact folder as the version that the environment names."""
@@ -186,7 +186,7 @@ class Models:
         try:
             # Only afterwards is the deployment said to be considered: who waits for it may then rely on it.
             self.current = await asyncio.to_thread(self._load_deployment, content)
-        except ProjectError as error:
+        except Exception as error:  # to load a model runs the project's code, which may raise anything
             self.deployment = digest
             return self._refuse(error)
         self.deployment, self.problem = digest, None
@@ -194,8 +194,9 @@ class Models:
 
     def _refuse(self, error: Exception) -> bool:
         """Keep what answers now. The same problem is raised once."""
-        if str(error) != self.problem:
-            self.problem = str(error)
+        problem = _tell(error)
+        if problem != self.problem:
+            self.problem = problem
             raise ProjectError(self.problem) from error
         return False
 
@@ -237,6 +238,11 @@ class Models:
                 hint="Run the verb 'deploy' again.",
             )
         return model
+
+
+def _tell(error: Exception) -> str:
+    """Return what is told of a model that cannot be loaded; what the project's own code raises with its type."""
+    return str(error) if isinstance(error, ProjectError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def load(folder: Path, version: str | None, registered_at: str | None, maximum_rows: int) -> Model:

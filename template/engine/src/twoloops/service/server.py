@@ -18,7 +18,7 @@ import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from twoloops import params
+from twoloops import config, params
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 from twoloops.service.app import JSON, Service
@@ -175,9 +175,9 @@ class Connection(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn, with a watch over clients and deployment, and a gentle end."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
         """Keep the service."""
-        super().__init__(config)
+        super().__init__(settings)
         self.service = service
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -216,7 +216,7 @@ class Server(uvicorn.Server):
 
 def server(service: Service) -> Server:
     """Return what serves a service; its `run` takes the socket to listen on."""
-    config = uvicorn.Config(
+    settings = uvicorn.Config(
         service,
         http=Connection,
         interface="asgi3",
@@ -229,7 +229,7 @@ def server(service: Service) -> Server:
         backlog=BACKLOG,
         timeout_keep_alive=IDLE_SECONDS,
     )
-    return Server(config, service)
+    return Server(settings, service)
 
 
 def serve(model: Path | None, *, host: str, port: int | None, captures: str | None) -> None:
@@ -245,6 +245,11 @@ def serve(model: Path | None, *, host: str, port: int | None, captures: str | No
         ProjectError: there is no model, it does not work, or the port is taken.
     """
     began = time.perf_counter()
+    with config.hold():  # a checkout that a runner cleans is no reason to end
+        _serve(began, model, host, port, captures)
+
+
+def _serve(began: float, model: Path | None, host: str, port: int | None, captures: str | None) -> None:
     settings = params.load().serve
     _bring_logs_into_form()
     folder = locate(model)
