@@ -111,7 +111,13 @@ ANSWERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", ANSWERS, ids=["default answers", "other answers"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(ANSWERS[0], id="default answers"),
+        pytest.param(ANSWERS[1], id="other answers", marks=pytest.mark.twin),
+    ],
+)
 def test_a_project_that_has_come_over_works(
     answers: dict[str, Any], history: History, warm: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ from .history import git
 from .projects import ANSWERS, MARKERS
 from .synthetic import KINDS, OWNED, Answers, Author, Draw, Lines, Release, Render, publish, tag
 
-EXAMPLES = int(os.environ.get("UPDATES_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("UPDATES_EXAMPLES", "80"))
 APART = 3  # lines between two changes, from which on git sees two
 ALIKE = 0.75  # of the lines: git takes the file for a renamed one from a half on, counted in bytes
 
