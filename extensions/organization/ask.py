@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +72,3 @@ def _questions(given: Wishes) -> dict[str, str]:
     ).unsafe_ask():
         found[name] = questionary.text(f"{name}: what is asked?", validate=bool).unsafe_ask()
     return found
-
-
-def _is_name(text: str) -> bool | str:
-    return bool(re.fullmatch("([a-z][a-z0-9_]*)?", text)) or "Lower-case letters, digits and _, a letter first."

@@ -99,9 +99,10 @@ def hold() -> Iterator[Config]:
     Raises:
         ProjectError: as `current`.
     """
-    token = _held.set(current())
+    found = current()
+    token = _held.set(found)
     try:
-        yield current()
+        yield found
     finally:
         _held.reset(token)
 

@@ -101,7 +101,7 @@ class Problem(ABC):
             ProjectError: each broken rule, with examples.
         """
 
-    def examine(self, records: Records, signature: Signature, params: DataParams, now: Any = None) -> None:
+    def examine(self, records: Records, signature: Signature, params: DataParams) -> None:
         """Refuse records from which nothing honest can be learned: too old, or with the target in an input.
 
         Raises:

@@ -61,7 +61,7 @@ class Tabular(Problem):
         demanded = data.CONTRACT if labelled else contract.without_target(data.CONTRACT, data)
         return contract.check(raw, demanded, origin)
 
-    def examine(self, records: Records, signature: BaseSignature, params: DataParams, now: Any = None) -> None:
+    def examine(self, records: Records, signature: BaseSignature, params: DataParams) -> None:
         """Refuse rows that are too old, and a feature that alone tells the target."""
         from twoloops.problems.tabular import examining
 
