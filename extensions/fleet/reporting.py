@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -101,6 +102,10 @@ class Summary:
         """Count a row."""
         self.verdicts[row.verdict] += 1
         self.versions[row.version or "unknown"] += 1
+
+    def by_version(self) -> list[tuple[str, int]]:
+        """Return how many have which version, the oldest first; the page shows them."""
+        return sorted(self.versions.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0])])
 
     def sentence(self) -> str:
         """Return the counts as a line."""
