@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from extensions.git import run
 from extensions.organization.questions import covering
+from extensions.refusal import Refused
 
 from .answer_space import RefusedError, Rendered, Template
 from .rendering import template_here
@@ -29,10 +31,11 @@ def main() -> None:
     arguments = parser.parse_args()
     projects: dict[str, int] = {}
     with template_here() as source, tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", arguments.revision], cwd=source, capture_output=True, check=False)
-        if archive.returncode:
-            sys.exit(archive.stderr.decode())
-        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        try:
+            archive = run(source, "archive", "--end-of-options", arguments.revision)
+        except Refused as error:
+            sys.exit(str(error))
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         old, new = Template(Path(folder)), Template(source)
         for number, answers in enumerate(covering(new), start=1):
             print(f"\rrendering {number}", end="", file=sys.stderr, flush=True)

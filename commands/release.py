@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from extensions.git import RELEASE
+from extensions.git import RELEASE, leave_hooks
+from extensions.git import git as run_git
 from extensions.refusal import Refused
 
 from . import versions
@@ -48,10 +49,7 @@ def git(*words: str, folder: Path) -> str:
     Raises:
         Refused: git fails; the message is git's.
     """
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Refused(f"git {words[0]}: {done.stderr.strip()}")
-    return done.stdout.strip()
+    return run_git(folder, *words)
 
 
 def table(folder: Path, revision: str | None = None) -> dict[str, str]:
@@ -78,8 +76,8 @@ def tags_from_table(folder: Path) -> None:
 
 def _commit(folder: Path, revision: str) -> str | None:
     """Return the commit of a tag or a hash; None: it is not in this clone."""
-    command = ["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout.strip() or None
+    words = ("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    return run_git(folder, *words, accepted=(0, 1)) or None
 
 
 def questions(text: str) -> dict[str, dict[str, Any]]:
@@ -190,7 +188,7 @@ def prove(folder: Path, command: list[str]) -> str:
             "Or record what is newest, and commit that: uv run release refresh"
         )
     tree = git("rev-parse", "HEAD^{tree}", folder=folder)
-    done = subprocess.run(command, cwd=folder, check=False)
+    done = subprocess.run(command, cwd=folder, env=leave_hooks(), check=False)
     if done.returncode:
         raise Refused(f"The proof failed with code {done.returncode}: nothing is noted.")
     _require_clean(folder)
@@ -235,7 +233,7 @@ def make(folder: Path, level: Level, now: datetime) -> str:
         _write_release(folder, tag, section, now)
     except Exception:
         git("reset", "--quiet", "--hard", start, folder=folder)
-        subprocess.run(["git", "tag", "--delete", tag], cwd=folder, capture_output=True, check=False)
+        run_git(folder, "tag", "--delete", tag, accepted=(0, 1))
         raise
     return tag
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from extensions.git import git
+from extensions.git import git, leave_hooks
 from extensions.refusal import Refused
 
 TEMPLATE = Path(__file__).parents[1]  # this checkout; where the commands are installed, see `template_here`
@@ -74,4 +73,4 @@ def installed_from() -> tuple[str, str]:
 def clean_environment() -> dict[str, str]:
     """Return the environment for commands in a rendered project: this project's own, and its CI's, are left out."""
     left_out = ("VIRTUAL_ENV", "PYTHONPATH", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD")
-    return {name: value for name, value in os.environ.items() if name not in left_out}
+    return {name: value for name, value in leave_hooks().items() if name not in left_out}

@@ -62,13 +62,18 @@ OTHERWISE = {
 }  # fmt: skip
 
 
+def leave_hooks() -> dict[str, str]:
+    """Return the environment without what leads git to another repository."""
+    return {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+
+
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a git, or for a program that starts one: the same rules hold there.
 
     Args:
         variables: environment variables to set.
     """
-    clean = {name: value for name, value in os.environ.items() if name not in ELSEWHERE | OTHERWISE}
+    clean = {name: value for name, value in leave_hooks().items() if name not in OTHERWISE}
     allowed = [name for name in PROTOCOLS if name in clean.get("GIT_ALLOW_PROTOCOL", ":".join(PROTOCOLS)).split(":")]
     count = int(clean.get("GIT_CONFIG_COUNT") or 0)
     settings = {"GIT_CONFIG_COUNT": str(count + len(SETTINGS))}

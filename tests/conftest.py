@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from extensions.git import ELSEWHERE
+
 from .support.projects import CopyOf, Installed, commit, install, lay_out, shared_project
 from .support.tools import DEMANDED, MEMORY, UV, need
 
@@ -18,6 +20,9 @@ __all__ = ["DEMANDED", "MEMORY", "UV", "CopyOf", "Installed", "Render", "commit"
 
 # The developer's own Copier settings must not answer a question.
 os.environ["COPIER_SETTINGS_PATH"] = str(Path(__file__).parent / "copier-settings.yml")
+# Nor must git take the repositories of the tests for the one whose hook or alias has started them.
+for _name in ELSEWHERE & os.environ.keys():
+    del os.environ[_name]
 # What runs in the background of a shell does not hear Ctrl-C, and neither would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

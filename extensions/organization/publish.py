@@ -53,7 +53,7 @@ def _remote(built: Path, url: str | None) -> str | None:
     """Return the remote's URL; a path is made absolute, as git asks from inside build/."""
     known = git(built, "remote")
     if url is None:
-        return git(built, "remote", "get-url", REMOTE) if REMOTE in known.split() else None
+        return sources.address(git(built, "remote", "get-url", REMOTE)) if REMOTE in known.split() else None
     place = sources.address(url)
     git(built, "remote", *(("set-url",) if known else ("add",)), "--", REMOTE, place)
     return place

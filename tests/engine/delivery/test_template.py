@@ -86,6 +86,16 @@ def test_what_is_no_address_is_asked_of_nobody(written: str, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("bare_project")
+@pytest.mark.parametrize("written", ["http://a.example/x", "git://a.example/x", "git+http://a.example/x"])
+def test_what_others_can_change_on_the_way_is_asked_of_nobody(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    come_from(written)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a program was started"))
+    with pytest.raises(ProjectError, match="on the way") as told:
+        template.update(())
+    assert "https or ssh" in told.value.hint
+
+
+@pytest.mark.usefixtures("bare_project")
 def test_what_is_out_of_reach_or_has_no_release_is_told(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="does not say which template"):
         template.update(())

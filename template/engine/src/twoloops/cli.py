@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from twoloops import config
+from twoloops import config, git
 from twoloops.contracts.platform import IMAGES, INFRASTRUCTURE, LOGIN, SCORING
 from twoloops.errors import ProjectError, RedVerdictError, explain_disk
 from twoloops.paths import JOB_VARIABLES
@@ -134,6 +134,7 @@ def main() -> None:
     start = Path.cwd()
     try:
         take_variables()
+        git.forget_elsewhere()
         if next((word for word in sys.argv[1:] if not word.startswith("-")), None) == DOCTOR:
             # It is asked when the project's configuration may be broken.
             command(["development", DOCTOR])(prog_name="twoloops", obj=start)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib.metadata import version
 
+from twoloops import git
 from twoloops.contracts.split import Frozen
 from twoloops.params import Params, as_flat
 
@@ -24,17 +23,10 @@ def code_version() -> str:
     """Return the commit, with `-modified` when the code differs from it, or `uncommitted`."""
     if CODE_VERSION in os.environ:
         return os.environ[CODE_VERSION]
-    commit = _git("rev-parse", "HEAD")
+    commit = git.ask("rev-parse", "HEAD")
     if not commit:
         return "uncommitted"
-    return commit + ("-modified" if _git("status", "--porcelain", "--", "src", "pyproject.toml") else "")
-
-
-def _git(*arguments: str) -> str:
-    if shutil.which("git") is None:
-        return ""
-    answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    return commit + ("-modified" if git.ask("status", "--porcelain", "--", "src", "pyproject.toml") else "")
 
 
 def record(
@@ -66,4 +58,4 @@ def record(
 
 def commits(path: str) -> int:
     """Return how many commits have changed what a pattern of paths matches; 0 without a history."""
-    return len(_git("log", "--format=%h", "--", path).split())
+    return len((git.ask("log", "--no-show-signature", "--format=%h", "--", path) or "").split())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from twoloops import git
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 
@@ -16,7 +17,9 @@ ANSWERS = ".copier-answers.yml"
 RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 # Copier's short names of code hosts.
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
-URL = re.compile(r"(https?|ssh|git|file)://[^-\s#][^\s#]*")
+# Whoever is on the way can change what comes over http and git.
+SCHEMES = ("https", "ssh", "file")
+URL = re.compile(rf"({'|'.join(SCHEMES)})://[^-\s#][^\s#]*")
 SSH = re.compile(r"(?P<host>\w[\w.-]*@\w[\w.-]*):(?P<path>[^\s#:]+)")  # as ssh has it
 
 
@@ -31,7 +34,13 @@ def update(words: Sequence[str]) -> int:
     # Tools do not read a project's own settings of uv, which may say where packages come from.
     settings = ["--config-file", "uv.toml"] if (paths().root / "uv.toml").exists() else []
     command = ["uv", *settings, "tool", "run", "--from", f"git+{source}@{newest}", "update-template", *words]
-    return subprocess.run(command, cwd=paths().root, check=False).returncode
+    return subprocess.run(command, cwd=paths().root, env=_environment(), check=False).returncode
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment for git and for what starts it: it speaks what addresses may say, and no program's."""
+    # `http` is for a machine whose own settings lead an address there.
+    return {"GIT_ALLOW_PROTOCOL": ":".join((*SCHEMES, "http")), **git.environment()}
 
 
 def address() -> str:
@@ -55,6 +64,9 @@ def address() -> str:
         source = f"ssh://{found['host']}/{found['path']}"
     elif Path(source).expanduser().is_dir():
         source = Path(source).expanduser().resolve().as_uri()
+    if source.startswith(("http://", "git://")):
+        message = f"{ANSWERS} names {source}, and whoever is on the way can change what comes from there."
+        raise ProjectError(message, hint="Take https or ssh: write it into _src_path, and commit that.")
     if not URL.fullmatch(source):
         raise ProjectError(f"{ANSWERS} names {source}, which is no template's address.", hint=bring_back)
     return source
@@ -67,7 +79,7 @@ def newest_release(source: str) -> str:
         ProjectError: it cannot be reached, or has none.
     """
     command = ["git", "ls-remote", "--tags", "--refs", "--", source]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise ProjectError(
             f"The template {source} cannot be reached: {done.stderr.strip()}",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from twoloops import config
+from twoloops import config, git
 from twoloops.contracts.host import Issue
 from twoloops.errors import ProjectError
 from twoloops.hosts.web import Client
@@ -284,9 +284,9 @@ def place() -> Place:
         names = ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_REPOSITORY_NAME")
         collection, project, repository = (os.environ[name] for name in names)
         return Place(f"{collection.rstrip('/')}/", project, repository)
-    done = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True, check=False)
+    origin = git.ask("remote", "get-url", "origin") or ""
     for remote in REMOTES:
-        if found := remote.fullmatch(done.stdout.strip()):
+        if found := remote.fullmatch(origin):
             return _place(**found.groupdict())
     raise ProjectError(
         "The git remote 'origin' names no repository on Azure DevOps.",

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from twoloops import git
 from twoloops.contracts.host import Issue
 from twoloops.errors import ProjectError
 from twoloops.hosts.web import Client, HostError
@@ -291,8 +292,7 @@ def _issue(entry: Mapping[str, Any]) -> Issue:
 
 def _remote() -> dict[str, str]:
     """Return the server and the name of the repository that the git remote `origin` is."""
-    done = subprocess.run(["git", "remote", "get-url", "origin"], capture_output=True, text=True, check=False)
-    found = REMOTE.fullmatch(done.stdout.strip())
+    found = REMOTE.fullmatch(git.ask("remote", "get-url", "origin") or "")
     if found is None:
         raise ProjectError(
             "The git remote 'origin' names no repository on GitHub.",

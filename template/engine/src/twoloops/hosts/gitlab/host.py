@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from twoloops import git
 from twoloops.contracts.host import Issue
 from twoloops.errors import ProjectError
 from twoloops.hosts.web import Client, HostError
@@ -263,8 +263,7 @@ def _page() -> str:
 
 def _remote() -> tuple[str, str]:
     """Return the host and the path of the remote `origin`."""
-    command = ["git", "remote", "get-url", "origin"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    said = git.ask("remote", "get-url", "origin") or ""
     found = REMOTE.match(said)
     if found is None:
         raise ProjectError(

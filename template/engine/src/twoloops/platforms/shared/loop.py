@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import yaml
 
 import twoloops
-from twoloops import config, lineage, registry, storage
+from twoloops import config, git, lineage, registry, storage
 from twoloops.contracts.graph import Graph, overlap
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import GREEN
@@ -198,12 +197,11 @@ def split_sources(root: Path, sources: Iterable[str]) -> tuple[list[str], list[s
             raise ProjectError(
                 f"There is no {source}, which dvc.yaml lets a step read.", hint="Bring it, or correct it."
             )
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", source]
-        try:
-            listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise ProjectError("git does not say which files it has.", hint="Run this in the repository.") from error
-        known = [name for name in listed if name and (root / name).is_file()]
+        words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", source)
+        listed = git.ask(*words, folder=root)
+        if listed is None:
+            raise ProjectError("git does not say which files it has.", hint="Run this in the repository.")
+        known = [name for name in listed.split("\0") if name and (root / name).is_file()]
         in_git += known
         if not known:
             files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
