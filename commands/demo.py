@@ -23,7 +23,7 @@ AUTHOR = ("-c", "user.name=demo", "-c", "user.email=demo@example.com")
 
 CHURN = [UV, "run", "churn"]
 LATER = "data/raw/later.parquet"
-RED = 3  # the exit code of a monitor that no longer trusts the model
+RED = 3  # the exit code of a monitor that asks for a retraining
 
 # What is shown as a step (None: it belongs to the step before), what is run, and how it must end.
 STEPS = [

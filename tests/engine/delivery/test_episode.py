@@ -18,6 +18,7 @@ def _hosted_there(project: Project, hosted: Host) -> None:
 def found(decision: str, *, retrain: bool = False) -> dict[str, Any]:
     return {
         "decision": decision,
+        "headline": f"{decision}: the world changed",
         "retrain": retrain,
         "at": "2026-01-01T00:00:00+00:00",
         "reasons": ["the world changed"],

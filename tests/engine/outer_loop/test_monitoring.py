@@ -23,7 +23,8 @@ from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
-from twoloops.outer_loop.monitoring import captures, history, page
+from twoloops.outer_loop.monitoring import assessment, captures, history, page, performance
+from twoloops.outer_loop.monitoring.checks import STALENESS, Check
 from twoloops.outer_loop.monitoring.monitor import monitor
 from twoloops.paths import paths
 from twoloops.problem import data as problem
@@ -175,7 +176,13 @@ def test_what_cannot_be_compared_is_told() -> None:
 @pytest.fixture
 def watched(promoted: Project) -> Project:
     """Return a project whose monitor takes no difference between small samples for drift."""
-    promoted.set(monitor__minimum_rows=ROWS, monitor__drift_threshold=1e9, monitor__cool_down_hours=24.0)
+    # Of rows that the shipped model has learned, its probabilities are too sure: their calibration is not judged.
+    promoted.set(
+        monitor__minimum_rows=ROWS,
+        monitor__drift_threshold=1e9,
+        monitor__cool_down_hours=24.0,
+        gate__calibration_tolerance=None,
+    )
     return promoted
 
 
@@ -335,16 +342,16 @@ def test_refused_rows_alone_make_a_window(watched: Project) -> None:
     assert "too few rows" in paths().monitor_page.read_text(encoding="utf-8")
 
 
-def move(feature: Feature) -> dict[str, Any]:
-    """Return the feature's column as training never saw it."""
-    return {feature.name: 1e6 if feature.kind == "number" else "a value that nobody knows"}
+def moved() -> dict[str, Any]:
+    """Return the features' columns as training hardly saw them; all of them keep the contract."""
+    features = signature_of(Predictor.load(registry.find_in_use().uri)).features
+    return {each.name: 1e6 if each.kind == "number" else each.categories[-1] for each in features}
 
 
 def test_drift_turns_windows_red_and_so_many_red_windows_the_verdict(watched: Project) -> None:
     watched.set(monitor__drift_threshold=1.0, monitor__windows=3, monitor__red_windows=2)
-    moved = move(first_feature())
     verdicts = []
-    for before in (moved, None, moved, None):
+    for before in (moved(), None, moved(), None):
         checked = watched.set(monitor__drift_threshold=1.0 if before else 1e9)
         capture(before=before)
         told = monitor(checked)
@@ -420,6 +427,96 @@ def test_another_champion_begins_with_no_windows(watched: Project) -> None:
     assert (told["decision"], len(told["timeline"])) == ("green", 1)
 
 
+def a_window(state: history.State, *, faulty: bool = False) -> history.PastWindow:
+    return history.PastWindow(
+        at=datetime.now(UTC),
+        model="m",
+        rows=1,
+        red=assessment.is_red(state, faulty),
+        reasons=(f"because of {state}",),
+        state=state,
+        faulty=faulty,
+        feature_drift=None,
+        score_drift=None,
+        performance=None,
+    )
+
+
+FRESH = Check(STALENESS, "green", ("young",))
+
+
+@pytest.mark.parametrize(
+    ("state", "faulty", "red", "retrain", "words"),
+    [
+        ("calm", False, False, False, "nothing that matters"),
+        ("drift without loss", False, False, False, "measured to be as good as demanded"),
+        ("loss without drift", False, True, True, "Look at the labels first"),
+        ("drift and loss", False, True, True, "the newest rows"),
+        ("cannot tell yet", False, True, True, "Bring labels of the newest answers"),
+        ("calm", True, True, False, "No retraining is started"),
+        ("cannot tell yet", True, True, False, "the data that comes in has a fault"),
+        ("drift and loss", True, True, True, "learns the fault"),
+    ],
+)
+def test_drift_and_loss_have_each_their_own_sentence_and_way_on(
+    watched: Project, state: history.State, faulty: bool, red: bool, retrain: bool, words: str
+) -> None:
+    checked = params.load()
+    decision = assessment.decide([a_window(state, faulty=faulty)] * 2, FRESH, None, checked)
+    assert (decision.red, decision.retrain) == (red, retrain)
+    told = " ".join(
+        [
+            assessment.headline(decision, red),
+            *assessment.advise(decision, red, state != "cannot tell yet", checked, "uv run x", ""),
+        ]
+    )
+    assert words in told
+    assert ("uv run x retrain" in told) is retrain
+    # Retrained a short while ago: it is told, and not asked for again.
+    cooling = assessment.decide([a_window(state, faulty=faulty)] * 2, FRESH, datetime.now(UTC), checked)
+    assert not cooling.retrain
+    assert ("A retraining was started" in " ".join(assessment.advise(cooling, red, True, checked, "", ""))) is retrain
+
+
+def test_one_red_window_of_each_kind_is_not_yet_a_reason_to_retrain(watched: Project) -> None:
+    mixed = [a_window("calm", faulty=True), a_window("cannot tell yet")]
+    decision = assessment.decide(mixed, FRESH, None, params.load())
+    assert (decision.red, decision.retrain) == (True, False)
+
+
+def test_good_answers_make_drift_no_reason_for_anything(watched: Project) -> None:
+    """On real flights the page told that the model can no longer be trusted, for December is colder than July."""
+    checked = watched.set(monitor__drift_threshold=0.2, monitor__red_windows=1)
+    capture(before=moved(), rows=10 * ROWS)
+    labels = watched.rows()[[problem.ENTITY, problem.TARGET]]
+    labels.to_csv("labels.csv", index=False)
+    told = monitor(checked, labels="labels.csv")
+    assert (state(told, "data drift"), state(told, "performance")) == ("red", "green")
+    assert (told["decision"], told["state"], told["retrain"]) == ("green", "drift without loss", False)
+    assert "measured to be as good as demanded" in paths().monitor_page.read_text(encoding="utf-8")
+
+
+def test_drift_of_what_the_model_hardly_weighs_is_told_and_turns_nothing_red() -> None:
+    before, before_scores = some_rows(3000, 1)
+    known = reference.describe(before, LAYOUT.watched, before_scores, LAYOUT.outputs)
+    moved, scores = some_rows(600, 2, shift=2)
+    tally = drift.count(moved, scores, LAYOUT, known)
+    for weights, expected in (({"size": 0.01}, []), ({"size": 0.5}, ["size"]), (None, ["size"])):
+        report = drift.judge(tally, LAYOUT, known, thresholds(), weights)
+        assert report.drifted_features == ["size"]
+        assert report.weighed_drift == expected
+
+
+def test_a_feature_weighs_as_much_as_it_does_with_those_that_stand_in_for_it() -> None:
+    features = [
+        {"name": "a", "importance": 0.2, "joint_importance": 0.2},
+        {"name": "b", "importance": 0.0, "joint_importance": 0.1},
+        {"name": "c", "importance": -0.01, "joint_importance": -0.01},
+    ]
+    assert performance.weights({"features": features}) == {"a": 1.0, "b": 0.5, "c": 0.0}
+    assert performance.weights({}) is None
+
+
 def started(hours_ago: float, **more: Any) -> datetime:
     now = datetime.now(UTC)
     known = history.Retraining(started_at=now - timedelta(hours=hours_ago), reason="drift", **more)
@@ -441,13 +538,13 @@ def started(hours_ago: float, **more: Any) -> datetime:
 def test_after_a_retraining_was_started_no_other_is_suggested(
     watched: Project, hours_ago: float, outcome: Any, suggested: bool
 ) -> None:
-    checked = watched.set(monitor__red_windows=1)
+    checked = watched.set(monitor__red_windows=1, monitor__drift_threshold=1.0)
     now = started(hours_ago, outcome=outcome)
-    capture(refused=ROWS)
+    capture(before=moved())
     told = monitor(checked, now=now)
     assert (told["decision"], told["retrain"]) == ("red", suggested)
     assert "monitor_red 1.0" in metrics()
-    assert ("a retraining was started" in paths().monitor_page.read_text(encoding="utf-8")) is not suggested
+    assert ("A retraining was started" in paths().monitor_page.read_text(encoding="utf-8")) is not suggested
 
 
 def test_a_damaged_history_is_told_with_the_way_out(watched: Project) -> None:
@@ -536,8 +633,8 @@ def test_the_textfile_is_what_prometheus_reads(tmp_path: Path) -> None:
 
 def test_the_verb_tells_the_verdict_and_exits_with_3_when_it_is_red(watched: Project) -> None:
     assert "Waiting: 0 new rows" in call("monitor").output
-    watched.set(monitor__red_windows=1)
-    capture(refused=ROWS)
+    watched.set(monitor__red_windows=1, monitor__drift_threshold=1.0)
+    capture(before=moved())
     told = call("monitor")
     assert told.exit_code == 3
     assert "Verdict: red" in told.output

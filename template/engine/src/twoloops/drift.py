@@ -12,7 +12,7 @@ Counts can be added, so a table of any size is compared in bounded memory:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from twoloops.params import MonitorParams
 BELOW, ABOVE = "below", "above"  # what the training data holds
 UNKNOWN_BIN, MISSING_BIN = "(unknown)", "(missing)"
 MINIMUM_EXPECTED: Final = 5.0  # rows in a bin, for the chi-squared approximation to hold (Cochran, 1954)
+WEIGHED: Final = 0.05  # of the most important feature's importance: below it a feature hardly moves an answer
 EMPTY: Final = 0.5  # of a row, where a bin is empty and a logarithm is taken
 
 Counts = NDArray[np.int64]
@@ -75,6 +76,7 @@ class Column:
     unknown: float
     drifted: bool
     lacking: bool  # far more values are missing than before
+    weight: float | None  # its importance to the model, of the most important feature's; None: not known
     bins: tuple[str, ...]
     before: tuple[float, ...]  # the share of each bin
     now: tuple[float, ...]
@@ -95,6 +97,11 @@ class Report:
         return [each.name for each in self.features if each.drifted]
 
     @property
+    def weighed_drift(self) -> list[str]:
+        """The features whose distribution has changed, and which the model weighs, as far as that is known."""
+        return [each.name for each in self.features if each.drifted and is_weighed(each.weight)]
+
+    @property
     def drifted_scores(self) -> list[str]:
         """The outputs whose distribution has changed."""
         return [each.name for each in self.scores if each.drifted]
@@ -112,6 +119,11 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         return asdict(self)
+
+
+def is_weighed(weight: float | None) -> bool:
+    """Say whether a feature moves the answers: one of unknown weight is taken to."""
+    return weight is None or weight >= WEIGHED
 
 
 def compare(
@@ -178,7 +190,13 @@ def _count_codes(column: NDArray[Any], categories: int) -> list[int]:
     return [*known[FIRST_CATEGORY:].tolist(), int((column == UNKNOWN).sum()), int((column == MISSING).sum())]
 
 
-def judge(tally: Tally, layout: Layout, reference: Reference, params: MonitorParams) -> Report:
+def judge(
+    tally: Tally,
+    layout: Layout,
+    reference: Reference,
+    params: MonitorParams,
+    weights: Mapping[str, float] | None = None,
+) -> Report:
     """Say what has drifted.
 
     A column has drifted when its population stability index reaches `monitor.drift_threshold`
@@ -191,6 +209,7 @@ def judge(tally: Tally, layout: Layout, reference: Reference, params: MonitorPar
         layout: names the columns.
         reference: the one by which was counted.
         params: the thresholds.
+        weights: each feature's importance to the model, of the most important one's; None: not known.
 
     Raises:
         ProjectError: there are no rows.
@@ -202,11 +221,12 @@ def judge(tally: Tally, layout: Layout, reference: Reference, params: MonitorPar
     for watched in layout.watched:
         about, now = _about(reference, "features", watched.name), tally.features[watched.name]
         if watched.categories is None:
-            features.append(_number(watched.name, about, now, params, level))
+            found = _number(watched.name, about, now, params, level)
         else:
             bins = (*map(str, watched.categories), UNKNOWN_BIN, MISSING_BIN)
             before = [*(about["counts"].get(name, 0) for name in bins[:-2]), 0, about["missing"]]
-            features.append(_column(watched.name, "category", bins, before, now, params, level))
+            found = _column(watched.name, "category", bins, before, now, params, level)
+        features.append(replace(found, weight=(weights or {}).get(watched.name)))
     names = layout.outputs
     level = params.significance / len(names)
     scores = [_number(name, _about(reference, "scores", name), tally.scores[name], params, level) for name in names]
@@ -254,6 +274,7 @@ def _column(
         unknown=float(shares[1, -2]) if kind == "category" else 0.0,
         drifted=stability >= params.drift_threshold and p_value < level,
         lacking=bool(more_missing > params.missing_increase) and homogeneity(missing) < level,
+        weight=None,
         bins=bins,
         before=tuple(shares[0].tolist()),
         now=tuple(shares[1].tolist()),

@@ -137,7 +137,7 @@ class ScoreParams(Section):
 
 
 class MonitorParams(Section):
-    """When a model in use is no longer trusted."""
+    """When something has to be done about a model in use."""
 
     minimum_rows: int = Field(default=500, ge=1)
     windows: int = Field(default=3, ge=1, le=1000)

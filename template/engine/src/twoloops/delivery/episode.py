@@ -1,4 +1,4 @@
-"""The monitor's verdict on the code host: one issue for each episode of drift, and a retraining when it is time.
+"""The monitor's verdict on the code host: one issue for each red episode, and a retraining when it is time.
 
 An episode begins when the verdict turns red and ends when it is green again. While it lasts its
 issue is brought up to date; there is never a second one.
@@ -38,7 +38,7 @@ def respond(result: dict[str, Any], lines: list[str], tell: Callable[[str], None
         if issue:
             host.update_issue(issue, page)
         else:
-            issue = host.open_issue(f"{config.current().package}: the model is no longer trusted", page, LABEL)
+            issue = host.open_issue(f"{config.current().package}: {result['headline']}", page, LABEL)
         tell(f"The issue about it: {issue.url}")
     elif result["decision"] == GREEN and issue:
         host.close_issue(issue, page)
@@ -69,6 +69,7 @@ def _page(result: dict[str, Any], lines: list[str]) -> str:
     model, window = result["model"], result["window"]
     version = model["version"] or model["identity"][:12]
     parts = [f"**Verdict: {result['decision']}**, {result['at']}, version {version}, {window['rows']:,} rows."]
+    parts.append(f"{result['headline']}.")
     parts.append("\n".join(f"- {line.strip()}" for line in lines))
     if result["retrain"]:
         parts.append("A retraining is started now.")

@@ -168,6 +168,7 @@ def monitor(
         result = step(checked, root=captures, labels=labels or checked.monitor.labels, model=model)
     if not as_json and result["decision"] != WAITING:
         typer.secho(f"Verdict: {result['decision']}", fg="red" if result["decision"] == RED else "green", bold=True)
+        typer.echo(result["headline"])
     tell(result, as_json, _found(result), _after(result))
     if respond:
         from twoloops.delivery.episode import respond as answer
@@ -200,11 +201,12 @@ def _found(result: dict[str, Any]) -> list[str]:
 
 
 def _after(result: dict[str, Any]) -> str:
-
-    if result["reasons"] and not result["cooling_until"]:
+    if result["retrain"]:
         return f"look at {paths().monitor_page}, then {verb('retrain')}"
-    if result["reasons"]:
+    if result["reasons"] and result["cooling_until"]:
         return f"a retraining was started; another is suggested from {result['cooling_until']} on"
+    if result["reasons"]:
+        return f"look at {paths().monitor_page}: it says what to do; no retraining mends this"
     return f"look at {paths().monitor_page}" if result["window"]["enough"] else ""
 
 

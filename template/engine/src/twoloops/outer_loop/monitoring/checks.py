@@ -1,4 +1,4 @@
-"""What is looked at in a window, and the decision that windows lead to."""
+"""What is looked at in a window, and what is found; `assessment` says what that leads to."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 from twoloops.drift import Report
 from twoloops.inner_loop.rule import describe_interval
 from twoloops.outer_loop.monitoring.captures import Window
-from twoloops.outer_loop.monitoring.history import PastWindow
 from twoloops.outer_loop.monitoring.performance import Performance
 from twoloops.params import Params
 
 MOST_NAMED = 5  # columns in a sentence
-STALENESS = "staleness"
+DATA_DRIFT, PREDICTION_DRIFT, QUALITY = "data drift", "prediction drift", "data quality"
+PERFORMANCE, STALENESS = "performance", "staleness"
 State = Literal["green", "red", "unknown"]
 
 
@@ -26,6 +26,7 @@ class Check:
     name: str
     state: State  # unknown: there was not enough to tell
     findings: tuple[str, ...]  # a red check's reasons; else what there is to say
+    training_helps: bool = True  # where it is red: whether a new model may mend it
 
 
 def of_window(window: Window, report: Report | None, performance: Performance | str, params: Params) -> list[Check]:
@@ -49,28 +50,33 @@ TOO_FEW = ("There are too few rows to compare with the training data.",)
 
 
 def _data_drift(report: Report | None, params: Params) -> Check:
+    """Look at the inputs. What the model hardly weighs is told, and is a reason for nothing: it may be the season."""
     if report is None:
-        return Check("data drift", "unknown", TOO_FEW)
-    return _drift("data drift", "features", report.drifted_features, len(report.features), params)
+        return Check(DATA_DRIFT, "unknown", TOO_FEW)
+    drifted, weighed = report.drifted_features, report.weighed_drift
+    beside = [name for name in drifted if name not in weighed]
+    findings = []
+    if weighed:
+        findings.append(_drifted(weighed, len(report.features), "features", params))
+    if beside:
+        findings.append(f"Changed too, but the model hardly weighs it: {_join(beside)}.")
+    if not drifted:
+        findings.append(f"None of {len(report.features)} features has drifted.")
+    return Check(DATA_DRIFT, "red" if weighed else "green", tuple(findings))
 
 
 def _prediction_drift(report: Report | None, params: Params) -> Check:
     if report is None:
-        return Check("prediction drift", "unknown", TOO_FEW)
-    return _drift("prediction drift", "outputs", report.drifted_scores, len(report.scores), params)
+        return Check(PREDICTION_DRIFT, "unknown", TOO_FEW)
+    if not report.drifted_scores:
+        return Check(PREDICTION_DRIFT, "green", (f"None of {len(report.scores)} outputs has drifted.",))
+    found = _drifted(report.drifted_scores, len(report.scores), "outputs", params)
+    return Check(PREDICTION_DRIFT, "red", (found,))
 
 
-def _drift(name: str, what: str, drifted: list[str], count: int, params: Params) -> Check:
-    if not drifted:
-        return Check(name, "green", (f"None of {count} {what} has drifted.",))
-    return Check(
-        name,
-        "red",
-        (
-            f"{len(drifted)} of {count} {what} drifted (stability index from {params.monitor.drift_threshold:g} on): "
-            f"{_join(drifted)}.",
-        ),
-    )
+def _drifted(names: list[str], count: int, what: str, params: Params) -> str:
+    limit = f"stability index from {params.monitor.drift_threshold:g} on"
+    return f"{len(names)} of {count} {what} drifted ({limit}): {_join(names)}."
 
 
 def _join(names: list[str]) -> str:
@@ -93,8 +99,8 @@ def dropped_share(window: Window) -> float:
 def _quality(window: Window, report: Report | None, params: Params) -> Check:
     findings = tuple(_faults(window, report, params))
     if findings:
-        return Check("data quality", "red", findings)
-    return Check("data quality", "green", (f"{refused_share(window):.1%} of the rows broke the contract.",))
+        return Check(QUALITY, "red", findings)
+    return Check(QUALITY, "green", (f"{refused_share(window):.1%} of the rows broke the contract.",))
 
 
 def _faults(window: Window, report: Report | None, params: Params) -> Iterator[str]:
@@ -121,14 +127,14 @@ def _faults(window: Window, report: Report | None, params: Params) -> Iterator[s
 
 def _performance(performance: Performance | str) -> Check:
     if isinstance(performance, str):
-        return Check("performance", "unknown", (performance,))
+        return Check(PERFORMANCE, "unknown", (performance,))
     interval = describe_interval(performance.as_dict())
     demand = "at least" if performance.direction == "higher" else "at most"
     sentence = (
         f"{performance.metric} is {interval} on {performance.rows:,} labelled answers; "
         f"{demand} {performance.threshold:g} is demanded."
     )
-    return Check("performance", performance.state, (sentence, *performance.miscalibrated))
+    return Check(PERFORMANCE, performance.state, (sentence, *performance.miscalibrated))
 
 
 def staleness(registered_at: datetime | None, params: Params, now: datetime) -> Check:
@@ -148,40 +154,3 @@ def staleness(registered_at: datetime | None, params: Params, now: datetime) -> 
         "red" if days > limit else "green",
         (f"The model was registered {days:,.0f} days ago; {limit:,} are allowed.",),
     )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether the model is still trusted, and whether to train another one."""
-
-    red: bool
-    retrain: bool  # red, and no retraining was started a short while ago
-    reasons: tuple[str, ...]
-    red_windows: int
-    cooling_until: datetime | None
-
-
-def decide(windows: tuple[PastWindow, ...], stale: Check, cooling_until: datetime | None, params: Params) -> Decision:
-    """Decide from the last windows of a model.
-
-    Red are `monitor.red_windows` red windows of the last `monitor.windows`: one alone can be an odd
-    day. A model that is too old is red at once, because age is certain.
-
-    Args:
-        windows: the last windows of this model, oldest first.
-        stale: the check of the age.
-        cooling_until: until when no other retraining is to be started.
-        params: the thresholds.
-    """
-    of_last = [window for window in windows[-params.monitor.windows :] if window.red]
-    reasons: list[str] = []
-    if len(of_last) >= params.monitor.red_windows:
-        reasons.append(
-            f"{len(of_last)} of the last {min(len(windows), params.monitor.windows)} windows are red "
-            f"({params.monitor.red_windows} of {params.monitor.windows} are too many)."
-        )
-        reasons += of_last[-1].reasons
-    if stale.state == "red":
-        reasons += stale.findings
-    red = bool(reasons)
-    return Decision(red, red and cooling_until is None, tuple(reasons), len(of_last), cooling_until)

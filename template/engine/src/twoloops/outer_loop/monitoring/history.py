@@ -13,6 +13,8 @@ from twoloops.paths import paths
 from twoloops.storage import write_json
 
 MOST_WINDOWS = 1000
+# What is known of a window: see assessment.py.
+State = Literal["calm", "drift without loss", "loss without drift", "drift and loss", "cannot tell yet"]
 
 
 class Stored(BaseModel):
@@ -29,6 +31,9 @@ class PastWindow(Stored):
     rows: int
     red: bool
     reasons: tuple[str, ...]
+    # A window of before 0.3.0 says only that it is red: of drift, and whatever it did to the answers.
+    state: State = "cannot tell yet"
+    faulty: bool = False  # the data has a fault that no training mends
     feature_drift: float | None  # the largest population stability index; None: too few rows
     score_drift: float | None
     performance: float | None

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twoloops import drift, registry
+from twoloops import config, drift, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.evaluate import primary
-from twoloops.outer_loop.monitoring import captures, checks, history, metrics, page, performance
+from twoloops.outer_loop.monitoring import assessment, captures, checks, history, metrics, page, performance
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.storage import read_json, replacing, write_json
@@ -32,18 +32,23 @@ class MonitoredModel:
     version: str | None  # None: it came from a folder
     registered_at: datetime | None
     on_holdout: float | None  # the primary metric, when the model was judged
+    weights: dict[str, float] | None  # what each feature brings, of the most important one's importance
 
 
 def _load_monitored(model: str | None, params: Params) -> MonitoredModel:
-    metric = primary(params).name
     if model and not model.startswith("models:/"):
-        return MonitoredModel(Predictor.load(model), None, None, performance.on_holdout(Path(model), metric))
+        return MonitoredModel(Predictor.load(model), None, None, *_judged(Path(model), params))
     with registry.download(model or registry.find_in_use().uri) as folder:
-        predictor, value = Predictor.load(folder), performance.on_holdout(folder, metric)
+        predictor, judged = Predictor.load(folder), _judged(folder, params)
     version = registry.find_version("model_identity", predictor.identity)
     if version is None:
-        return MonitoredModel(predictor, None, None, value)
-    return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), value)
+        return MonitoredModel(predictor, None, None, *judged)
+    return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), *judged)
+
+
+def _judged(folder: Path, params: Params) -> tuple[float | None, dict[str, float] | None]:
+    verdict = performance.read_verdict(folder)
+    return performance.on_holdout(verdict, primary(params).name), performance.weights(verdict)
 
 
 def monitor(
@@ -54,7 +59,7 @@ def monitor(
     model: str | None = None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Judge the captures that came since the last run, and decide whether the model is still trusted.
+    """Judge the captures that came since the last run, and decide whether something has to be done.
 
     Writes report.json, index.html, monitor.prom and, last, history.json to reports/monitoring: a
     run that is killed before counts for nothing, and the next one sees the same window.
@@ -89,14 +94,15 @@ def monitor(
 
     report = None
     if window.tally and window.rows >= params.monitor.minimum_rows:
-        report = drift.judge(window.tally, watched.predictor.layout, watched.predictor.reference, params.monitor)
+        predictor = watched.predictor
+        report = drift.judge(window.tally, predictor.layout, predictor.reference, params.monitor, watched.weights)
     found = checks.of_window(window, report, measured, params)
     updated = past
     if enough:
         updated = history.with_window(past, _entry(watched, window, report, measured, found, now), window.files)
     windows = updated.of_model(watched.predictor.identity)
     cooling = past.cooling_until(params.monitor, now)
-    decision = checks.decide(windows, stale, cooling, params)
+    decision = assessment.decide(windows, stale, cooling, params)
     result = _result(params, watched, window, report, measured, [*found, stale], decision, enough, now)
     result["timeline"] = [each.model_dump(mode="json") for each in windows[-SHOWN_WINDOWS:]]
     result["retraining"] = past.retraining.model_dump(mode="json") if past.retraining else None
@@ -121,12 +127,15 @@ def _entry(
     now: datetime,
 ) -> history.PastWindow:
     red = [check for check in found if check.state == "red"]
+    state, faulty = assessment.assess(found), assessment.is_faulty(found)
     return history.PastWindow(
         at=now,
         model=watched.predictor.identity,
         rows=window.rows,
-        red=bool(red),
+        red=assessment.is_red(state, faulty),
         reasons=tuple(f"{check.name}: {finding}" for check in red for finding in check.findings),
+        state=state,
+        faulty=faulty,
         feature_drift=max((each.psi for each in report.features), default=0.0) if report else None,
         score_drift=max((each.psi for each in report.scores), default=0.0) if report else None,
         performance=measured.value if isinstance(measured, performance.Performance) else None,
@@ -140,18 +149,24 @@ def _result(
     report: drift.Report | None,
     measured: performance.Performance | str,
     found: list[checks.Check],
-    decision: checks.Decision,
+    decision: assessment.Decision,
     enough: bool,
     now: datetime,
 ) -> dict[str, Any]:
+    window_red = assessment.is_red(assessment.assess(found), assessment.is_faulty(found))
     return {
         "at": now.isoformat(timespec="seconds"),
-        "decision": RED if decision.red else GREEN,
-        "retrain": decision.retrain,
-        "reasons": list(decision.reasons),
-        "red_windows": decision.red_windows,
-        "cooling_until": decision.cooling_until.isoformat(timespec="seconds") if decision.cooling_until else None,
-        "window_red": any(check.state == "red" for check in found if check.name != checks.STALENESS),
+        **assessment.as_dict(decision),
+        "headline": assessment.headline(decision, window_red),
+        "advice": assessment.advise(
+            decision,
+            window_red,
+            isinstance(measured, performance.Performance),
+            params,
+            f"uv run {config.current().package}",
+            f"{decision.cooling_until:%Y-%m-%d %H:%M} UTC" if decision.cooling_until else "",
+        ),
+        "window_red": window_red,
         "model": {
             "identity": watched.predictor.identity,
             "version": watched.version,
@@ -182,7 +197,7 @@ def _result(
 def _wait(result: dict[str, Any], stale: checks.Check) -> None:
     """Turn a result into that of a run that has too few rows: only the model's age can make it red."""
     if stale.state != "red":
-        result |= {"decision": WAITING, "retrain": False}
+        result |= {"decision": WAITING, "retrain": False, "headline": "Waiting: there are too few new rows to judge"}
 
 
 def _last_report(identity: str) -> dict[str, Any]:

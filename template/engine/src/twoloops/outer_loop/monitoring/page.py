@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -14,7 +15,6 @@ from twoloops.inner_loop.rule import describe_interval
 PLOTTED = 60  # features with a plot; of the others, which drift least, the numbers are enough
 TICK_WIDTH, LETTER_WIDTH = 56, 6  # pixels
 CUT = 5  # bars of the timeline end at so many times the threshold: beyond, the height says no more
-CALM = "Green: nothing that matters has changed"
 
 STYLE = """
 :root { --ink: #1f2933; --soft: #52606d; --line: #d9dfe5; --paper: #ffffff; --ground: #f4f6f8;
@@ -91,51 +91,16 @@ def render(result: dict[str, Any]) -> str:
 
 
 def _verdict(result: dict[str, Any]) -> str:
-    headline, advice = _explain_verdict(result)
+    advice = [re.sub("`([^`]*)`", r"<code>\1</code>", escape(each)) for each in result["advice"]]
     model = result["model"]
     named = f"version {model['version']}" if model["version"] else f"model {model['identity'][:12]}"
     age = f", {model['age_seconds'] / 86_400:,.0f} days old" if model["age_seconds"] is not None else ""
     return (
-        f'<header class="{result["decision"]}"><h1>{headline}</h1>'
+        f'<header class="{result["decision"]}"><h1>{escape(result["headline"])}</h1>'
         f"<p>{escape(config.current().package)}, {escape(named)}{age}. Judged on {_day(result['at'])}.</p>"
         + (f"<h2>Why</h2>{_list(result['reasons'])}" if result["reasons"] else "")
         + f"<h2>What to do</h2>{_list(advice, escaped=True)}</header>"
     )
-
-
-def _explain_verdict(result: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return the headline and what to do; both may hold HTML."""
-    red = {check["name"] for check in result["checks"] if check["state"] == "red"}
-    source = []
-    if "data quality" in red:
-        source = [
-            "Look for the fault in what sends the data first: a model that is trained on broken values learns the "
-            "fault."
-        ]
-    if result["retrain"]:
-        return "Red: the model can no longer be trusted", [
-            *source,
-            "Check that the newest data, with its labels, is where <code>data.source</code> in params.yaml points.",
-            f"Train a new model on it: <code>{_command()} retrain</code>. It is put to use only if it passes the gate.",
-        ]
-    if result["decision"] == "red":
-        return "Red: the model can no longer be trusted, and a retraining was started", [
-            *source,
-            "See what came of the retraining. If it gave no better model, the data or the model needs work.",
-            f"Another retraining is suggested from {_day(result['cooling_until'])} on.",
-        ]
-    if result["window_red"]:
-        return "Green, but the last window is red", [
-            *source,
-            f"Nothing yet. From {result['params']['red_windows']} red windows of the last "
-            f"{result['params']['windows']} on, the verdict is red.",
-        ]
-    if result["performance"] is None:
-        return CALM, [
-            "Nothing. To know how good the answers were, bring labels: "
-            f"<code>{_command()} monitor --labels FILE</code>."
-        ]
-    return CALM, ["Nothing."]
 
 
 def _checks(checks: list[dict[str, Any]]) -> str:
@@ -367,7 +332,3 @@ training does not mend this; the source of the data has to.</dd>
 <dt>Performance</dt><dd>How right the answers were, as far as the truth is known by now.</dd>
 <dt>Staleness</dt><dd>How long ago the model was made.</dd>
 </dl></section>"""
-
-
-def _command() -> str:
-    return f"uv run {config.current().package}"

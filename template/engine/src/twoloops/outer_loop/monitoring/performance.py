@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -126,15 +127,31 @@ def judge(
     )
 
 
-def on_holdout(folder: Path, metric: str) -> float | None:
-    """Return the metric that a registered model had on the holdout, or None where its verdict is not at hand.
+def read_verdict(folder: Path) -> dict[str, Any]:
+    """Return the verdict that a registered model came with; empty where it is not at hand.
 
     Args:
         folder: the artifact as it was downloaded from the registry.
-        metric: the metric's name.
     """
-    verdict = folder / VERDICT_IN_REGISTRY
-    if not verdict.exists():
-        return None
-    known = json.loads(verdict.read_text(encoding="utf-8"))["metrics"].get(metric)
+    file = folder / VERDICT_IN_REGISTRY
+    verdict: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return verdict
+
+
+def on_holdout(verdict: Mapping[str, Any], metric: str) -> float | None:
+    """Return the metric that a model had on the holdout, by its verdict; None where that does not say."""
+    known = verdict.get("metrics", {}).get(metric)
     return float(known["value"]) if known else None
+
+
+def weights(verdict: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return what each feature brings, of the most important one's importance; None where the verdict does not say.
+
+    A feature counts with the larger of what is lost without it alone, and without it and those that go along with it.
+    """
+    known = {
+        each["name"]: max(each["importance"], each.get("joint_importance") or 0.0)
+        for each in verdict.get("features", ())
+    }
+    best = max(known.values(), default=0.0)
+    return {name: max(value, 0.0) / best for name, value in known.items()} if best > 0 else None
