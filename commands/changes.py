@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from extensions.git import run
-from extensions.organization.questions import covering
 from extensions.refusal import Refused
 
 from .answer_space import RefusedError, Rendered, Template
+from .questions import covering
 from .rendering import template_here
 
 NOTHING = Rendered(b"", executable=False)

@@ -76,7 +76,8 @@ def main() -> None:
     titles = 1 + sum(title is not None for title, *_ in steps)
     console.rule(f"[bold]1/{titles}  A project is rendered from the default answers", align="left")
     for name in ELSEWHERE:  # Copier asks git in this process's environment
-        local.env.pop(name, None)
+        if name in local.env:
+            del local.env[name]
     copier.run_copy(str(TEMPLATE), folder, defaults=True, quiet=True, vcs_ref="HEAD")
     count = sum(path.is_file() for path in folder.rglob("*"))
     console.print(f"{count} files are in {folder}. Look at README.md and params.yaml.")

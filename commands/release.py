@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 import yaml
@@ -19,9 +18,12 @@ from extensions.git import git as run_git
 from extensions.refusal import Refused
 
 from . import versions
+from .answer_space import Template
+from .levels import Change, Level, compare_questions, next_version
 from .rendering import TEMPLATE
 
 TABLE = "releases.yaml"
+QUESTIONS = "copier.yml"
 CHANGELOG = "CHANGELOG.md"
 ENGINE = "template/engine"
 PROJECTS = ("pyproject.toml", f"{ENGINE}/pyproject.toml")  # both have the template's version
@@ -33,14 +35,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Level(StrEnum):
-    """What a release asks of the owner of a project."""
-
-    patch = "patch"  # nothing: it repairs
-    minor = "minor"  # nothing: it adds
-    major = "major"  # something: a choice, a question or a promise is gone
 
 
 def git(*words: str, folder: Path) -> str:
@@ -56,6 +50,18 @@ def table(folder: Path, revision: str | None = None) -> dict[str, str]:
     """Return the commit of every release by its tag, oldest first, as of the working tree or of a revision."""
     text = git("show", f"{revision}:{TABLE}", folder=folder) if revision else (folder / TABLE).read_text("utf-8")
     return yaml.safe_load(text) or {}
+
+
+def _last(folder: Path) -> str:
+    """Return the version of the last release.
+
+    Raises:
+        Refused: its tag is none.
+    """
+    tag = next(reversed(table(folder)))
+    if not RELEASE.fullmatch(tag):
+        raise Refused(f"{TABLE} names {tag}, which is no release such as v1.2.3.")
+    return tag.removeprefix("v")
 
 
 def tags_from_table(folder: Path) -> None:
@@ -80,70 +86,6 @@ def _commit(folder: Path, revision: str) -> str | None:
     return run_git(folder, *words, accepted=(0, 1)) or None
 
 
-def questions(text: str) -> dict[str, dict[str, Any]]:
-    """Return the questions that people answer, from the text of copier.yml."""
-    content = yaml.safe_load(text)
-    return {
-        name: each
-        for name, each in content.items()
-        if not name.startswith("_") and each.get("when") is not False
-    }  # fmt: skip
-
-
-def demands(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[Level, str]]:
-    """Return what differs between the questions of two versions, and the level that it asks for at least.
-
-    What questions do not show, such as a renamed verb, is for the author to judge.
-
-    Args:
-        before: the questions of the last release.
-        after: those of now.
-    """
-    found = []
-    for name in [*before, *(name for name in after if name not in before)]:
-        old, new = before.get(name), after.get(name)
-        if new is None:
-            # A renamed question takes the old answer as its default, and owners need to do nothing.
-            renamed = [each for each in after if re.search(rf"\b{name}\b", str(after[each].get("default", "")))]
-            level, why = (Level.minor, f"is now {renamed[0]}") if renamed else (Level.major, "is gone")
-            found.append((level, f"the question {name} {why}"))
-        elif old is None:
-            level = Level.minor if "default" in new else Level.major
-            found.append((level, f"the question {name} is new" + ("" if "default" in new else ", and has no default")))
-        else:
-            if old["type"] != new["type"]:
-                found.append((Level.major, f"{name} has another type"))
-            gone, more = _choices(old) - _choices(new), _choices(new) - _choices(old)
-            found += [(Level.major, f"{name} loses the choice {each}") for each in sorted(gone)]
-            found += [(Level.minor, f"{name} has a new choice: {each}") for each in sorted(more)]
-    return found
-
-
-def _choices(question: Mapping[str, Any]) -> set[str]:
-    """Return the values to choose from; a list that Jinja makes counts as one."""
-    choices = question.get("choices", [])
-    if isinstance(choices, str):
-        return set(re.findall(r"'(\w+)'", choices))
-    return set(map(str, choices.values() if isinstance(choices, dict) else choices))
-
-
-def next_version(last: str, level: Level) -> str:
-    """Return the tag after `last`. Before 1.0.0 what is major raises the second number, as semver.org has it."""
-    major, minor, patch = _number(last)
-    if level is Level.patch:
-        return f"v{major}.{minor}.{patch + 1}"
-    if level is Level.minor or major == 0:
-        return f"v{major}.{minor + 1}.0"
-    return f"v{major + 1}.0.0"
-
-
-def _number(tag: str) -> tuple[int, int, int]:
-    found = RELEASE.fullmatch(tag)
-    if not found:
-        raise Refused(f"{TABLE} names {tag}, which is no release such as v1.2.3.")
-    return int(found[1]), int(found[2]), int(found[3])
-
-
 def entry(folder: Path) -> str:
     """Return what CHANGELOG.md says under Unreleased.
 
@@ -158,11 +100,15 @@ def entry(folder: Path) -> str:
     return section
 
 
-def changes(folder: Path) -> list[tuple[Level, str]]:
-    """Return what differs in the questions since the last release."""
+def changes(folder: Path) -> list[Change]:
+    """Return what differs in the questions since the last release, and has to be weighed.
+
+    A default may change in any release: projects keep their answers.
+    """
     last = next(reversed(table(folder).values()))
-    before = questions(git("show", f"{last}:copier.yml", folder=folder))
-    return demands(before, questions((folder / "copier.yml").read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory() as before:
+        (Path(before) / QUESTIONS).write_text(git("show", f"{last}:{QUESTIONS}", folder=folder), encoding="utf-8")
+        return list(compare_questions(Template(Path(before)), Template(folder)))
 
 
 def _proofs(folder: Path) -> Path:
@@ -220,12 +166,11 @@ def make(folder: Path, level: Level, now: datetime) -> str:
     tree, proofs = git("rev-parse", "HEAD^{tree}", folder=folder), _proofs(folder)
     if not proofs.exists() or tree not in proofs.read_text(encoding="utf-8").split():
         raise Refused("This commit is not proven. Run first: uv run release prove")
-    order = list(Level)
-    too_low = [why for needed, why in changes(folder) if order.index(needed) > order.index(level)]
+    too_low = [change.text for change in changes(folder) if change.level > level]
     if too_low:
-        raise Refused(f"A {level} release is not enough: " + "; ".join(too_low) + ".")
+        raise Refused(f"A {level.name} release is not enough: " + "; ".join(too_low) + ".")
     tags_from_table(folder)
-    tag = next_version(next(reversed(table(folder))), level)
+    tag = f"v{next_version(_last(folder), level)}"
     if git("tag", "--list", tag, folder=folder):
         raise Refused(f"The tag {tag} is there, and {TABLE} does not know it. Look at both first.")
     start = git("rev-parse", "HEAD", folder=folder)
@@ -250,7 +195,7 @@ def _write_release(folder: Path, tag: str, section: str, now: datetime) -> None:
     with (folder / TABLE).open("a", encoding="utf-8") as file:
         file.write(f"{tag}: {git('rev-parse', 'HEAD', folder=folder)}\n")
     manifest.unlink()
-    _set_version(folder, f"{next_version(tag, Level.patch).removeprefix('v')}.dev0")
+    _set_version(folder, f"{next_version(version, Level.patch)}.dev0")
     git("commit", "--quiet", "--all", f"--message=Note the release {tag}", folder=folder)
 
 
@@ -288,10 +233,11 @@ def show_status() -> None:
     last = next(reversed(table(TEMPLATE)))
     typer.echo(f"Last release: {last}")
     found = changes(TEMPLATE)
-    for level, why in found:
-        typer.echo(f"  {level}: {why}")
-    lowest = max((level for level, _ in found), key=list(Level).index, default=Level.patch)
-    typer.echo(f"At least: {lowest}, {next_version(last, lowest)}. What CHANGELOG.md says of it:\n\n{entry(TEMPLATE)}")
+    for change in found:
+        typer.echo(f"  {change.level.name}: {change.text}")
+    lowest = max((change.level for change in found), default=Level.patch)
+    version = next_version(_last(TEMPLATE), lowest)
+    typer.echo(f"At least: {lowest.name}, v{version}. What CHANGELOG.md says of it:\n\n{entry(TEMPLATE)}")
 
 
 @app.command("refresh")
@@ -312,9 +258,13 @@ def run_proof() -> None:
 
 
 @app.command("make")
-def make_release(level: Annotated[Level, typer.Argument(help="What it asks of owners; see CHANGELOG.md.")]) -> None:
+def make_release(
+    level: Annotated[
+        Literal["patch", "minor", "major"], typer.Argument(help="What it asks of owners; see CHANGELOG.md.")
+    ],
+) -> None:
     """Make the release: a commit with its version, the tag, and a line in releases.yaml."""
-    tag = make(TEMPLATE, level, datetime.now(UTC))
+    tag = make(TEMPLATE, Level[level], datetime.now(UTC))
     typer.echo(f"Released here: {tag}. Next: git push --atomic origin main {tag}")
 
 

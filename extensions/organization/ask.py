@@ -8,8 +8,8 @@ from typing import Any
 import questionary
 
 from commands.answer_space import Template
+from commands.questions import asked, axes
 
-from .questions import asked, axes
 from .start import SETTINGS, Wishes, slug
 
 

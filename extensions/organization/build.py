@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from commands.answer_space import RefusedError, Template, UnsupportedError
+from commands.questions import axes
 
 from ..refusal import Refused
 from . import overlay as rules
@@ -21,7 +22,6 @@ from .document import ORGANIZATION, compose
 from .git import COMMANDS, PROVENANCE, Upstream, git
 from .pages import readme, section
 from .policy import FILE, Jinja, Policy, load
-from .questions import axes
 from .trees import File, Tree, digest, read_folder, write_folder
 
 BUILT = "build"

@@ -1,18 +1,15 @@
-"""What a newer template changes for projects, and which part of the version that raises."""
+"""Which files of projects a newer template changes, and what that asks of their owners."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import IntEnum
-
-from packaging.version import Version
 
 from commands.answer_space import RefusedError, Template
+from commands.levels import Change, Level
+from commands.questions import Answers, asked, combinations, depends_on
 
 from .overlay import destination, layer_of
-from .questions import Answers, asked, axes, combinations, depends_on
 from .trees import Tree, digest
 
 LAYERS = "layer"  # the computed answer that says which layers a project takes
@@ -21,43 +18,7 @@ FOLDER = "template/"
 ENGINE = "engine"
 
 
-class Part(IntEnum):
-    """A part of a version, by weight: what an owner of a project has to do about a change."""
-
-    PATCH = 0
-    MINOR = 1
-    MAJOR = 2
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that a project's owner notices."""
-
-    part: Part
-    text: str
-
-
-def of_questions(before: Template, after: Template) -> Iterator[Change]:
-    """Yield what two versions of a template ask differently."""
-    old, new = asked(before), asked(after)
-    yield from (Change(Part.MAJOR, f"question {name} is gone") for name in old if name not in new)
-    yield from (Change(Part.MINOR, f"question {name} is new") for name in new if name not in old)
-    values_before, values_after = axes(before), axes(after)
-    for name in (name for name in old if name in new):
-        had, has = values_before.get(name, []), values_after.get(name, [])
-        yield from (Change(Part.MAJOR, f"{name}: {value} can no longer be chosen") for value in had if value not in has)
-        yield from (Change(Part.MINOR, f"{name}: {value} can be chosen") for value in has if value not in had)
-        if _locked(new[name]) and (not _locked(old[name]) or old[name]["default"] != new[name]["default"]):
-            yield Change(Part.MAJOR, f"{name} is locked")
-        elif old[name].get("default") != new[name].get("default"):
-            yield Change(Part.PATCH, f"{name} has another default")
-
-
-def _locked(settings: dict[str, object]) -> bool:
-    return settings.get("ask", True) is False and "choices" not in settings
-
-
-def of_files(before: Tree, after: Tree, layers: Iterable[Taken]) -> Iterator[Change]:
+def compare_files(before: Tree, after: Tree, layers: Iterable[Taken]) -> Iterator[Change]:
     """Yield which files of projects come, go, or become others.
 
     A file that another layer has now moves, unless the answers of some projects do not take that layer: then it goes.
@@ -70,16 +31,16 @@ def of_files(before: Tree, after: Tree, layers: Iterable[Taken]) -> Iterator[Cha
     old, new = _files(before), _files(after)
     missing = [name for name in old if name not in new]
     lost = _lost(missing, new, layers) if missing else set()
-    yield from (Change(Part.MAJOR, f"file {name} goes") for name in missing if name in lost)
-    yield from (Change(Part.MINOR, f"file {name} moves") for name in missing if name not in lost)
-    yield from (Change(Part.MINOR, f"file {name} comes") for name in new if name not in old)
-    yield from (Change(Part.PATCH, f"file {name} changes") for name in old if name in new and old[name] != new[name])
+    yield from (Change(Level.major, f"file {name} goes") for name in missing if name in lost)
+    yield from (Change(Level.minor, f"file {name} moves") for name in missing if name not in lost)
+    yield from (Change(Level.minor, f"file {name} comes") for name in new if name not in old)
+    yield from (Change(Level.patch, f"file {name} changes") for name in old if name in new and old[name] != new[name])
 
 
 def layers_taken(before: Template, after: Template) -> Iterator[Taken]:
     """Yield, for all answers that decide about layers, which layers projects take before and after.
 
-    Answers that can no longer be given are left out: of_questions tells of those.
+    Answers that can no longer be given are left out: compare_questions tells of those.
     """
     for given in combinations(before, depends_on(before, LAYERS) & asked(before).keys()):
         with suppress(RefusedError):
@@ -114,14 +75,3 @@ def _files(tree: Tree) -> dict[str, str]:
     found = {f"{destination(path)} ({layer_of(path)})": file.sha256 for path, file in files.items() if layer_of(path)}
     engine = {path: file for path, file in files.items() if path.startswith(f"{ENGINE}/")}
     return found | ({f"{ENGINE}/ (every project)": digest(engine)} if engine else {})
-
-
-def raised(version: str, part: Part) -> str:
-    """Return the next version when this part is raised."""
-    major, minor, patch = Version(version).release
-    following = {
-        Part.MAJOR: (major + 1, 0, 0),
-        Part.MINOR: (major, minor + 1, 0),
-        Part.PATCH: (major, minor, patch + 1),
-    }[part]
-    return ".".join(map(str, following))

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from commands.answer_space import Template, UnsupportedError
+from commands.questions import axes, combinations, covering, depends_on
 from commands.rendering import clean_environment, render
 
 from ..refusal import Refused
@@ -21,7 +22,6 @@ from .build import Workspace, compile_tree, laid_out, read_template, tree_of
 from .files import problem
 from .git import Upstream, git
 from .policy import Jinja, Policy, Value
-from .questions import axes, combinations, covering, depends_on
 from .trees import File, Tree, read_folder, write_folder
 
 CHECKED = "refs/organization/checked"  # the tree that passed: publish asks for it

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from commands.answer_space import RefusedError, UnsupportedError
+from commands.levels import next_version
 
 from .. import sources
 from ..refusal import Refused
 from .build import built_tree, compile_tree, laid_out, lay_down, read, read_template
-from .changes import raised
 from .check import record, verify
 from .git import Upstream
 from .publish import publish as release
@@ -158,7 +158,7 @@ def build(folder: Folder = Path()) -> None:
         changes, part = since(workspace, last, tree)
         for line in listed(changes):
             say(line)
-        least = raised(last.removeprefix("v"), part)
+        least = next_version(last.removeprefix("v"), part)
         say(f"Since {last} this is a {part.name.lower()} change for projects: version {least} or above.")
     say("Next: organization check")
 

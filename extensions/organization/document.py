@@ -11,10 +11,10 @@ import yaml
 from jinja2 import meta
 
 from commands.answer_space import Template
+from commands.questions import asked, axes, kind
 
 from ..refusal import Refused, nearest
 from .policy import FILE, Jinja, Policy, Value
-from .questions import asked, axes, kind
 
 ORGANIZATION = "organization"  # the layer that every project of an organization has
 SETTINGS = (

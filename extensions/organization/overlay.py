@@ -10,10 +10,10 @@ import jinja2
 from jinja2 import meta
 
 from commands.answer_space import Template
+from commands.questions import axes, combinations, depends_on
 
 from ..refusal import Refused, nearest
 from .policy import FILE, Policy
-from .questions import axes, combinations, depends_on
 from .trees import Tree
 
 FOLDER = "overlay"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from commands.answer_space import CASTS, RefusedError, Template
+from commands.questions import asked, kind
 
 from ..refusal import Refused, nearest
 from . import overlay as rules
@@ -20,7 +21,6 @@ from .document import ORGANIZATION as LAYER
 from .document import data
 from .git import Upstream
 from .policy import FILE
-from .questions import asked, kind
 from .trees import File, Tree, read_folder, write_folder
 
 ORGANIZATION = f"{{{{ layer.{LAYER} }}}}"

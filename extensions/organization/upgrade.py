@@ -12,10 +12,12 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from commands.levels import Change, Level, compare_questions, next_version
+
 from ..refusal import Refused, nearest
 from . import overlay as rules
 from .build import CHANGELOG, TEMPLATE, Workspace, compile_tree, laid_out, lay_down, questions_of, read_template
-from .changes import Change, Part, layers_taken, of_files, of_questions, raised
+from .changes import compare_files, layers_taken
 from .check import Told, record, verify
 from .git import Upstream, git, read_tree, releases, version_of
 from .pages import between, section
@@ -91,13 +93,13 @@ def compare(before: Tree, after: Tree) -> list[Change]:
     """Return what changes for projects between two versions of a template."""
     with laid_out(questions_of(before)) as old_folder, laid_out(questions_of(after)) as new_folder:
         old, new = read_template(old_folder), read_template(new_folder)
-        return [*of_questions(old, new), *of_files(before, after, layers_taken(old, new))]
+        return [*compare_questions(old, new), *compare_files(before, after, layers_taken(old, new))]
 
 
 def listed(changes: list[Change]) -> Iterator[str]:
     """Yield changes by weight, the heaviest first; many of one weight are cut short."""
-    for part in sorted(Part, reverse=True):
-        texts = [change.text for change in changes if change.part is part]
+    for part in sorted(Level, reverse=True):
+        texts = [change.text for change in changes if change.level is part]
         yield from (f"  {part.name.lower()}: {text}" for text in texts[:SHOWN])
         if len(texts) > SHOWN:
             yield f"  {part.name.lower()}: and {len(texts) - SHOWN} more"
@@ -145,7 +147,7 @@ def _moved(workspace: Workspace, after: str, pins: dict[str, str], notes: dict[s
     if last is None:
         return Moved(rewritten, [], "nothing was published", "the first release")
     changes, part = since(workspace, last, compile_tree(rewritten, upstream))
-    version = max(raised(last.removeprefix("v"), part), workspace.policy.version, key=version_of)
+    version = max(next_version(last.removeprefix("v"), part), workspace.policy.version, key=version_of)
     rewritten = _with_policy(workspace, after, pins, version)
     return Moved(
         replace(rewritten, changelog=_with_notes(workspace, version, after, notes)),
@@ -163,10 +165,10 @@ def last_release(workspace: Workspace) -> str | None:
     return known[-1] if known else None
 
 
-def since(workspace: Workspace, last: str, tree: Tree) -> tuple[list[Change], Part]:
+def since(workspace: Workspace, last: str, tree: Tree) -> tuple[list[Change], Level]:
     """Return what a built tree changes for projects since a release, and the part of the version that this raises."""
     changes = compare(read_tree(workspace.built, f"refs/tags/{last}"), tree)
-    return changes, max((change.part for change in changes), default=Part.PATCH)
+    return changes, max((change.level for change in changes), default=Level.patch)
 
 
 def _with_policy(workspace: Workspace, after: str, pins: dict[str, str], version: str) -> Workspace:

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from commands.answer_space import RefusedError, Template
+from commands.questions import axes, covering
 from commands.rendering import render
 from extensions.organization.document import compose
 from extensions.organization.git import Upstream
 from extensions.organization.pages import code
 from extensions.organization.policy import Policy
-from extensions.organization.questions import axes, covering
 from extensions.organization.trees import File, digest, read_folder, write_folder
 from extensions.refusal import Refused
 from tests.updates import history as past

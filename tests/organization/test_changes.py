@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from extensions.organization.changes import Part, of_files, raised
+from commands.levels import Level, next_version
+from extensions.organization.changes import compare_files
 from extensions.organization.check import record
 from extensions.organization.publish import publish
 from extensions.organization.upgrade import compare, upgrade
@@ -19,20 +20,20 @@ from .conftest import FIRST, IN_ALL, Team, quiet
 @pytest.mark.parametrize(
     ("decisions", "part", "text"),
     [
-        ({"locks": {"note": "x"}}, Part.MAJOR, "note is locked"),
-        ({"locks": {"size": "small"}}, Part.MAJOR, "size: large can no longer be chosen"),
-        ({"choices": {"size": ["small", "medium"]}}, Part.MAJOR, "size: large can no longer be chosen"),
-        ({"questions": {"extra": {"type": "str", "default": "x"}}}, Part.MINOR, "question extra is new"),
-        ({"defaults": {"note": "x"}}, Part.PATCH, "note has another default"),
+        ({"locks": {"note": "x"}}, Level.major, "note is locked"),
+        ({"locks": {"size": "small"}}, Level.major, "size: large can no longer be chosen"),
+        ({"choices": {"size": ["small", "medium"]}}, Level.major, "size: large can no longer be chosen"),
+        ({"questions": {"extra": {"type": "str", "default": "x"}}}, Level.minor, "question extra is new"),
+        ({"defaults": {"note": "x"}}, Level.patch, "note has another default"),
     ],
 )
 def test_a_decision_raises_a_part_and_taking_it_back_another(
-    decisions: dict[str, Any], part: Part, text: str, small_team: Team
+    decisions: dict[str, Any], part: Level, text: str, small_team: Team
 ) -> None:
     before = small_team.tree()
     small_team.decide(**decisions)
     after = small_team.tree()
-    changes = {change.text: change.part for change in compare(before, after)}
+    changes = {change.text: change.level for change in compare(before, after)}
     assert changes[text] == part == max(changes.values())
     assert compare(after, after) == []
     if "questions" in decisions:
@@ -45,26 +46,26 @@ def test_a_file_that_another_layer_has_now_moves_unless_some_projects_lose_it(sm
     (path,) = (path for path in before if path.endswith("/a.md"))
     after = {path.replace("organization", "other") if each == path else each: file for each, file in before.items()}
     here, there, nowhere = frozenset(["organization"]), frozenset(["other"]), frozenset[str]()
-    comes = (Part.MINOR, "file a.md (other) comes")
-    found = [(c.part, c.text) for c in of_files(before, after, [(here, there), (nowhere, nowhere)])]
-    assert found == [(Part.MINOR, "file a.md (organization) moves"), comes]
-    found = [(c.part, c.text) for c in of_files(before, after, [(here, there), (here, nowhere)])]
-    assert found == [(Part.MAJOR, "file a.md (organization) goes"), comes]
+    comes = (Level.minor, "file a.md (other) comes")
+    found = [(c.level, c.text) for c in compare_files(before, after, [(here, there), (nowhere, nowhere)])]
+    assert found == [(Level.minor, "file a.md (organization) moves"), comes]
+    found = [(c.level, c.text) for c in compare_files(before, after, [(here, there), (here, nowhere)])]
+    assert found == [(Level.major, "file a.md (organization) goes"), comes]
 
 
 def test_files_come_go_and_change(small_team: Team) -> None:
     before = small_team.tree()
     small_team.overlay({f"{IN_ALL}/a.md": "a\n"})
     after = small_team.tree()
-    assert [(c.part, c.text) for c in compare(before, after)] == [(Part.MINOR, "file a.md (organization) comes")]
-    assert [(c.part, c.text) for c in compare(after, before)] == [(Part.MAJOR, "file a.md (organization) goes")]
+    assert [(c.level, c.text) for c in compare(before, after)] == [(Level.minor, "file a.md (organization) comes")]
+    assert [(c.level, c.text) for c in compare(after, before)] == [(Level.major, "file a.md (organization) goes")]
     small_team.overlay({f"{IN_ALL}/a.md": "b\n"})
-    assert [c.part for c in compare(after, small_team.tree())] == [Part.PATCH]
+    assert [c.level for c in compare(after, small_team.tree())] == [Level.patch]
 
 
-@pytest.mark.parametrize(("part", "version"), [(Part.PATCH, "1.2.4"), (Part.MINOR, "1.3.0"), (Part.MAJOR, "2.0.0")])
-def test_a_raised_part_begins_those_below_anew(part: Part, version: str) -> None:
-    assert raised("1.2.3", part) == version
+@pytest.mark.parametrize(("part", "version"), [(Level.patch, "1.2.4"), (Level.minor, "1.3.0"), (Level.major, "2.0.0")])
+def test_a_raised_part_begins_those_below_anew(part: Level, version: str) -> None:
+    assert next_version("1.2.3", part) == version
 
 
 NEWER = "v0.2.0"

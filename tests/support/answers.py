@@ -6,10 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from allpairspy import AllPairs
-
 from commands.answer_space import template
-from extensions.organization.questions import singles
+from commands.questions import cover_pairs, singles
 
 TABLES = {name: question["default"] for name, question in template().questions().items() if "default" in question}
 METRICS = {
@@ -65,25 +63,9 @@ def combinations() -> Iterator[dict[str, Any]]:
             yield answers
 
 
-def pairs(answers: dict[str, Any]) -> set[tuple[Any, Any]]:
-    """Return every pair of answers."""
-    return set(itertools.combinations(answers.items(), 2))
-
-
 def covering_answers() -> list[dict[str, Any]]:
     """Return few answers in which every possible pair of choices occurs."""
-
-    def allowed(row: list[Any]) -> bool:
-        return exists(dict(zip(CHOICES, row, strict=False)))
-
-    rows = [dict(zip(CHOICES, row, strict=True)) for row in AllPairs(list(CHOICES.values()), filter_func=allowed)]
-    # With a filter AllPairs can give up on a pair: the rest is added one by one.
-    covered = set().union(*map(pairs, rows))
-    for answers in combinations():
-        if not pairs(answers) <= covered:
-            rows.append(answers)
-            covered |= pairs(answers)
-    return rows
+    return cover_pairs(CHOICES, exists)
 
 
 def single_answers() -> dict[str, dict[str, Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from allpairspy import AllPairs
 from jinja2 import meta
 
-from commands.answer_space import Question, RefusedError, Template, UnsupportedError
+from .answer_space import Question, RefusedError, Template, UnsupportedError
 
 Answers = dict[str, Any]
 
@@ -115,21 +115,33 @@ def covering(template: Template) -> list[Answers]:
         RefusedError: a question is left without any choice.
     """
     offered = {name: values for name, values in axes(template).items() if values}
+    return cover_pairs(offered, lambda answers: _possible(template, answers))
+
+
+def cover_pairs(offered: Mapping[str, list[Any]], possible: Callable[[Answers], bool]) -> list[Answers]:
+    """Return few answers in which every possible pair of values occurs.
+
+    Args:
+        offered: the values of each question.
+        possible: says whether some answers can be given together.
+    """
     if len(offered) < 2:
         return [{name: value} for name, values in offered.items() for value in values] or [{}]
 
-    def possible(row: list[Any]) -> bool:
-        return _possible(template, dict(zip(offered, row, strict=False)))
+    def allowed(row: list[Any]) -> bool:
+        return possible(dict(zip(offered, row, strict=False)))
 
-    rows = [dict(zip(offered, row, strict=True)) for row in AllPairs(list(offered.values()), filter_func=possible)]
-    # With a filter AllPairs can give up on a pair: those that go together with defaults are added.
+    rows = [dict(zip(offered, row, strict=True)) for row in AllPairs(list(offered.values()), filter_func=allowed)]
+    # With a filter AllPairs can give up on a pair: what is left is added, with values for all others where some go.
     covered = {pair for row in rows for pair in _pairs(row)}
     for first, second in itertools.combinations(offered, 2):
         for values in itertools.product(offered[first], offered[second]):
             answers = dict(zip((first, second), values, strict=True))
-            if not _pairs(answers) <= covered and _possible(template, answers):
-                rows.append(answers)
-                covered |= _pairs(answers)
+            if not _pairs(answers) <= covered and possible(answers):
+                choices = [[answers[name]] if name in answers else each for name, each in offered.items()]
+                whole = (dict(zip(offered, row, strict=True)) for row in itertools.product(*choices))
+                rows.append(next(filter(possible, whole), answers))
+                covered |= _pairs(rows[-1])
     return rows
 
 
