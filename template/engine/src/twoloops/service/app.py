@@ -78,6 +78,8 @@ class Prediction(NamedTuple):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the columns as one mapping a row."""
+        if len(self.columns["prediction"]) == 1:  # most requests, in less time
+            return [{name: column.item() for name, column in self.columns.items()}]
         names = tuple(self.columns)
         values = zip(*[column.tolist() for column in self.columns.values()], strict=True)
         return [dict(zip(names, each, strict=True)) for each in values]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,23 @@ def predictions(
         threshold: of two classes the last is predicted where it is more probable than this; without it, the most
             probable class is.
     """
-    places = scores.argmax(axis=1) if threshold is None else (scores[:, -1] > threshold).astype(np.int64)
-    columns: dict[str, NDArray[Any]] = {"prediction": np.asarray(classes)[places]}
-    columns |= {f"probability_{name}": scores[:, place] for place, name in enumerate(classes)}
+    places = scores.argmax(axis=1) if threshold is None else (scores[:, -1] > threshold).view(np.int8)
+    called, names = _named(classes, *map(type, classes))
+    columns: dict[str, NDArray[Any]] = {"prediction": called.take(places)}
+    for place, name in enumerate(names):
+        columns[name] = scores[:, place]
     return columns
+
+
+@lru_cache(8)
+def _named(classes: tuple[Any, ...], *_: type) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the classes as an array, shape [classes], and the names of their columns: no request has time for it.
+
+    Args:
+        classes: their names.
+        _: their types: 1, True and 1.0 are equal, and are other classes.
+    """
+    return np.asarray(classes), tuple(f"probability_{name}" for name in classes)
 
 
 def rarest(target: NDArray[Any]) -> int:

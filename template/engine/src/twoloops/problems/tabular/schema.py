@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta
+from msgspec.structs import astuple
 
 from twoloops.contracts.serving import Detail, RefusedError
 from twoloops.json_body import has_each_key_once, parse, refuse_twice, shown
@@ -59,7 +60,7 @@ class Schema:
         ]
         row: Any = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
         self._type: Any = row | list[row]
-        self._along_fields = [field for field, name in names.items() if name not in self.features]
+        self._fields = len(fields)
         self._decoder = msgspec.json.Decoder(self._type)
         self._encode = row_encoder(signature.features)
         # The entity is a key for joining labels later. One that is personal is never kept.
@@ -85,15 +86,16 @@ class Schema:
                 return self.from_json(body.removeprefix(BOM_UTF8))
             # Raises itself for what is not JSON; what remains does not fit.
             raise self._explained(parse(body), str(error)) from None
-        rows = self._counted(found if isinstance(found, list) else [found])
-        if not has_each_key_once(body, self._keys(rows)):
+        # A row has as many keys as fields that are set: all features, and what came along.
+        if type(found) is not list:
+            rows, keys = [found], self._fields - astuple(found).count(UNSET)
+        else:
+            rows = self._counted(found)
+            keys = len(rows) * self._fields - sum([astuple(row).count(UNSET) for row in rows])
+        # Each key has a colon. Where there are no others, none of them is there twice.
+        if body.count(b":") != keys and not has_each_key_once(body, keys):
             refuse_twice(body)
         return rows
-
-    def _keys(self, rows: list[Row]) -> int:
-        """Return how many keys rows have: all features, and what came along."""
-        along = sum(getattr(row, field) is not UNSET for field in self._along_fields for row in rows)
-        return len(rows) * len(self.features) + along
 
     def from_objects(self, objects: Any) -> list[Row]:
         """Read one row, or a list of them, that are parsed already; raises as `from_json` does."""
@@ -104,7 +106,8 @@ class Schema:
         return self._counted(rows if isinstance(rows, list) else [rows])
 
     def _counted(self, rows: list[Row]) -> list[Row]:
-        self.check_rows(len(rows))
+        if not 0 < len(rows) <= self.maximum_rows:
+            self.check_rows(len(rows))
         return rows
 
     def check_rows(self, rows: int) -> None:
@@ -139,7 +142,7 @@ class Schema:
             RefusedError: 422, a category is not in the model's list.
         """
         width = len(self.features)
-        values = [msgspec.structs.astuple(row) for row in rows]
+        values = [astuple(row) for row in rows]
         try:
             matrix = self._encode([list(each[:width]) for each in values])
         except KeyError as error:
