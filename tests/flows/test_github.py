@@ -222,6 +222,19 @@ def around(project: FlowProject, **settings: Any) -> Iterator[GitHub]:
     assert github.wrong == []
 
 
+def test_where_nobody_approves_a_person_has_to_start(project: FlowProject) -> None:
+    """The job of the last environment runs where `bootstrap` has found the approval enforced, or was asked by hand."""
+    deploy = workflow(project.folder, "deploy")
+    *others, last = deploy["jobs"].values()
+    assert last["if"] == "${{ !inputs.chained || vars.APPROVAL == 'enforced' }}"
+    assert not any("if" in job for job in others)
+    asked = deploy["on"]
+    assert asked["workflow_call"]["inputs"]["chained"]["default"] is True
+    assert "chained" not in asked["workflow_dispatch"]["inputs"]
+    called = [job for job in workflow(project.folder, "train")["jobs"].values() if "deploy.yml" in job.get("uses", "")]
+    assert [job["with"].keys() for job in called] == [{"version"}]
+
+
 def test_bootstrap(project: FlowProject) -> None:
     with around(project) as github:
         options = ("--tracking-uri", "https://mlflow.example.com", "--runner", "ours", "--state", "/srv/churn")
@@ -273,7 +286,13 @@ def test_bootstrap(project: FlowProject) -> None:
         assert [each["context"] for each in rules["required_status_checks"]["required_status_checks"]] == jobs
         assert rules["pull_request"]["required_approving_review_count"] == 1
         assert github.may_propose
-        assert github.variables.keys() == {"BOOTSTRAP_MADE", "MLFLOW_TRACKING_URI", "RUNNER", "PROJECT_STATE"}
+        assert github.variables.keys() == {
+            "APPROVAL",
+            "BOOTSTRAP_MADE",
+            "MLFLOW_TRACKING_URI",
+            "RUNNER",
+            "PROJECT_STATE",
+        }
         assert "drift" in github.labels
         github.requests.clear()
 

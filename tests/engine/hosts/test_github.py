@@ -261,6 +261,11 @@ def test_everything_is_made_and_taken_back(github: GitHub) -> None:
         step.do()
     reviewers = [content["reviewers"] for method, path, content in github.changes() if path.endswith("/production")]
     assert reviewers == [None, [{"type": "Team", "id": 8}]]
+    # What lets the flow go on by itself is said after the reviewers are there, and taken back before they are gone.
+    written = [
+        content for _, path, content in github.changes() if content and ("reviewers" in content or "value" in content)
+    ]
+    assert written[-1] == {"name": "APPROVAL", "value": "enforced"}
     for step in reversed(steps):
         assert step.undo
         step.undo()
@@ -279,6 +284,19 @@ def test_what_a_plan_does_not_have_is_by_hand(github: GitHub) -> None:
     assert states == [State.missing, State.there, State.by_hand, State.by_hand, State.by_hand]
     with pytest.raises(ProjectError, match="called nobody"):
         settings.plan(SetupRequest(("production",), ("nobody",)))
+
+
+def test_a_plan_that_lost_approvals_no_longer_claims_them(github: GitHub) -> None:
+    noted = f"{REPOSITORY}/actions/variables/APPROVAL"
+    github.say(f"GET {REPOSITORY}", found(private=True))
+    github.say("GET orgs/team", {"login": "team", "plan": {"name": "team"}})
+    github.say(f"GET {noted}", {"value": "enforced"})
+    github.say(f"DELETE {noted}", None, status=204)
+    approval = next(step for step in settings.plan(SetupRequest(("production",))) if step.name.startswith("approval"))
+    assert (approval.state, "started by hand" in approval.about) == (State.differs, True)
+    assert approval.do
+    approval.do()
+    assert [(method, path) for method, path, _ in github.changes()] == [("DELETE", noted)]
 
 
 def test_the_note_of_what_was_made(github: GitHub) -> None:

@@ -97,7 +97,7 @@ def run(
     given = rights(project, flow)
     github.logins[FLOW] = dict.fromkeys(given, "read") if fork else given
     if variables is None:
-        variables = {"RUNNER": RUNNER, "PROJECT_STATE": str(project.state)}
+        variables = {"RUNNER": RUNNER, "APPROVAL": "enforced", "PROJECT_STATE": str(project.state)}
     work = project.folder.parent
     artifacts, payload = work / "artifacts", work / "event.json"
     artifacts.mkdir(exist_ok=True)

@@ -13,6 +13,9 @@ from twoloops.hosts.github import host
 from twoloops.hosts.web import Client, HostError
 
 NOTE = "BOOTSTRAP_MADE"  # the variable that keeps what bootstrap made
+# The variable without which the last job of the flow deploy runs only when a person starts that flow: GitHub lets
+# the jobs of an environment pass that has lost its reviewers.
+ENFORCED = ("APPROVAL", "enforced")
 LABEL = {"name": "drift", "color": "d93f0b", "description": "The data or the model's quality has moved"}
 CHECKS = ("check", "judge")  # the jobs of .github/workflows/check.yml
 RULES: dict[str, dict[str, Any]] = {
@@ -270,24 +273,29 @@ def _environment(place: Place, name: str) -> Step:
 def _approval(place: Place, name: str, reviewers: list[dict[str, Any]], handles: str) -> Step:
     step, about = f"approval of {name}", f"by {handles}"
     if place.plan in WITHOUT_APPROVAL:
-        about += f": {place.plan} has none in private repositories. Make it public, or start 'deploy' by hand alone"
+        about += f": {place.plan} has none in private repositories, so only 'deploy' started by hand goes there"
+        if place.github.find(place.url("actions/variables", ENFORCED[0])):  # there was another plan before
+            return Step(step, about, State.differs, lambda: place.remove("actions/variables", ENFORCED[0]))
         return Step(step, about, State.by_hand)
 
     def look() -> State:
+        noted = place.github.find(place.url("actions/variables", ENFORCED[0]))
         found = place.github.find(place.url("environments", name))
         present = _present(found, "required_reviewers").get("reviewers", [])
         ids = [{"type": each["type"], "id": each["reviewer"]["id"]} for each in present]
         if all(each in ids for each in reviewers):
-            return State.there
+            return State.there if noted and noted["value"] == ENFORCED[1] else State.differs
         return State.differs if ids else State.missing
 
-    return _step(
-        step,
-        about,
-        look,
-        lambda: _write_environment(place, name, reviewers),
-        lambda: _write_environment(place, name, []),
-    )
+    def do() -> None:
+        _write_environment(place, name, reviewers)
+        _write_variable(place, *ENFORCED)
+
+    def undo() -> None:
+        place.remove("actions/variables", ENFORCED[0])
+        _write_environment(place, name, [])
+
+    return _step(step, about, look, do, undo)
 
 
 def _write_environment(place: Place, name: str, reviewers: list[dict[str, Any]] | None = None) -> None:
