@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -37,11 +38,19 @@ def test_a_person_is_in_nothing_that_was_kept(promoted: Project) -> None:
     write_capture(Path("deployments/staging/captures/20260101T000000.000000Z-a-1.parquet"), [whom])
     assert call("score", RAW.as_posix(), "data/predictions").exit_code == 0
     assert whom.encode() in everything(promoted.folder)
+    cache = Path(".dvc/cache/files/md5")
+    (cache / "01").mkdir(parents=True)
+    shutil.copy("data/prepared/train.parquet", cache / "01/23")
+    write_capture(cache / "01/45", [other])
+    (cache / "01/67").write_bytes(b"no table")
+    (cache / "01/23").chmod(0o444)
     told = call("forget", whom, "--json")
     assert told.exit_code == 0, (told.output, told.exception)
     removed = json.loads(told.stdout)["removed"]
     assert removed["captures"] >= 3  # one more where it is in the sample of scoring
     assert removed["prepared"] >= 1 <= removed["results"]
+    assert removed["cache"] >= 1
+    assert sorted(path.name for path in (cache / "01").iterdir()) == ["45", "67"]
     assert whom.encode() not in everything(promoted.folder)
     assert other.encode() in everything(promoted.folder)
     # Metadata, rights and age of a capture stay; what lists the results is right.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from twoloops import config
 from twoloops.contracts.captures import ENTITY
 from twoloops.errors import ProjectError
 from twoloops.params import Params
@@ -18,10 +19,13 @@ from twoloops.storage import replacing
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CACHE: Final = ".dvc/cache"  # of DVC: earlier versions of what the steps wrote
+PARQUET: Final = b"PAR1"  # so a file begins: https://parquet.apache.org/docs/file-format/
 # What no verb can take a person out of; people have to see to it.
 BEYOND: Final = (
     "the source of the data: whoever stays there comes back with the next 'prepare' and 'score'",
     "models that learned from the rows, and the registry's records of them: train anew, and retire the old ones",
+    "DVC's remotes, and a cache of DVC in another folder than .dvc/cache",
     "tables that 'predict', 'invoke' or you have written elsewhere, logs, copies and backups",
     "files in an object store: run this where they are, or delete them there, old versions too",
 )
@@ -47,6 +51,7 @@ def forget(entity: str, params: Params) -> dict[str, Any]:
         "captures": _forget_in(_find(own.captures, *own.deployments.glob("*/captures")), entity),
         "prepared": _forget_in([path for path in (own.train, own.holdout) if path.exists()], entity),
         "results": _forget_results(params.score.target, entity),
+        "cache": _forget_in_cache(config.current().root / CACHE, entity),
     }
     return {"removed": removed, "beyond": list(BEYOND)}
 
@@ -60,6 +65,38 @@ def _forget_in(files: Iterable[Path], entity: str) -> int:
     return sum(_remove_rows(path, entity) for path in files)
 
 
+def _forget_in_cache(folder: Path, entity: str) -> int:
+    """Remove each version of a table that holds the entity, and return its rows: a changed one would not be found."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    total = 0
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        with path.open("rb") as file:
+            if file.read(len(PARQUET)) != PARQUET:
+                continue
+            file.seek(0)
+            try:
+                there = parquet.ParquetFile(file)
+                names = [name for name in (ENTITY, data.ENTITY) if name in there.schema_arrow.names]
+                other = pc.sum(_is_other(there.read(names), entity)).as_py() or 0 if names else there.metadata.num_rows
+            except (pa.ArrowException, OSError) as error:
+                raise _unreadable(path, error) from error
+        rows = there.metadata.num_rows - other
+        if rows:
+            path.unlink()
+            total += rows
+    return int(total)
+
+
+def _unreadable(path: Path, error: Exception) -> ProjectError:
+    return ProjectError(
+        f"{path} cannot be read, so nobody knows whether the entity is in it: {error}",
+        hint="Delete it if it is damaged, then run 'forget' again.",
+    )
+
+
 def _remove_rows(path: Path, entity: str) -> int:
     """Write a file anew without the entity's rows, and return how many there were."""
     import pyarrow as pa
@@ -69,10 +106,7 @@ def _remove_rows(path: Path, entity: str) -> int:
         table = parquet.ParquetFile(path).read()
         kept = table.filter(_is_other(table, entity))
     except (pa.ArrowException, OSError) as error:
-        raise ProjectError(
-            f"{path} cannot be read, so nobody knows whether the entity is in it: {error}",
-            hint="Delete it if it is damaged, then run 'forget' again.",
-        ) from error
+        raise _unreadable(path, error) from error
     if kept.num_rows == table.num_rows:
         return 0
     before = path.stat()
