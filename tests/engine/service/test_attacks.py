@@ -22,6 +22,7 @@ from twoloops.service.access import Access
 from twoloops.service.capture import Capture
 from twoloops.service.server import LARGEST_HEAD, MOST_FIELDS
 
+from tests.engine.support.hostile import hostile_bodies
 from tests.engine.support.project import Project
 from tests.engine.support.serving import MODEL, Client, make, receive, running
 
@@ -106,80 +107,6 @@ def test_a_body_in_small_chunks_is_no_attack(project: Project) -> None:
 
 
 # ------------------------------------------------------------------ in the body
-
-
-def hostile_bodies(row: dict[str, Any]) -> dict[str, tuple[str, bytes, str]]:
-    """Return bodies of 2 MB by name, each with its route and content type."""
-    first, plain, names = next(iter(row)), "application/json", [f"{next(iter(row))}{place}" for place in range(100_000)]
-    unknown = {f"{first}_{place:07}": 1 for place in range(100_000)}
-    tensor = {"shape": [1], "datatype": "FP32", "data": [1]}
-    value = json.dumps(row).encode()
-    good = [
-        {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(each, str) else "FP64", "data": [each]}
-        for name, each in row.items()
-    ]
-    output = b'{"name":"prediction"}'
-    bodies: dict[str, tuple[str, bytes, str]] = {
-        "unknown keys": ("/predict", json.dumps(row | unknown).encode(), plain),
-        "nothing but unknown keys": ("/predict", json.dumps(unknown).encode(), plain),
-        "rows of unknown keys": ("/predict", json.dumps([{**row, f"{first}_": 1}] * 1000).encode(), plain),
-        "empty rows": ("/predict", b"[" + b"{}," * 660_000 + b"{}]", plain),
-        "empty lists": ("/predict", b"[" + b"[]," * 660_000 + b"[]]", plain),
-        "good rows": ("/predict", b"[" + (value + b",") * (1_900_000 // len(value)) + value + b"]", plain),
-        "split, many columns": (
-            "/invocations",
-            json.dumps({"dataframe_split": {"columns": names, "data": [[1] * len(names)] * 2}}).encode(),
-            plain,
-        ),
-        "split, many rows": (
-            "/invocations",
-            json.dumps({"dataframe_split": {"columns": list(row), "data": [[]] * 400_000}}).encode(),
-            plain,
-        ),
-        "split, a long column": (
-            "/invocations",
-            json.dumps({"dataframe_split": {"columns": ["a" * 1_900_000], "data": [[]]}}).encode(),
-            plain,
-        ),
-        "split, one column many times": (
-            "/invocations",
-            json.dumps({"dataframe_split": {"columns": [first] * 200_000, "data": [[1] * 200_000]}}).encode(),
-            plain,
-        ),
-        "columns": ("/invocations", json.dumps({"inputs": {name: [1] for name in names}}).encode(), plain),
-        "a long column": (
-            "/invocations",
-            b'{"inputs": {"' + first.encode() + b'": [1' + b",1" * 900_000 + b"]}}",
-            plain,
-        ),
-        "lines": ("/invocations", first.encode() + b"\n" + b"1\n" * 950_000, "text/csv"),
-        "empty lines": ("/invocations", first.encode() + b"\n" * 1_900_000 + b"1", "text/csv"),
-        "fields": ("/invocations", b"a," * 950_000 + b"\n", "text/csv"),
-        "fields of a line": ("/invocations", first.encode() + b"\n" + b"1," * 950_000, "text/csv"),
-        "tensors": (
-            f"/v2/models/{NAME}/infer",
-            json.dumps({"inputs": [{"name": name, **tensor} for name in names[:25_000]]}).encode(),
-            plain,
-        ),
-        "a long tensor": (
-            f"/v2/models/{NAME}/infer",
-            json.dumps({"inputs": [{"name": first, **tensor, "data": [1] * 600_000}]}).encode(),
-            plain,
-        ),
-        "a long shape": (
-            f"/v2/models/{NAME}/infer",
-            json.dumps({"inputs": [{"name": first, **tensor, "shape": [1] * 600_000}]}).encode(),
-            plain,
-        ),
-        "one output many times": (
-            f"/v2/models/{NAME}/infer",
-            json.dumps({"inputs": good}).encode()[:-1] + b',"outputs":[' + (output + b",") * 80_000 + output + b"]}",
-            plain,
-        ),
-        "depth": ("/predict", b"[" * 1_900_000, plain),
-        "digits": ("/predict", b"1" * 1_900_000, plain),
-    }
-    return bodies
 
 
 def send_timed(client: Client, path: str, body: bytes, kind: str) -> tuple[httpx.Response, float]:
