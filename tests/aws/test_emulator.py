@@ -26,7 +26,7 @@ from tests.support.aws.harness import (
     options,
     prepared,
 )
-from tests.support.aws.policies import FREE, RENAMED, allows, problems
+from tests.support.aws.policies import FREE, RENAMED, allows, decides, problems
 
 from .conftest import Make
 
@@ -82,6 +82,7 @@ def test_a_project_from_its_first_to_its_last_day(project: Make, aws: dict[str, 
     assert {resource["type"] for resource in shared + own if resource["mode"] == "managed"} == APPLIED
     policies_are_as_narrow_as_they_can_be(shared + own)
     only_this_repository_and_its_environments_are_trusted(shared)
+    only_the_last_deployment_changes_what_production_runs(shared)
     a_changed_resource_is_noticed(terraform, aws)
     a_locked_state_is_left_alone(terraform, aws)
     credentials_of_another_account_are_refused(project, aws)
@@ -123,6 +124,91 @@ def policies_are_as_narrow_as_they_can_be(state: list[dict[str, Any]]) -> None:
             for each in document["Statement"]:
                 if "s3:DeleteObject" in many(each["Action"]):
                     assert all(name.endswith(".tflock") for name in many(each["Resource"])), address
+
+
+DATA, MODELS = f"arn:aws:s3:::{ACCOUNT}-churn-data", "arn:aws:sagemaker:eu-west-1:" + ACCOUNT
+NEW = {"s3:ObjectCreationOperation": "true", "s3:if-none-match": "*"}
+OVER = {"s3:ObjectCreationOperation": "true"}
+APPROVED, PENDING = ({"sagemaker:ModelApprovalStatus": name} for name in ("Approved", "PendingManualApproval"))
+# What production runs comes from these. A request is an action, a resource and its condition keys.
+PATHS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "write over a model": ("s3:PutObject", f"{DATA}/models/{'a1' * 32}/model.onnx", OVER),
+    "write over a note": ("s3:PutObject", f"{DATA}/records/trials/staging/a1/1.json", OVER),
+    "remove a model": ("s3:DeleteObject", f"{DATA}/models/{'a1' * 32}/model.onnx", {}),
+    "remove a note": ("s3:DeleteObject", f"{DATA}/records/trials/staging/a1/1.json", {}),
+    "note a champion": ("s3:PutObject", f"{DATA}/records/champions/a1/1.json", NEW),
+    "note a trial of production": ("s3:PutObject", f"{DATA}/records/trials/production/a1/1.json", NEW),
+    "register as approved": ("sagemaker:CreateModelPackage", f"{MODELS}:model-package/churn/1", APPROVED),
+    "approve a package": ("sagemaker:UpdateModelPackage", f"{MODELS}:model-package/churn/1", APPROVED),
+    "make a model": (
+        "sagemaker:CreateModel",
+        f"{MODELS}:model/churn--production--a1",
+        {"sagemaker:VpcSubnets": "subnet-1"},
+    ),
+    "configure the endpoint": ("sagemaker:CreateEndpointConfig", f"{MODELS}:endpoint-config/churn--production--a1", {}),
+    "change the endpoint": ("sagemaker:UpdateEndpoint", f"{MODELS}:endpoint/churn--production", {}),
+    "share out requests": (
+        "sagemaker:UpdateEndpointWeightsAndCapacities",
+        f"{MODELS}:endpoint/churn--production",
+        {},
+    ),
+    "delete the endpoint": ("sagemaker:DeleteEndpoint", f"{MODELS}:endpoint/churn--production", {}),
+    "change what scores": ("sagemaker:UpdatePipeline", f"{MODELS}:pipeline/churn--production--score", {}),
+    "change the schedule": (
+        "scheduler:UpdateSchedule",
+        f"arn:aws:scheduler:eu-west-1:{ACCOUNT}:schedule/churn--production/score",
+        {},
+    ),
+    "lend production's role": (
+        "iam:PassRole",
+        f"arn:aws:iam::{ACCOUNT}:role/churn--production--serving",
+        {"iam:PassedToService": "sagemaker.amazonaws.com"},
+    ),
+    "say what the project is": (
+        "ssm:PutParameter",
+        f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/ml/churn/settings",
+        {},
+    ),
+}
+MAY = {  # and nobody else anything
+    "deploy/production": set(PATHS)
+    - {"write over a model", "write over a note", "remove a model", "remove a note"}
+    - {"register as approved", "say what the project is"},
+    "apply/production": {"change the schedule"},  # the infrastructure of production, after the same approval
+    "serving/production": {"lend production's role"},  # its own, to the jobs that score
+}
+
+
+def only_the_last_deployment_changes_what_production_runs(shared: list[dict[str, Any]]) -> None:
+    """From a training, from staging or from a change under review no path leads there; nobody writes over anything."""
+    found = dict(documents(shared))
+    bucket = next(document for address, document in found.items() if "module.data.aws_s3_bucket_policy" in address)
+    roles = {re.sub(r'.*flows\["(.*)"\]', r"\1", name): found[name] for name in found if "role_policy.flows" in name}
+    roles |= {name: found[f"module.machine_learning.aws_iam_role_policy.{name}"] for name in ["training"]}
+    serving = {name: document for name, document in found.items() if "role_policy.serving" in name}
+    roles |= {f"serving/{name.split(chr(34))[1]}": document for name, document in serving.items()}
+    assert set(roles) >= {"plan", "train", "training", "apply/staging", "deploy/staging", "serving/staging", *MAY}
+    for role, document in roles.items():
+        policies = [document, bucket]
+        may = {path for path, request in PATHS.items() if decides(policies, *request)}
+        assert may == MAY.get(role, set()), role
+    # And what they have to do, they may.
+    model, note = f"{DATA}/models/{'a1' * 32}/model.onnx", f"{DATA}/records/trials/staging/a1/1.json"
+    assert decides([roles["training"], bucket], "s3:PutObject", model, NEW)
+    assert decides([roles["training"], bucket], "s3:PutObject", f"{DATA}/models/runs/1/metrics.json", OVER)
+    assert decides([roles["train"], bucket], "s3:PutObject", f"{DATA}/models/runs/1/params.yaml", OVER)
+    assert decides([roles["deploy/staging"], bucket], "s3:PutObject", note, NEW)
+    assert not decides([roles["deploy/production"], bucket], "s3:PutObject", note, NEW), "staging alone says that"
+    package = f"{MODELS}:model-package/churn/1"
+    assert decides([roles["training"]], "sagemaker:CreateModelPackage", package, PENDING)
+    server = next(each for each in many_resources(roles["deploy/staging"]) if "mlflow-tracking-server" in each)
+    moves = ["SetRegisteredModelAlias", "DeleteRegisteredModelAlias", "SetModelVersionTag", "CreateModelVersion"]
+    for role, allowed in {"deploy/staging": 0, "plan": 0, "deploy/production": 3}.items():
+        assert sum(decides([roles[role]], f"sagemaker-mlflow:{move}", server) for move in moves) == allowed, role
+
+
+def many_resources(document: dict[str, Any]) -> list[str]:
+    return [resource for statement in document["Statement"] for resource in many(statement["Resource"])]
 
 
 def a_changed_resource_is_noticed(terraform: Terraform, aws: dict[str, str]) -> None:

@@ -67,7 +67,8 @@ platform.deploy("production", Deployment(Release.of(registry.get("1"))))
 REGISTER = """
 import json, sys
 from pathlib import Path
-from twoloops import artifact, registry
+from twoloops import artifact, params, registry
+from twoloops.platforms import platform
 
 fault, passed = sys.argv[1], sys.argv[2]
 folder = Path("artifacts/model")
@@ -87,6 +88,7 @@ tags = {{"model_identity": identity, "compared_with": champion.number if champio
 version = registry.create_version(run, tags)
 registry.set_alias(registry.CHALLENGER, version)
 if passed:
-    registry.set_tag(version, "trial_staging", json.dumps({{"verdict": "passed"}}))
+    note = {{"verdict": "passed", "image": platform.image(params.load().scan)}}
+    platform.records().add(f"trials/staging/{{identity}}", note)
 print(version.number)
 """

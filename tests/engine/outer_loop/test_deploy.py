@@ -1,6 +1,8 @@
 """Deployment: the steps, with a platform that only takes notes."""
 
 import json
+import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +14,14 @@ from twoloops import params, registry
 from twoloops.artifact import Predictor
 from twoloops.contracts.client import Answer, Endpoint
 from twoloops.contracts.platform import Platform
+from twoloops.contracts.records import Records
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
+from twoloops.contracts.scan import Scan
 from twoloops.errors import ProjectError
 from twoloops.outer_loop import canary, deploy, promote, trial
+from twoloops.paths import paths
 from twoloops.platforms import platform
+from twoloops.platforms.local.notes import Folder
 
 from tests.engine.support.plugins import register
 from tests.engine.support.project import Project, signature_of
@@ -33,9 +39,16 @@ class Notes:
     def __init__(self) -> None:
         self.wanted: dict[str, Deployment] = {}
         self.calls: list[str] = []
+        self.pushed = "registry.example/image@sha256:1"
 
     def lasts(self) -> bool:
         return True
+
+    def records(self) -> Records:
+        return Folder(paths().deployments / ".records")
+
+    def image(self, tolerated: Scan) -> str:
+        return self.pushed
 
     def follow_champion(self, version: registry.Version) -> None:
         self.followed = version.number
@@ -95,6 +108,14 @@ def another(alias: str = registry.CHALLENGER) -> registry.Version:
     return version
 
 
+def outcome(number: str, environment: str) -> dict[str, Any]:
+    """Return the newest note of a version's trial."""
+    notes = platform.records().read(f"trials/{environment}/{Release.of(registry.get(number)).identity}")
+    found: dict[str, Any] = notes[-1]
+    assert found["version"] == number
+    return found
+
+
 def champion() -> str | None:
     found = registry.find(registry.CHAMPION)
     return found.number if found else None
@@ -105,8 +126,7 @@ def test_without_approval_it_stops_before_the_last_environment(promoted: Project
     assert not result["deployed"]
     assert list(result["trials"]) == TRIALS
     assert LAST not in notes.wanted
-    tags = registry.get("1").tags
-    assert all(json.loads(tags[f"trial_{name}"])["verdict"] == "passed" for name in TRIALS)
+    assert all(outcome("1", name)["verdict"] == "passed" for name in TRIALS)
 
 
 def test_what_was_approved_is_what_is_deployed(promoted: Project, notes: Notes) -> None:
@@ -149,6 +169,70 @@ def test_the_last_environment_wants_the_trials_of_the_others(promoted: Project, 
         bring(to="nowhere")
 
 
+def test_nobody_passes_a_trial_by_a_tag(promoted: Project, notes: Notes) -> None:
+    """Whoever trains may write tags; the last environment believes what the trial's own environment has noted."""
+    registry.set_tag(registry.get("1"), f"trial_{TRIALS[0]}", json.dumps({"verdict": "passed"}))
+    with pytest.raises(ProjectError, match="it has not been there"):
+        bring(to=LAST)
+    bring(to=TRIALS[0])
+    (note,) = (paths().deployments / ".records/trials").rglob("*.json")
+    assert stat.S_IMODE(note.stat().st_mode) == 0o444, "written once"
+    note.chmod(0o644)
+    note.write_text('{"verdict": "pas')  # torn: it proves nothing
+    with pytest.raises(ProjectError, match="it has not been there"):
+        bring(to=LAST)
+    assert LAST not in notes.wanted
+
+
+def test_a_trial_counts_for_the_image_that_it_was_in(promoted: Project, notes: Notes) -> None:
+    bring(approved=False)
+    tried, notes.pushed = notes.pushed, "registry.example/image@sha256:2"
+    with pytest.raises(ProjectError, match=f"was there in the image {tried}, and is to run in {notes.pushed}"):
+        bring(to=LAST)
+    assert LAST not in notes.wanted
+    notes.pushed = tried
+    assert bring(to=LAST)["deployed"]
+
+
+def test_nothing_starts_in_an_image_that_is_refused(
+    promoted: Project, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(tolerated: Scan) -> str:
+        raise ProjectError("The registry's scan found CVE-1.")
+
+    monkeypatch.setattr(notes, "image", found)
+    for environment in (TRIALS[0], LAST):
+        with pytest.raises(ProjectError, match="CVE-1"):
+            bring(to=environment)
+    assert notes.calls == []
+
+
+def test_no_rollback_brings_what_never_was_champion(promoted: Project, notes: Notes) -> None:
+    """Whoever trains may also say in tags which champion came before, and move the alias."""
+    bring()
+    second = another()
+    bring()
+    poisoned = another("poisoned")
+    registry.set_tag(poisoned, "model_identity", "f" * 64)
+    registry.set_tag(second, promote.FOLLOWED, poisoned.number)
+    before = list(notes.calls)
+    for rollback in (deploy.rollback, promote.rollback):
+        with pytest.raises(ProjectError, match="no deployment has noted that"):
+            rollback(platform)
+    registry.set_alias(registry.CHAMPION, poisoned)  # and what runs seems to be cut off before it became champion
+    with pytest.raises(ProjectError, match="no deployment has noted that"):
+        deploy.rollback(platform)
+    assert notes.calls == before
+
+
+def test_a_project_from_before_the_notes_can_go_back(promoted: Project, notes: Notes) -> None:
+    bring()
+    shutil.rmtree(paths().deployments / ".records")
+    another()
+    bring()
+    assert deploy.rollback(platform)["champion"] == "1"
+
+
 def test_a_canary_that_fails_is_taken_back(promoted: Project, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     bring()
     another()
@@ -161,7 +245,7 @@ def test_a_canary_that_fails_is_taken_back(promoted: Project, notes: Notes, monk
         bring()
     assert notes.calls[-2:] == [f"{LAST} 1+2", f"{LAST} 1"]
     assert champion() == "1"
-    assert json.loads(registry.get("2").tags[f"trial_{LAST}"])["reason"] == "5 errors in 9 requests"
+    assert outcome("2", LAST)["reason"] == "5 errors in 9 requests"
 
 
 @pytest.mark.parametrize("error", [UnfitError("another version answers"), KeyboardInterrupt()])
@@ -195,7 +279,7 @@ def test_a_slow_version_does_not_pass(promoted: Project, notes: Notes, monkeypat
     another()
     with pytest.raises(UnfitError, match="half of the answers take more than 50"):
         bring()
-    assert json.loads(registry.get("2").tags[f"trial_{TRIALS[0]}"])["verdict"] == "failed"
+    assert outcome("2", TRIALS[0])["verdict"] == "failed"
     with pytest.raises(ProjectError, match="it failed there: Version 2"):
         bring(to=LAST)
 

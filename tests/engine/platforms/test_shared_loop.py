@@ -38,6 +38,12 @@ class Folder:
     def upload(self, source: Path, url: str) -> None:
         self.upload_bytes(source.read_bytes(), url)
 
+    def create(self, content: bytes, url: str) -> bool:
+        if self.exists(url):
+            return False
+        self.upload_bytes(content, url)
+        return True
+
     def upload_bytes(self, content: bytes, url: str) -> None:
         self.place(url).parent.mkdir(parents=True, exist_ok=True)
         self.place(url).write_bytes(content)

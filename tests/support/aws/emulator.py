@@ -11,6 +11,7 @@ from typing import Any
 
 from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
+from moto.ecr.responses import ECRResponse
 from moto.iam.access_control import PermissionResult
 from moto.moto_api._internal.urls import url_paths
 from moto.s3.models import FakeBucket, FakeDeleteMarker
@@ -86,6 +87,20 @@ def _tags(self: SageMakerResponse) -> Any:
     return _list_tags(self)
 
 
+def _scanned(self: ECRResponse) -> ActionResult:
+    """Answer that nothing was found: moto scans no image when it is pushed, and finds the same in every one."""
+    name, image = self._get_param("repositoryName"), self._get_param("imageId")
+    self.ecr_backend.describe_images(name, image_ids=[image])  # there is one
+    return ActionResult(
+        {
+            "repositoryName": name,
+            "imageId": image,
+            "imageScanStatus": {"status": "COMPLETE"},
+            "imageScanFindings": {"findings": [], "findingSeverityCounts": {}},
+        }
+    )
+
+
 # moto reads a bucket's policy without its conditions, and would refuse everything for the sake of what is
 # not encrypted. On loopback nothing is.
 def _no_policy(*_: Any) -> PermissionResult:
@@ -101,6 +116,7 @@ LACKING: dict[type, dict[str, Any]] = {
         "list_tags_for_resource": _tags_of_budget,
         "describe_subscribers_for_notification": _subscribers,
     },
+    ECRResponse: {"describe_image_scan_findings": _scanned},
     FakeBucket: {"get_permission": _no_policy},
     FakeDeleteMarker: {"dispose": _nothing},  # moto forgets that a marker of a deletion can be deleted as well
     SageMakerResponse: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -72,3 +72,49 @@ def allows(document: dict[str, Any], action: str, resource: str = "") -> bool:
         and (not resource or any(fnmatchcase(resource, form) for form in many(statement["Resource"])))
         for statement in document["Statement"]
     )
+
+
+def decides(
+    policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, str] | None = None
+) -> bool:
+    """Say whether policies, taken together, allow a request, as IAM evaluates them: a denial wins.
+
+    Args:
+        policies: those of the role, and of the resource where that names everybody.
+        action: such as s3:PutObject.
+        resource: the ARN that is acted on.
+        context: the request's condition keys; one that is not there is null.
+    """
+    effects = {
+        statement["Effect"]
+        for policy in policies
+        for statement in policy["Statement"]
+        if any(fnmatchcase(action, form) for form in many(statement["Action"]))
+        and any(fnmatchcase(resource, form) for form in many(statement["Resource"]))
+        and _holds(statement.get("Condition", {}), context or {})
+    }
+    return effects == {"Allow"}
+
+
+def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+    """Say whether every test of a condition holds.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+
+    Raises:
+        KeyError: a test of a kind that is not known here.
+    """
+    kinds = {
+        "ArnEquals": fnmatchcase,
+        "Bool": lambda value, wanted: value.lower() == wanted.lower(),
+        "StringEquals": lambda value, wanted: value == wanted,
+        "StringLike": fnmatchcase,
+    }
+    for kind, tests in condition.items():
+        for key, wanted in tests.items():
+            if kind == "Null":
+                if (key not in context) != (str(wanted).lower() == "true"):
+                    return False
+            elif key not in context or not any(kinds[kind](context[key], str(each)) for each in many(wanted)):
+                return False
+    return True

@@ -8,12 +8,18 @@ module "state" {
   key_arn = aws_kms_key.this.arn
 }
 
+locals {
+  # An artifact's folder is called by its identity, a SHA-256. So models/runs/, where trainings leave files, is none.
+  artifacts = [for digit in split("", "0123456789abcdef") : "models/${digit}*"]
+}
+
 module "data" {
   source = "../modules/data"
 
   name        = module.project.buckets.data
   key_arn     = aws_kms_key.this.arn
   expire_days = { "captures/" = var.capture_days, "predictions/" = var.capture_days }
+  write_once  = concat(local.artifacts, ["records/*"])
 }
 
 module "images" {
@@ -55,6 +61,7 @@ module "identities" {
   create_issuer        = var.create_issuer
   trust                = local.trust
   buckets              = { state = module.state.arn, data = module.data.arn }
+  artifacts            = local.artifacts
   key_arn              = aws_kms_key.this.arn
   image_repository_arn = module.images.arn
   tracking_actions     = module.machine_learning.tracking_actions

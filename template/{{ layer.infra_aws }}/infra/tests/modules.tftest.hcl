@@ -21,6 +21,7 @@ run "data" {
   variables {
     name        = "123456789012-churn-data"
     expire_days = { "captures/" = 90 }
+    write_once  = ["models/a*"]
   }
 
   assert {
@@ -31,6 +32,14 @@ run "data" {
   assert {
     condition     = length(aws_s3_bucket_lifecycle_configuration.this.rule) == 2
     error_message = "Old versions go, and what expires."
+  }
+
+  assert {
+    condition = alltrue([
+      for rule in aws_s3_bucket_lifecycle_configuration.this.rule :
+      rule.noncurrent_version_expiration[0].noncurrent_days == (rule.id == "expire-captures" ? 7 : 90)
+    ])
+    error_message = "What has expired, or was removed by hand, is soon gone in its old versions too."
   }
 }
 
@@ -45,9 +54,10 @@ run "data_that_would_be_gone_at_once" {
     name               = "Churn_data"
     keep_versions_days = 1
     expire_days        = { captures = 90 }
+    write_once         = ["/"]
   }
 
-  expect_failures = [var.name, var.keep_versions_days, var.expire_days]
+  expect_failures = [var.name, var.keep_versions_days, var.expire_days, var.write_once]
 }
 
 run "images" {
@@ -160,6 +170,7 @@ run "identities_for_everybody" {
       name                = "churn"
       prefix              = "churn--"
       environments        = { production = "churn--production" }
+      last_environment    = "production"
       online              = true
       batch               = true
       private_network     = false
@@ -173,6 +184,7 @@ run "identities_for_everybody" {
         environments = { production = { apply = "a", deploy = "b", serving = "c", schedule = "d" } }
       }
     }
+    artifacts     = ["models/a*"]
     issuer        = "https://gitlab.com/"
     create_issuer = true
     trust = {

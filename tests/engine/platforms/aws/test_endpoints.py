@@ -407,11 +407,11 @@ def test_an_artifact_is_stored_once(promoted: Project, monkeypatch: pytest.Monke
     release = Release.of(registry.get("1"))
     there: set[str] = set()
     monkeypatch.setattr(bucket, "exists", lambda uri: uri in there)
-    monkeypatch.setattr(bucket, "upload", lambda path, uri: there.add(uri))
+    monkeypatch.setattr(bucket, "create", lambda content, uri: there.add(uri))
     place = f"s3://data/models/{release.identity}"
     assert store_release(bucket, "s3://data", release) == place
     assert f"{place}/{artifact.MANIFEST}" in there
-    monkeypatch.setattr(bucket, "upload", lambda *_: pytest.fail("it is there"))
+    monkeypatch.setattr(bucket, "create", lambda *_: pytest.fail("it is there"))
     assert store_release(bucket, "s3://data", release) == place
     with pytest.raises(ProjectError, match="the registry holds"):
         store_release(bucket, "s3://data", Release("1", "c" * 64, ""))

@@ -10,12 +10,13 @@ from botocore.stub import ANY
 from twoloops import artifact, config, lineage, registry, storage
 from twoloops.contracts.graph import Graph, Step
 from twoloops.errors import ProjectError, RedVerdictError
+from twoloops.params import ScanParams
 from twoloops.paths import paths
 from twoloops.platforms.aws import bucket, packages, pipelines, steps
 from twoloops.platforms.aws import images as ecr
 from twoloops.platforms.aws import loop as sagemaker
 from twoloops.platforms.shared import images, loop
-from twoloops.platforms.shared.objects import upload_model
+from twoloops.platforms.shared.objects import StoredRecords, upload_model
 from twoloops.platforms.shared.plan import Plan
 from twoloops.platforms.shared.steps import watch
 
@@ -80,6 +81,43 @@ def test_images_that_the_registry_has_are_not_built_again(code: Path, cloud: Clo
     for _ in range(4):
         cloud["ecr"].add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]})
     assert set(ecr.push("no-such-engine", print)) == {"serve", "train"}
+
+
+def scanned(cloud: Cloud, status: str | None, *findings: tuple[str, str], enhanced: bool = False) -> str:
+    """Return the image if what ECR says of its scan is tolerated."""
+    cloud.settle()
+    cloud["ecr"].add_response("describe_images", {"imageDetails": [{"imageDigest": DIGEST}]})
+    asked = {"repositoryName": "image-of-tests", "imageId": {"imageDigest": DIGEST}}
+    if status is None:
+        cloud["ecr"].add_client_error("describe_image_scan_findings", "ScanNotFoundException", expected_params=asked)
+    else:
+        kind = "enhancedFindings" if enhanced else "findings"
+        name = "title" if enhanced else "name"
+        told = [{name: finding, "severity": level} for finding, level in findings]
+        answer = {"imageScanStatus": {"status": status}, "imageScanFindings": {kind: told}}
+        cloud["ecr"].add_response("describe_image_scan_findings", answer, asked)
+    return ecr.scanned(ScanParams(fail_on="high", accepted=("CVE-3",)))
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_an_image_is_used_when_its_scan_found_what_is_tolerated(code: Path, cloud: Cloud, enhanced: bool) -> None:
+    tolerated = [("CVE-1", "LOW"), ("CVE-2", "MEDIUM"), ("CVE-3", "CRITICAL"), ("CVE-4", "UNTRIAGED")]
+    status = "ACTIVE" if enhanced else "COMPLETE"
+    image = scanned(cloud, status, *tolerated, enhanced=enhanced)
+    assert image == f"registry.example/image-of-tests@{DIGEST}"
+
+
+@pytest.mark.parametrize("level", ["HIGH", "CRITICAL"])
+def test_an_image_with_findings_is_refused(code: Path, cloud: Cloud, level: str) -> None:
+    with pytest.raises(ProjectError, match=r"found in the image .*: CVE-9\.") as raised:
+        scanned(cloud, "COMPLETE", ("CVE-1", "LOW"), ("CVE-9", level))
+    assert "scan.accepted" in raised.value.hint
+
+
+@pytest.mark.parametrize("status", [None, "FAILED", "UNSUPPORTED_IMAGE"])
+def test_an_image_that_was_not_scanned_is_refused(code: Path, cloud: Cloud, status: str | None) -> None:
+    with pytest.raises(ProjectError, match="has not scanned the image"):
+        scanned(cloud, status)
 
 
 def test_a_missing_engine_is_told(code: Path, cloud: Cloud) -> None:
@@ -361,9 +399,31 @@ def test_an_artifact_is_uploaded_with_its_manifest_last(project: Project, cloud:
     names = [*(name for name in artifact.read(paths().model).files if name != artifact.MANIFEST), artifact.MANIFEST]
     home = f"models/{artifact.identity(paths().model)}"
     for name in names:
-        asked = {"Bucket": BUCKET, "Key": f"{home}/{name}", "Body": ANY, "ChecksumAlgorithm": ANY}
-        cloud["s3"].add_response("put_object", {}, asked)
+        asked = {"Bucket": BUCKET, "Key": f"{home}/{name}", "Body": ANY, "IfNoneMatch": "*"}
+        if name == names[0]:  # as after an upload that was cut off
+            cloud["s3"].add_client_error("put_object", "PreconditionFailed", expected_params=asked)
+        else:
+            cloud["s3"].add_response("put_object", {}, asked)
     assert upload_model(bucket, HOME, paths().model) == f"s3://{BUCKET}/{home}"
+
+
+def test_notes_are_written_once_and_read_in_their_order(cloud: Cloud) -> None:
+    notes = StoredRecords(bucket, HOME)
+    cloud["s3"].add_response(
+        "put_object", {}, {"Bucket": BUCKET, "Key": ANY, "Body": b'{"a": 1}\n', "IfNoneMatch": "*"}
+    )
+    notes.add("trials/staging/a1", {"a": 1})
+    cloud["s3"].add_client_error("put_object", "PreconditionFailed")
+    with pytest.raises(ProjectError, match="There is a note at s3://bucket-of-tests/records/trials/staging/a1/"):
+        notes.add("trials/staging/a1", {"a": 1})
+    cloud["s3"].add_client_error("put_object", "AccessDenied")
+    with pytest.raises(ProjectError, match="may not do that"):
+        notes.add("champions/a1", {"a": 1})
+    keys = [f"records/trials/staging/a1/{name}.json" for name in ("2", "1", "3")]
+    cloud["s3"].add_response("list_objects_v2", {"Contents": [{"Key": key, "Size": 8} for key in keys]})
+    for key, content in zip(sorted(keys), (b'{"a": 1}\n', b'{"a": 2', b'{"a": 3}\n'), strict=True):
+        cloud["s3"].add_response("get_object", stored(content), {"Bucket": BUCKET, "Key": key})
+    assert notes.read("trials/staging/a1") == [{"a": 1}, {"a": 3}], "a torn one proves nothing"
 
 
 def test_a_step_fetches_the_plan_and_what_it_reads(cloud: Cloud, project: Project) -> None:

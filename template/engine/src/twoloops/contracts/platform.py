@@ -19,7 +19,9 @@ from twoloops.errors import ProjectError
 if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
     from twoloops.contracts.graph import Graph
+    from twoloops.contracts.records import Records
     from twoloops.contracts.release import Deployment, Status, Traffic
+    from twoloops.contracts.scan import Scan
 
 Tell = Callable[[str], None]
 
@@ -129,6 +131,19 @@ class Platform(Protocol):
 
         Raises:
             ProjectError: another one is under way.
+        """
+
+    def records(self) -> Records:
+        """Return where the notes of deployments are kept: which artifact has passed which trial, and was champion."""
+
+    def image(self, tolerated: Scan) -> str | None:
+        """Return the image that services run in, by its digest; None: no image is used here.
+
+        Args:
+            tolerated: what may be found in it.
+
+        Raises:
+            ProjectError: it cannot be had, nobody has scanned it, or what was found is not tolerated.
         """
 
     def follow_champion(self, version: Any) -> None:

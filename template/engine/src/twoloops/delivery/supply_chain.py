@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twoloops.contracts.scan import LEVELS, level_of
 from twoloops.errors import ProjectError
 from twoloops.hosts.web import Client, HostError
 from twoloops.params import ScanParams
@@ -26,7 +27,6 @@ from twoloops.storage import read_json, write_json
 DATABASE = "https://api.osv.dev"
 IMAGE_GROUP = "serve"  # of pyproject.toml: what the Dockerfile puts into the image
 FINDINGS = "findings.json"
-LEVELS = ("low", "moderate", "high", "critical")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _image(image: str) -> list[Finding]:
         matches = json.loads(_run([grype, "--output", "json", image]))["matches"]
         rated = [(each["vulnerability"], each["artifact"]) for each in matches]
         return [
-            Finding("image", _known(bug["severity"]), f"{part['name']} {part['version']}: {bug['id']}")
+            Finding("image", level_of(bug["severity"]), f"{part['name']} {part['version']}: {bug['id']}")
             for bug, part in rated
         ]
     if trivy := shutil.which("trivy"):
@@ -128,7 +128,7 @@ def _image(image: str) -> list[Finding]:
         return [
             Finding(
                 "image",
-                _known(bug["Severity"]),
+                level_of(bug["Severity"]),
                 f"{bug['PkgName']} {bug['InstalledVersion']}: {bug['VulnerabilityID']}",
             )
             for bug in bugs
@@ -137,12 +137,6 @@ def _image(image: str) -> list[Finding]:
         f"The image {image} cannot be scanned: neither grype nor trivy is on this machine.",
         hint="Install one of them, or leave --image out.",
     )
-
-
-def _known(severity: str) -> str:
-    """Return one of LEVELS for a scanner's word; negligible and unrated ones count as low."""
-    word = severity.lower()
-    return {"medium": "moderate"}.get(word, word if word in LEVELS else "low")
 
 
 def _licences() -> None:

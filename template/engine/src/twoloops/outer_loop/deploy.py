@@ -1,13 +1,13 @@
 """A registered version comes into use: environment by environment, with a trial in each and a canary in the last.
 
 All that a deployment knows lies in three places: what each environment was told to run (the
-platform), the trials that a version has passed (its tags), and which version is champion (the
-alias, moved last). So it can be killed at any moment, and the same verb takes it up again.
+platform), the trials that an artifact has passed (the platform's records, written once), and which
+version is champion (the alias, moved last). So it can be killed at any moment, and the same verb
+takes it up again.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from twoloops.outer_loop.promote import (
     line_of,
     make_champion,
     reinstate,
+    require_champion,
     rollback_result,
 )
 from twoloops.outer_loop.trial import Candidate, Load, load_candidate
@@ -48,6 +49,7 @@ class DeploymentRun:
         """Keep where it goes, the parameters and the ways to speak with whoever runs it."""
         self._platform = platform
         self._limits: DeployParams = checked.deploy
+        self._tolerated = checked.scan
         self._tolerance = checked.gate.parity_tolerance
         self._approve = approve
         self._say = say
@@ -72,18 +74,19 @@ class DeploymentRun:
                 check_comparison(version, champion)
             if last in targets:
                 _refuse_another_canary(last, running, release)
+            image = self._platform.image(self._tolerated)
             self._say(f"Version {release.version}, registered {release.registered_at}, into {', '.join(targets)}.")
             with load_candidate(release) as candidate:
                 passed = {}
                 for environment in trials:
                     if environment in targets:
-                        passed[environment] = self._try(environment, candidate, version, running)
+                        passed[environment] = self._try(environment, candidate, running, image)
                     elif last in targets:
-                        _require_trial(environment, version, release)
+                        _require_trial(self._platform, environment, release, image)
                 result = {"version": release.version, "identity": release.identity, "trials": passed, "deployed": False}
                 if last not in targets or not self._approve(f"Bring version {release.version} into {last}?"):
                     return result
-                figures = self._go_live(last, candidate, version, running)
+                figures = self._go_live(last, candidate, running, image)
             return result | {"deployed": True, "canary": figures, **self._make_champion(version, champion)}
 
     def _confirm(self, last: str, running: Deployment, version: Version, champion: Version | None) -> dict[str, Any]:
@@ -102,16 +105,24 @@ class DeploymentRun:
         }
 
     def _try(
-        self, environment: str, candidate: Candidate, version: Version, running: Deployment | None
+        self, environment: str, candidate: Candidate, running: Deployment | None, image: str | None
     ) -> dict[str, Any]:
         self._say(f"{environment}:")
         try:
             figures = self._test(environment, candidate, running)
         except UnfitError as error:
-            _record(environment, version, FAILED, {"reason": str(error)})
+            self._record(environment, candidate.release, FAILED, image, {"reason": str(error)})
             raise
-        _record(environment, version, PASSED, figures)
+        self._record(environment, candidate.release, PASSED, image, figures)
         return figures
+
+    def _record(
+        self, environment: str, release: Release, verdict: str, image: str | None, more: dict[str, Any]
+    ) -> None:
+        """Note a trial's outcome, and with which image; that it failed is told even when it cannot be kept."""
+        content = {"verdict": verdict, "version": release.version, "at": datetime.now(UTC).isoformat(), "image": image}
+        with suppress(*[ProjectError] if verdict == FAILED else []):
+            self._platform.records().add(_trials(environment, release.identity), content | more)
 
     def _test(self, environment: str, candidate: Candidate, running: Deployment | None) -> dict[str, Any]:
         wanted = Deployment(candidate.release)
@@ -153,7 +164,7 @@ class DeploymentRun:
         return trial.load(endpoint, candidate, limits.load_seconds, limits.load_connections)
 
     def _go_live(
-        self, last: str, candidate: Candidate, version: Version, running: Deployment | None
+        self, last: str, candidate: Candidate, running: Deployment | None, image: str | None
     ) -> dict[str, Any] | None:
         self._say(f"{last}:")
         try:
@@ -162,7 +173,7 @@ class DeploymentRun:
             self._start_first(last, candidate)
             return None
         except UnfitError as error:
-            _record(last, version, FAILED, {"reason": str(error)})
+            self._record(last, candidate.release, FAILED, image, {"reason": str(error)})
             raise
 
     def _start_first(self, last: str, candidate: Candidate) -> None:
@@ -225,28 +236,26 @@ def _refuse_another_canary(last: str, running: Deployment | None, release: Relea
         )
 
 
-def _require_trial(environment: str, version: Version, release: Release) -> None:
-    found = json.loads(version.tags.get(_tag(environment), "{}"))
-    if found.get("identity", release.identity) != release.identity:
-        found = {}  # another artifact had this number then
-    if found.get("verdict") != PASSED:
-        what = f"failed there: {found['reason']}" if found else "has not been there"
-        raise ProjectError(
-            f"Version {version.number} has to pass {environment} first; it {what}",
-            hint=f"Run 'deploy {version.number} --to {environment}'.",
-        )
+def _require_trial(platform: Platform, environment: str, release: Release, image: str | None) -> None:
+    """Demand that this artifact has passed an environment, in the image that it is to run in."""
+    found = platform.records().read(_trials(environment, release.identity))
+    newest = found[-1] if found else {}
+    if newest.get("verdict") == PASSED and newest.get("image") == image:
+        return
+    if not newest:
+        what = "has not been there"
+    elif newest.get("verdict") == PASSED:
+        what = f"was there in the image {newest['image']}, and is to run in {image}"
+    else:
+        what = f"failed there: {newest.get('reason')}"
+    raise ProjectError(
+        f"Version {release.version} has to pass {environment} first; it {what}",
+        hint=f"Run 'deploy {release.version} --to {environment}'.",
+    )
 
 
-def _tag(environment: str) -> str:
-    return f"trial_{environment}"
-
-
-def _record(environment: str, version: Version, verdict: str, figures: dict[str, Any]) -> None:
-    """Keep a trial's outcome as a tag of the version; that it failed is told even when it cannot be kept."""
-    content = {"verdict": verdict, "at": datetime.now(UTC).isoformat(timespec="seconds"), **figures}
-    content["identity"] = version.tags.get(registry.IDENTITY)
-    with suppress(*[ProjectError] if verdict == FAILED else []):
-        registry.set_tag(version, _tag(environment), json.dumps(content))
+def _trials(environment: str, identity: str) -> str:
+    return f"trials/{environment}/{identity}"
 
 
 def _same_inputs(before: Candidate, candidate: Candidate) -> bool:
@@ -304,7 +313,7 @@ def rollback(platform: Platform) -> dict[str, Any]:
                 "before": None,
                 "earlier": None,
             }
-        left, target, was_champion = _find_rollback(running)
+        left, target, was_champion = _find_rollback(platform, running)
         if running:
             platform.deploy(last, Deployment(Release.of(target)))
         if was_champion:
@@ -312,7 +321,7 @@ def rollback(platform: Platform) -> dict[str, Any]:
         return rollback_result(target, left)
 
 
-def _find_rollback(running: Deployment | None) -> tuple[Version, Version, bool]:
+def _find_rollback(platform: Platform, running: Deployment | None) -> tuple[Version, Version, bool]:
     """Return the version to leave, the one to go back to, and whether the first one is champion.
 
     They follow from the champion, but for one case: a version took all requests, and its deployment
@@ -320,5 +329,6 @@ def _find_rollback(running: Deployment | None) -> tuple[Version, Version, bool]:
     """
     champion = registry.find(registry.CHAMPION)
     if champion and running and running.stable.version not in (champion.number, *line_of(champion)):
+        require_champion(platform, champion)
         return registry.get(running.stable.version), champion, False
-    return *find_rollback(), True
+    return *find_rollback(platform), True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from twoloops import registry
+from twoloops import params, registry
 from twoloops.contracts.platform import Platform
 from twoloops.errors import ProjectError
 from twoloops.registry import Version
@@ -14,6 +14,9 @@ from twoloops.registry import Version
 # back from champion to champion. It is written once: a rollback goes further back, never in a circle.
 FOLLOWED = "followed_champion"
 ROLLED_BACK = "rolled_back_at"
+# Who was champion is also noted where only a deployment into the last environment may write: a tag alone would let
+# whoever trains choose what the next rollback brings.
+CHAMPIONS = "champions"
 
 
 def promote(platform: Platform, number: str | None = None) -> dict[str, Any]:
@@ -39,6 +42,8 @@ def promote(platform: Platform, number: str | None = None) -> dict[str, Any]:
         before = champion.number if champion else None
         if number is None and version.number != before:
             check_comparison(version, champion)
+        if not _was_champion(platform, version):  # a way back is not closed by what was found meanwhile
+            platform.image(params.load().scan)
         make_champion(platform, version, champion)
         return {"champion": version.number, "before": before}
 
@@ -61,6 +66,9 @@ def check_comparison(version: Version, champion: Version | None) -> None:
 def make_champion(platform: Platform, version: Version, champion: Version | None) -> None:
     """Move the champion alias forward to `version`, and note which champion it followed; it may be champion already."""
     platform.follow_champion(version)
+    if champion and not platform.records().read(CHAMPIONS):
+        _note(platform, champion)  # of a project from before these notes: a rollback may go to it
+    _note(platform, version)
     # An earlier champion keeps its own note, or the notes would lead in a circle.
     if champion is None or version.number not in (champion.number, *line_of(champion)):
         registry.set_tag(version, FOLLOWED, champion.number if champion else registry.NONE)
@@ -69,6 +77,36 @@ def make_champion(platform: Platform, version: Version, champion: Version | None
     if challenger and challenger.number == version.number:
         # It has won. Were the alias left, `promote` after a rollback would bring it straight back.
         registry.remove_alias(registry.CHALLENGER)
+
+
+def _was_champion(platform: Platform, version: Version) -> bool:
+    """Say whether a deployment has noted that this very artifact is or was champion."""
+    return bool(platform.records().read(f"{CHAMPIONS}/{version.tags.get(registry.IDENTITY)}"))
+
+
+def _note(platform: Platform, version: Version) -> None:
+    """Note once that an artifact is champion."""
+    if not _was_champion(platform, version):
+        identity = version.tags.get(registry.IDENTITY)
+        note = {"version": version.number, "identity": identity, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        platform.records().add(f"{CHAMPIONS}/{identity}", note)
+
+
+def require_champion(platform: Platform, version: Version) -> None:
+    """Demand that a version which a tag or the alias names was champion, as it is now.
+
+    A project from before these notes has none. It believes its tags until a champion is noted.
+
+    Raises:
+        ProjectError: no deployment has noted that it was.
+    """
+    if _was_champion(platform, version) or not platform.records().read(CHAMPIONS):
+        return
+    raise ProjectError(
+        f"By the registry, version {version.number} was champion before, but no deployment has noted that.",
+        hint="Somebody may have changed the registry's tags. "
+        f"Look at the version; 'deploy {version.number}' or 'promote {version.number}' brings it back all the same.",
+    )
 
 
 def previous(version: Version) -> Version | None:
@@ -107,7 +145,7 @@ def rollback(platform: Platform) -> dict[str, Any]:
         ProjectError: there is no champion, or none before it.
     """
     with platform.lock("A rollback"):
-        champion, target = find_rollback()
+        champion, target = find_rollback(platform)
         reinstate(platform, target, champion)
         return rollback_result(target, champion)
 
@@ -123,11 +161,11 @@ def rollback_result(version: Version, left: Version) -> dict[str, Any]:
     }
 
 
-def find_rollback() -> tuple[Version, Version]:
+def find_rollback(platform: Platform) -> tuple[Version, Version]:
     """Return the champion and its predecessor.
 
     Raises:
-        ProjectError: there is no champion, or none before it.
+        ProjectError: there is no champion, or none before it, or what the tags call one never was.
     """
     champion = registry.find(registry.CHAMPION)
     target = previous(champion) if champion else None
@@ -136,4 +174,5 @@ def find_rollback() -> tuple[Version, Version]:
             f"There is no champion before version {champion.number}." if champion else "There is no champion.",
             hint="A rollback goes from a champion to the one before it. 'promote VERSION' takes any version.",
         )
+    require_champion(platform, target)
     return champion, target

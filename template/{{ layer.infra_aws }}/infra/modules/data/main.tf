@@ -73,6 +73,35 @@ data "aws_iam_policy_document" "this" {
       values   = ["false"]
     }
   }
+
+  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+  dynamic "statement" {
+    for_each = length(var.write_once) > 0 ? ["write-once"] : []
+
+    content {
+      sid       = "NothingIsWrittenOver"
+      effect    = "Deny"
+      actions   = ["s3:PutObject"]
+      resources = [for form in var.write_once : "${aws_s3_bucket.this.arn}/${form}"]
+
+      principals {
+        type        = "*"
+        identifiers = ["*"]
+      }
+
+      condition {
+        test     = "Null"
+        variable = "s3:if-none-match"
+        values   = ["true"]
+      }
+
+      condition {
+        test     = "Bool"
+        variable = "s3:ObjectCreationOperation"
+        values   = ["true"]
+      }
+    }
+  }
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
@@ -110,6 +139,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
       expiration {
         days = rule.value
+      }
+
+      # With versions, to expire is to get a marker: what was there is gone when its old version is.
+      noncurrent_version_expiration {
+        noncurrent_days = min(var.keep_versions_days, var.keep_expired_days)
       }
 
       abort_incomplete_multipart_upload {

@@ -34,3 +34,25 @@ variable "expire_days" {
     error_message = "expire_days maps a prefix that ends in / to a number of days, at least 1."
   }
 }
+
+variable "keep_expired_days" {
+  description = "After how many days what has expired below a prefix of expire_days, or was removed there, is gone for good."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.keep_expired_days >= 1 && floor(var.keep_expired_days) == var.keep_expired_days
+    error_message = "keep_expired_days is a whole number, at least 1."
+  }
+}
+
+variable "write_once" {
+  description = "Forms of keys, such as records/*, under which an object is written once and never over another one."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for form in var.write_once : can(regex("^[a-z].*[*]$", form))])
+    error_message = "write_once names keys that begin with a letter and end in *."
+  }
+}

@@ -27,6 +27,12 @@ locals {
   packages        = "arn:aws:sagemaker:${local.scope}:model-package/${var.project.model_package_group}/*"
   jobs_logs       = "arn:aws:logs:${local.scope}:log-group:/aws/sagemaker/ProcessingJobs"
 
+  # What a deployment asks of MLflow. Only the last environment's names a champion, and notes which one it followed.
+  tracking = {
+    read  = [for action in var.tracking_actions : action if can(regex(":(Get|List|Search)", action))]
+    write = [for action in var.tracking_actions : action if can(regex("(ModelVersionTag|RegisteredModelAlias)$", action))]
+  }
+
   # What an environment consists of, by environment. modules/monitoring and modules/batch give these names.
   environments = {
     for name, prefix in var.project.environments : name => {
@@ -403,7 +409,7 @@ data "aws_iam_policy_document" "train" {
 
   statement {
     sid       = "SeeModels"
-    actions   = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:CreateModelPackage"]
+    actions   = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup"]
     resources = [local.package_group, local.packages]
   }
 
@@ -422,7 +428,7 @@ data "aws_iam_policy_document" "train" {
   statement {
     sid       = "KeepData"
     actions   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"]
-    resources = [for folder in ["data", "mlflow", "models", "monitoring"] : "${var.buckets.data}/${folder}/*"]
+    resources = [for folder in ["data", "mlflow", "models/runs", "monitoring"] : "${var.buckets.data}/${folder}/*"]
   }
 
   statement {
@@ -640,14 +646,31 @@ data "aws_iam_policy_document" "deploy" {
   }
 
   statement {
-    sid       = "ApproveModels"
-    actions   = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup", "sagemaker:UpdateModelPackage"]
+    sid       = "SeeModelPackages"
+    actions   = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup"]
     resources = [local.package_group, local.packages]
+  }
+
+  # A package is approved, and a model is champion, where its version comes into use: after a human's approval.
+  dynamic "statement" {
+    for_each = each.key == var.project.last_environment ? ["last"] : []
+
+    content {
+      sid       = "ApproveModels"
+      actions   = ["sagemaker:UpdateModelPackage"]
+      resources = [local.packages]
+
+      condition {
+        test     = "StringEquals"
+        variable = "sagemaker:ModelApprovalStatus"
+        values   = ["Approved"]
+      }
+    }
   }
 
   statement {
     sid       = "Track"
-    actions   = concat(["sagemaker:DescribeMlflowTrackingServer"], var.tracking_actions)
+    actions   = concat(["sagemaker:DescribeMlflowTrackingServer"], local.tracking.read, each.key == var.project.last_environment ? local.tracking.write : [])
     resources = [local.tracking_server]
   }
 
@@ -689,10 +712,21 @@ data "aws_iam_policy_document" "deploy" {
     resources = [var.buckets.data]
   }
 
+  # The bucket lets nobody write over these: ../data.
   statement {
     sid       = "PutModels"
-    actions   = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"]
-    resources = ["${var.buckets.data}/models/*"]
+    actions   = ["s3:PutObject"]
+    resources = [for form in var.artifacts : "${var.buckets.data}/${form}"]
+  }
+
+  # What was tried in an environment, its own deployments alone say; and what was champion, those of the last one.
+  statement {
+    sid     = "NoteOnce"
+    actions = ["s3:PutObject"]
+    resources = concat(
+      ["${var.buckets.data}/records/trials/${each.key}/*"],
+      each.key == var.project.last_environment ? ["${var.buckets.data}/records/champions/*"] : [],
+    )
   }
 
   statement {
@@ -700,6 +734,8 @@ data "aws_iam_policy_document" "deploy" {
     actions = ["s3:GetObject"]
     resources = [
       "${var.buckets.data}/mlflow/*",
+      "${var.buckets.data}/models/*",
+      "${var.buckets.data}/records/*",
       "${var.buckets.data}/captures/${each.key}/*",
       "${var.buckets.data}/predictions/${each.key}/*",
     ]

@@ -6,6 +6,7 @@ variable "project" {
     name                = string
     prefix              = string
     environments        = map(string)
+    last_environment    = string
     online              = bool
     batch               = bool
     private_network     = bool
@@ -56,6 +57,11 @@ variable "trust" {
 variable "buckets" {
   description = "The ARNs of the buckets of Terraform's state and of the project's data."
   type        = object({ state = string, data = string })
+}
+
+variable "artifacts" {
+  description = "The forms of keys under which models lie in the bucket of data."
+  type        = list(string)
 }
 
 variable "key_arn" {

@@ -236,10 +236,22 @@ data "aws_iam_policy_document" "training" {
     }
   }
 
-  # Not UpdateModelPackage: approving a model is the deployment's, after a human's approval.
+  # Not UpdateModelPackage, and none that is approved from the start: approving a model is the deployment's, after a human's approval.
   statement {
     sid       = "RegisterModels"
-    actions   = ["sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup"]
+    actions   = ["sagemaker:CreateModelPackage"]
+    resources = local.arn.packages
+
+    condition {
+      test     = "StringEquals"
+      variable = "sagemaker:ModelApprovalStatus"
+      values   = ["PendingManualApproval"]
+    }
+  }
+
+  statement {
+    sid       = "SeeModelPackages"
+    actions   = ["sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup"]
     resources = local.arn.packages
   }
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
     from twoloops.contracts.graph import Graph
     from twoloops.contracts.platform import Infrastructure
+    from twoloops.contracts.records import Records
     from twoloops.contracts.release import Deployment, Status, Traffic
+    from twoloops.contracts.scan import Scan
     from twoloops.registry import Version
 
 NAME: Final = "AWS"
@@ -100,6 +102,22 @@ def follow_champion(version: Version) -> None:
     packages.approve(version)
     if config.current().batch:
         scoring.schedule(version)
+
+
+def records() -> Records:
+    """Return the notes in the bucket: bootstrap/ lets each role write its own, and nobody over one."""
+    from twoloops.platforms.aws import bucket
+    from twoloops.platforms.aws.account import settings
+    from twoloops.platforms.shared.objects import StoredRecords
+
+    return StoredRecords(bucket, settings().home)
+
+
+def image(tolerated: Scan) -> str:
+    """Return the image that endpoints run, which ECR has scanned."""
+    from twoloops.platforms.aws import images
+
+    return images.scanned(tolerated)
 
 
 def captures() -> AbstractContextManager[None]:

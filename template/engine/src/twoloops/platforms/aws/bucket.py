@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from twoloops.platforms.aws.account import client, explain_errors
 
 SCHEME = "s3://"
+THERE_ALREADY = "PreconditionFailed"
 
 
 def split(url: str) -> tuple[str, str]:
@@ -22,6 +25,19 @@ def upload(source: Path, url: str) -> None:
     bucket, key = split(url)
     with explain_errors(f"Uploading {source}"), source.open("rb") as file:
         client("s3").upload_fileobj(file, bucket, key)
+
+
+def create(content: bytes, url: str) -> bool:
+    """Write a file where none is, in one step; what is there stays. Return whether it was written."""
+    bucket, key = split(url)
+    try:
+        client("s3").put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+    except ClientError as error:
+        if error.response["Error"]["Code"] == THERE_ALREADY:
+            return False
+        with explain_errors(f"Writing {url}"):
+            raise
+    return True
 
 
 def upload_bytes(content: bytes, url: str) -> None:

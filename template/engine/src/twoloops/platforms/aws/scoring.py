@@ -45,7 +45,8 @@ def schedule(version: Version) -> None:
             the infrastructure of the environment is not there.
     """
     made, chosen = settings(), config.current()
-    with registry.download(version.uri) as folder:
+    release = Release.of(version)
+    with registry.download(release.uri, release.identity) as folder:
         source = _source(folder)
         model = upload_model(bucket, made.home, folder)
     role = made.serving_role_arns[chosen.last]
@@ -55,7 +56,7 @@ def schedule(version: Version) -> None:
         image=images.reference(SERVE),
         entrypoint=ENTRYPOINT,
         arguments=[source, *places, model],
-        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: Release.of(version).identity},
+        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: release.identity},
         role=role,
         job=machines.load().scores,
     )

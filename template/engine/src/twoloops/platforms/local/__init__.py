@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from twoloops import registry
     from twoloops.contracts.graph import Graph
+    from twoloops.contracts.records import Records
+    from twoloops.contracts.scan import Scan
     from twoloops.platforms.local.connection import Endpoint
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ STOP_SECONDS = 60.0  # longer than serve.drain_seconds is at first
 ANSWER_SECONDS = 5.0
 LOG_LINES = 5
 NAME = "this machine"
+RECORDS = ".records"  # in deployments/; no environment is called so
 SERVICE_NOTE = "service.json"  # which process serves, for the next start and for people
 OFFERS: frozenset[str] = frozenset()
 LATE_SECONDS = 0.0  # so late come the figures of traffic()
@@ -83,6 +86,17 @@ def monitor_memory() -> AbstractContextManager[None]:
 
 def follow_champion(version: registry.Version) -> None:
     """Do nothing: who uses a champion asks the registry."""
+
+
+def records() -> Records:
+    """Return the notes that lie beside what is deployed."""
+    from twoloops.platforms.local.notes import Folder
+
+    return Folder(paths().deployments / RECORDS)
+
+
+def image(tolerated: Scan) -> None:
+    """Return None: services run from the project's own environment."""
 
 
 def submit(graph: Graph, tell: Tell) -> NoReturn:

@@ -5,11 +5,14 @@ Names of files are given as URLs, such as s3://BUCKET/KEY. The project's place i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from twoloops import artifact, registry
+from twoloops.contracts.records import decode, encode, new_name
 from twoloops.contracts.release import Release
+from twoloops.errors import ProjectError
 
 
 class ObjectStore(Protocol):
@@ -17,6 +20,9 @@ class ObjectStore(Protocol):
 
     def upload(self, source: Path, url: str) -> None:
         """Copy a file to a URL; what is there is replaced as a whole."""
+
+    def create(self, content: bytes, url: str) -> bool:
+        """Write a file where none is, in one step; what is there stays. Return whether it was written."""
 
     def upload_bytes(self, content: bytes, url: str) -> None:
         """Write a small file at a URL."""
@@ -53,8 +59,29 @@ def upload_model(store: ObjectStore, home: str, folder: Path) -> str:
     names = sorted(found.files, key=lambda name: name == artifact.MANIFEST)
     if not store.exists(f"{url}/{artifact.MANIFEST}"):
         for name in names:
-            store.upload(folder / name, f"{url}/{name}")
+            # Never over what is there: a service may have begun to load it. Whoever loads checks every byte.
+            store.create(found.files[name], f"{url}/{name}")
     return url
+
+
+class StoredRecords:
+    """Notes of deployments in a cloud's object store, which lets nobody write over one."""
+
+    def __init__(self, store: ObjectStore, home: str) -> None:
+        """Keep the store and the project's place there."""
+        self._store = store
+        self._home = f"{home}/records"
+
+    def add(self, folder: str, content: Mapping[str, Any]) -> None:
+        """Keep a note."""
+        url = f"{self._home}/{folder}/{new_name()}"
+        if not self._store.create(encode(content), url):
+            raise ProjectError(f"There is a note at {url} already.", hint="Run the same verb again.")
+
+    def read(self, folder: str) -> list[dict[str, Any]]:
+        """Return the notes of a folder and of those below it, each folder's oldest first."""
+        urls = [f"{self._home}/{folder}/{name}" for name in sorted(self._store.sizes(f"{self._home}/{folder}"))]
+        return list(decode((url, self._store.read_bytes(url)) for url in urls))
 
 
 def store_release(store: ObjectStore, home: str, release: Release) -> str:
