@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from commands.levels import Level, next_version
 from commands.rendering import TEMPLATE
 from extensions.refusal import Refused
 
-from .conftest import commit
+from .conftest import commit, need
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 QUESTION = {"type": "str", "default": "a", "choices": ["a", "b"]}
@@ -94,6 +96,127 @@ def test_a_release_is_proven_named_tagged_and_noted(template: Path) -> None:
     # The next one has nothing to say yet.
     with pytest.raises(Refused, match="says nothing"):
         release.make(template, Level.patch, NOW)
+
+
+# ------------------------------------------------------------------------------ the flow's second job
+
+
+HANDOVER = TEMPLATE / ".ci/handover"
+
+
+def hand_over(template: Path, folder: Path, *tags: str, key: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Bundle what stands in `template`, and let the second job look at it, in a clone of its origin."""
+    clone = folder / "clone"
+    if not clone.exists():
+        git(folder, "clone", "--quiet", str(folder / "origin.git"), str(clone))
+    git(template, "bundle", "create", "--quiet", str(folder / "release.bundle"), "main", *tags)
+    proved = git(clone, "rev-parse", "HEAD")
+    command = ["bash", str(HANDOVER), proved, str(folder / "release.bundle")]
+    env = os.environ | ({"RELEASE_KEY": str(key)} if key else {})
+    return subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def made(template: Path, tmp_path: Path) -> Path:
+    """Return a template whose next release is made, and whose origin has what was proved."""
+    git(tmp_path, "clone", "--quiet", "--bare", str(template), "origin.git")
+    git(tmp_path / "origin.git", "tag", "v0.1.0", "HEAD~1")
+    release.prove(template, ["true"])
+    release.make(template, Level.minor, NOW)
+    return template
+
+
+def test_the_second_job_pushes_what_was_made(made: Path, tmp_path: Path) -> None:
+    done = hand_over(made, tmp_path, "v0.2.0")
+    assert done.returncode == 0, done.stderr
+    origin = tmp_path / "origin.git"
+    assert git(origin, "rev-parse", "main") == git(made, "rev-parse", "main")
+    assert git(origin, "rev-parse", "v0.2.0^{commit}") == git(made, "rev-parse", "v0.2.0^{commit}")
+    assert "- Better." in git(origin, "tag", "--list", "--format=%(contents)", "v0.2.0")
+    assert "never move" in hand_over(made, tmp_path, "v0.2.0").stderr
+
+
+def test_the_second_job_signs_the_tag(made: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run([need("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "x", "-f", str(key)], check=True)
+    done = hand_over(made, tmp_path, "v0.2.0", key=key)
+    assert done.returncode == 0, done.stderr
+    signers = tmp_path / "signers"
+    signers.write_text(f"release@invalid {key.with_suffix('.pub').read_text()}")
+    origin = tmp_path / "origin.git"
+    git(origin, "-c", "gpg.format=ssh", "-c", f"gpg.ssh.allowedSignersFile={signers}", "verify-tag", "v0.2.0")
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ("another file", "the release changes"),
+        ("another file, later", "what follows the release changes"),
+        ("a dependency", "changes in more than"),
+        ("a changelog that loses a line", "changes in more than"),
+        ("another line in the table", "changes in more than"),
+        ("a commit more", "does not end two commits above"),
+        ("a tag elsewhere", "is not the first of them"),
+        ("two tags", "no tag of a release, or several"),
+        ("main has gone on", "main has gone on"),
+    ],
+)
+def test_the_second_job_refuses_what_a_package_may_have_done(
+    attack: str, words: str, made: Path, tmp_path: Path
+) -> None:
+    later = "later" in attack or "table" in attack or "more" in attack
+    tag, tip = "v0.2.0", git(made, "rev-parse", "main")
+    if not later:
+        git(made, "reset", "--quiet", "--hard", tag)
+    path = {"a dependency": "pyproject.toml", "another line in the table": "releases.yaml"}.get(attack, "CHANGELOG.md")
+    path = "extra.py" if attack.startswith("another file") else path
+    text = (made / path).read_text() if (made / path).exists() else ""
+    (made / path).write_text(text.replace("- First.\n", "") if "changelog" in attack else text + "dependencies = []\n")
+    git(made, "add", "--all")
+    if attack in ("a tag elsewhere", "two tags", "main has gone on"):
+        git(made, "reset", "--quiet", "--hard", tip)
+    elif attack == "a commit more":
+        git(made, "commit", "--quiet", "--message=More")
+    else:
+        git(made, "commit", "--quiet", "--amend", "--no-edit")
+    if not later and attack not in ("a tag elsewhere", "two tags", "main has gone on"):
+        git(made, "tag", "--force", "--annotate", tag, "--message=x")
+        git(made, "cherry-pick", "--strategy-option=theirs", tip)
+        (made / "releases.yaml").write_text(
+            (made / "releases.yaml").read_text().rpartition("v0.2.0:")[0]
+            + f"v0.2.0: {git(made, 'rev-parse', 'HEAD~1')}\n"
+        )
+        git(made, "commit", "--quiet", "--all", "--amend", "--no-edit")
+    if attack == "a tag elsewhere":
+        git(made, "tag", "--force", "--annotate", tag, "main", "--message=x")
+    if attack == "main has gone on":
+        git(tmp_path, "clone", "--quiet", str(tmp_path / "origin.git"), "clone")
+        git(tmp_path, "clone", "--quiet", str(tmp_path / "origin.git"), "other")
+        git(tmp_path / "other", "commit", "--quiet", "--allow-empty", "--message=Newer")
+        git(tmp_path / "other", "push", "--quiet", "origin", "main")
+    before = git(tmp_path / "origin.git", "for-each-ref")
+    if attack == "two tags":
+        git(made, "tag", "v0.9.0", tag)
+    done = hand_over(made, tmp_path, tag, *(["v0.9.0"] if attack == "two tags" else []))
+    assert done.returncode == 1, done.stdout
+    assert words in done.stderr
+    assert git(tmp_path / "origin.git", "for-each-ref") == before
+
+
+def test_what_proves_cannot_push(tmp_path: Path) -> None:
+    """The job that runs packages has no token; the one that has it starts git alone."""
+    flow = yaml.safe_load((TEMPLATE / ".github/workflows/release.yml").read_text(encoding="utf-8"))
+    assert flow["permissions"] == {"contents": "read"}
+    prove, push = flow["jobs"]["prove"], flow["jobs"]["push"]
+    assert "permissions" not in prove
+    assert "environment" not in prove
+    assert prove["steps"][0]["with"]["persist-credentials"] is False
+    assert "secrets." not in yaml.safe_dump(prove)
+    assert push["environment"] == "release"
+    assert push["needs"] == "prove"
+    assert not re.search(r"\buv|python|pip", yaml.safe_dump(push))
+    script = "\n".join(line for line in HANDOVER.read_text().splitlines() if not line.startswith("#"))
+    assert not re.search(r"\buv\b|python|\bpip\b", script)
 
 
 def test_other_versions_than_projects_begin_with_are_not_proven(template: Path) -> None:
