@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from twoloops import params
+from twoloops import doctor, params
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.evaluate import primary
 
@@ -23,6 +23,10 @@ def test_the_projects_own_parameters_are_valid(project: Project) -> None:
         ({"data__minimum_rows": "many"}, ["data.minimum_rows", "'many'", "integer"]),
         ({"gate__threshold": float("nan")}, ["gate.threshold", "finite"]),
         ({"data": None}, ["data", "None"]),
+        (
+            {"data__label_days": 30, "serve__capture_days": 30, "monitor__labels": "labels.csv"},
+            ["the file: monitor.labels", "serve.capture_days is 30 and data.label_days 30"],
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named(project: Project, change: dict[str, Any], words: list[str]) -> None:
@@ -30,6 +34,21 @@ def test_a_wrong_key_or_value_is_named(project: Project, change: dict[str, Any],
         project.set(**change)
     assert all(word in str(raised.value) for word in words)
     assert raised.value.hint
+    assert len(str(raised.value)) < 300
+
+
+def test_captures_may_be_gone_early_where_nobody_waits_for_labels(project: Project) -> None:
+    def told() -> list[str]:
+        return [each.text for each in doctor.check_parameters() if each.state == "note"]
+
+    project.set(data__label_days=30, serve__capture_days=31, monitor__labels="labels.csv")
+    assert told() == []
+    project.set(serve__capture_days=30, monitor__labels=None)
+    assert "serve.capture_days is 30 and data.label_days 30" in told()[0]
+    project.set(serve__capture=False)
+    assert told() == []
+    project.set(serve__capture=True, data__label_days=None)
+    assert told() == []
 
 
 def test_a_missing_key_is_named(project: Project) -> None:

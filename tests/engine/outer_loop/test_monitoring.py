@@ -416,6 +416,47 @@ def test_labels_that_come_late_tell_the_performance(watched: Project) -> None:
         monitor(checked, labels="wrong.csv")
 
 
+def test_a_label_is_joined_to_the_answer_that_was_given_then(watched: Project) -> None:
+    """Everybody is asked twice; the later answer knows what has come, and is not what the labels are about."""
+    checked = watched.set(gate__calibration_tolerance=None)
+    rows = pd.read_parquet(paths().holdout)
+    rows = rows.drop_duplicates(problem.ENTITY)
+    known = rows[problem.TARGET].to_numpy(dtype=float)
+    first, second = "2025-01-01T00:00:00Z", "2025-03-01T00:00:00Z"
+    signature = signature_of(Predictor.load(registry.find_in_use().uri))
+
+    def answer(told: str, scores: Any, requests: str) -> None:
+        def change(columns: dict[str, Any]) -> None:
+            columns |= {
+                "entity": rows[problem.ENTITY].astype(str).tolist(),
+                captured.EVENT_TIME: [told] * len(rows),
+                "request_id": [f"{requests}-{place}" for place in range(len(rows))],
+            }
+            columns |= {
+                captured.SCORE + name: each for name, each in zip(signature.outputs, (1 - scores, scores), strict=True)
+            }
+
+        capture(change, rows=len(rows))
+
+    answer(first, np.random.default_rng(1).uniform(size=len(rows)), "then")
+    answer(second, known * 0.9 + 0.05, "later")
+    labels = rows[[problem.ENTITY, problem.TARGET]]
+    ways = {
+        "time": labels.assign(**{problem.EVENT_TIME: pd.Timestamp(first)}),
+        "request": labels.assign(request_id=[f"then-{place}" for place in range(len(rows))]),
+        "later": labels.assign(**{problem.EVENT_TIME: second}),
+        "entity": labels,
+    }
+    values = {}
+    for name, table in ways.items():
+        table.to_csv("labels.csv", index=False)
+        told = monitor(checked, labels="labels.csv")
+        values[name] = told["performance"]["value"] if told["performance"] else str(told["checks"])
+    assert values["time"] == values["request"] < 0.6
+    assert values["later"] == 1.0
+    assert f"{len(rows):,} labels fit several answers that differ" in values["entity"]
+
+
 def test_an_old_champion_is_red_at_once_even_without_rows(watched: Project) -> None:
     later = datetime.now(UTC) + timedelta(days=params.load().monitor.maximum_age_days + 1)
     told = monitor(params.load(), now=later)

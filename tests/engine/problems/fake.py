@@ -42,6 +42,9 @@ class Schema:
     def encode(self, records: Sequence[Any]) -> tuple[Any, list[str | None]]:
         return np.asarray([[row["value"]] for row in records], np.float32), [row.get("id") for row in records]
 
+    def event_times(self, records: Sequence[Any]) -> list[str | None]:
+        return [None] * len(records)
+
     def example(self, reference: Mapping[str, Any]) -> dict[str, Any]:
         return {"value": 0.5}
 

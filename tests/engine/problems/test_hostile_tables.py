@@ -105,7 +105,7 @@ def test_keys_that_a_blank_has_made_floats_join_again(tmp_path: Path) -> None:
     for ids, told in ((pa.array([12.0, None]), ["12"]), (pa.array([2**53 + 2, 7]), [str(2**53 + 2), "7"])):
         labels = pa.table({"id": ids, "y": pa.array([1, 0])})
         pq.write_table(labels, tmp_path / "labels.parquet")
-        assert classification.labels(str(tmp_path / "labels.parquet"))["id"].tolist() == told
+        assert classification.labels(str(tmp_path / "labels.parquet")).records["id"].tolist() == told
     pq.write_table(table.set_column(0, "id", pa.array([1e17])), tmp_path / "rows.parquet")
     with pytest.raises(ProjectError, match="id: 1 row cannot be read as text"):
         trained(tmp_path / "rows.parquet")

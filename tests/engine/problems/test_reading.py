@@ -56,7 +56,7 @@ def test_every_way_in_reads_the_same_values_of_every_format(rows: list[Row], spe
                 found = way(source)
                 assert found[:2] == wanted, (way.__name__, name)
                 assert found[2] in (None, [times[place] for place in order]), (way.__name__, name)  # type: ignore[index]
-            labels = classification.labels(str(source))
+            labels = classification.labels(str(source)).records
             assert dict(zip(labels["id"], labels["y"], strict=True)) == {row["id"]: row["y"] for row in rows}, name
     for kind in ("csv", "json", "split", "tensors"):
         assert served(rows, kind, spelling)[:2] == (matrix, entities), kind

@@ -519,7 +519,7 @@ def test_a_sample_is_uniform_and_bounded(bare_project: Project, monkeypatch: pyt
             draw = sampling.draws(100, 7, "ab", first + 10_000 * part)
             entities = pa.array(map(str, rows))
             scores = (rows[:, None] + 5000.0 * part).astype(np.float64)
-            sample.add(rows[:, None].astype(np.float32), scores, entities, draw)
+            sample.add(rows[:, None].astype(np.float32), scores, (entities, None), draw)
         held = sample.table()
         assert held is not None
         assert held.num_rows <= 2 * 200

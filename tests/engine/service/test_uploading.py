@@ -28,7 +28,7 @@ class Service:
 
     def answer(self, rows: int = 1) -> None:
         inputs, entities = self.model.schema.encode(self.model.schema.from_objects([self.model.example] * rows))
-        self.capture.add("any", self.model, entities, inputs, self.model.scores(inputs))
+        self.capture.add("any", self.model, (entities, entities), inputs, self.model.scores(inputs))
         self.capture.write()
 
     def dropped(self) -> float:

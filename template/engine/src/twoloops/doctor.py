@@ -294,8 +294,11 @@ def check_parameters() -> Iterator[Finding]:
     from twoloops import params
     from twoloops.paths import paths
 
-    params.load()
+    checked = params.load()
     yield Finding("parameters", "ok", f"{paths().params} is valid")
+    if config.current().online and checked.forgets_too_early:
+        hint = "Set serve.capture_days to twice data.label_days, or data.label_days to what your labels take."
+        yield Finding("parameters", "note", f"{checked.forgets_too_early}.", hint)
 
 
 def check_state() -> Iterator[Finding]:

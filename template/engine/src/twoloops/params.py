@@ -110,7 +110,7 @@ class ServeParams(Section):
     capture: bool = True
     capture_rows: int = Field(default=10_000, ge=1, le=10_000_000)
     capture_seconds: float = Field(default=30.0, gt=0, le=86_400)
-    capture_days: int = Field(default=30, ge=1, le=3650)
+    capture_days: int = Field(default=60, ge=1, le=3650)
 
 
 class DeployParams(Section):
@@ -184,6 +184,17 @@ class Params(Section):
     monitor: MonitorParams = MonitorParams()
     scan: ScanParams = ScanParams()
 
+    @property
+    def forgets_too_early(self) -> str:
+        """Say that captures are gone before their labels are known; empty where they live longer."""
+        needed, kept = self.data.label_days or 0, self.serve.capture_days
+        if not self.serve.capture or kept > needed:
+            return ""
+        return (
+            f"serve.capture_days is {kept} and data.label_days {needed}: captures are deleted before their labels are "
+            "known, so performance can never be measured"
+        )
+
 
 def model() -> type[Params]:
     """Return the type of the current project's params.yaml: its own section `model`, and what its serving needs."""
@@ -204,6 +215,12 @@ def _model(section: type[BaseModel], unused: tuple[str, ...]) -> type[Params]:
                     mode = "batch" if name == "score" else "online"
                     raise ValueError(f"the section {name} is of projects whose `serving` has {mode}, in pyproject.toml")
             return content
+
+        @model_validator(mode="after")
+        def _captures_outlive_labels(self) -> ProjectParams:
+            if self.monitor.labels and "serve" not in unused and self.forgets_too_early:
+                raise ValueError(f"monitor.labels is set, but {self.forgets_too_early}")
+            return self
 
     return create_model("ProjectParams", __base__=ProjectParams, model=(section, ...))
 
@@ -248,6 +265,8 @@ def _explain(location: tuple[int | str, ...], message: str, kind: str, value: ob
         return f"{key}: there is no such key{_suggestion(location)}."
     if kind == "missing":
         return f"{key}: is missing."
+    if isinstance(value, dict):  # of settings that do not go together: the message names them
+        return f"{key}: {message.removeprefix('Value error, ')}."
     return f"{key}: {value!r} is not allowed. {message}."
 
 

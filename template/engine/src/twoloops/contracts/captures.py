@@ -1,7 +1,8 @@
 """What passes from the services and the scoring, which capture, to the monitor, which reads: Parquet files of rows.
 
-Each file has the columns `request_id`, `captured_at`, `model`, `model_version`, `entity`, one `feature.NAME` for each
-feature of the signature, as it was asked, and one `score.NAME` for each output of the model.
+Each file has the columns `request_id`, `captured_at`, `model`, `model_version`, `entity`, `event_time`, one
+`feature.NAME` for each feature of the signature, as it was asked, and one `score.NAME` for each output of the model.
+Files of releases before 0.3.0 have no `event_time`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 
 FEATURE, SCORE = "feature.", "score."
 ENTITY: Final = "entity"  # the column of whom a row is about
+EVENT_TIME: Final = "event_time"  # when the row's values were known, as text that the request told
+REQUEST_ID: Final = "request_id"
 QUALITY: Final = b"quality"  # the file's metadata: {"refused": n, "dropped": n} since the file before
 # Request identifiers of a deployment's own requests begin so. The monitor leaves them out, and so the service takes
 # such an identifier only from whoever knows the artifact: `deploy-NONCE-PROOF`, with one proof for each model that

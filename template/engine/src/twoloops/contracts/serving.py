@@ -56,6 +56,9 @@ class Schema(Protocol):
             RefusedError: 422, a value is not known.
         """
 
+    def event_times(self, records: Sequence[Any]) -> list[str | None]:
+        """Return when each record's values were known, as the request tells it: labels are joined by it later."""
+
     def example(self, reference: Mapping[str, Any]) -> dict[str, Any]:
         """Return a typical request, of statistics alone."""
 

@@ -20,6 +20,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twoloops.contracts.captures import REQUEST_ID
 from twoloops.contracts.signature import Signature
 from twoloops.contracts.watched import Watched
 from twoloops.errors import ProjectError
@@ -46,6 +49,37 @@ if TYPE_CHECKING:
 Records = Any
 Inputs = NDArray[Any]
 Target = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels that came since, and what tells to which answer each belongs.
+
+    Attributes:
+        records: with entity and target.
+        values: the targets as they came, of [records].
+        requests: the identifier of the request that was answered, shape [records]; None where the labels have none.
+        times: the event times, UTC, shape [records], NaT where it is missing; None where the labels have none.
+    """
+
+    records: Records
+    values: list[Any]
+    requests: list[str | None] | None = None
+    times: NDArray[np.datetime64] | None = None
+
+    def newest(self, of: Problem) -> Labels:
+        """Return the labels without those that a later one about the same answer corrects."""
+        keys = [list(map(str, of.entities(self.records)))]
+        keys += [] if self.requests is None else [list(map(str, self.requests))]
+        keys += [] if self.times is None else [list(map(str, self.times))]
+        last = {key: place for place, key in enumerate(zip(*keys, strict=True))}
+        places = sorted(last.values())
+        return Labels(
+            of.take(self.records, places),
+            [self.values[place] for place in places],
+            None if self.requests is None else [self.requests[place] for place in places],
+            None if self.times is None else self.times[places],
+        )
 
 
 class Problem(ABC):
@@ -258,14 +292,29 @@ class Problem(ABC):
 
     # ---------------------------------------------------------------------- using
 
-    def labels(self, source: str) -> Records:
-        """Return records with entity and target alone, one an entity: labels that came since.
+    def labels(self, source: str) -> Labels:
+        """Return labels that came since.
 
         Raises:
             ProjectError: they cannot be read, or break the contract.
         """
-        newest = {record[project.ENTITY]: record for record in self.labelled(self.load(source))}
-        return list(newest.values())
+        records = self.labelled(self.load(source))
+        told = [record for record in records if project.EVENT_TIME is None or project.EVENT_TIME in record]
+        times = self.times(records) if len(told) == len(records) else None
+        requests = [record.get(REQUEST_ID) for record in records]
+        values = [record[project.TARGET] for record in records]
+        return Labels(records, values, requests if any(requests) else None, times).newest(self)
+
+    def read_times(self, texts: Sequence[str | None]) -> NDArray[np.datetime64]:
+        """Return times as requests told them, UTC, shape [texts]; NaT where there is none or it cannot be read."""
+        known: dict[str | None, Any] = {None: None}
+        for text in set(texts) - {None}:
+            try:
+                moment = datetime.fromisoformat(str(text))
+                known[text] = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+            except ValueError:
+                known[text] = None
+        return np.asarray([known[text] for text in texts], dtype="datetime64[us]")
 
     def write_predictions(self, records: Records, columns: Mapping[str, Any], target: Path) -> None:
         """Write predictions beside the keys of their records; a text in place of a column stands for all."""

@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from twoloops.artifact import Scores
-from twoloops.contracts.captures import FEATURE, SCORE
+from twoloops.contracts.captures import ENTITY, EVENT_TIME, FEATURE, SCORE
 from twoloops.contracts.watched import FIRST_CATEGORY, Layout
 
 LIMIT: Final = 100_000
 MARGIN: Final = 1.05  # of the rows drawn over those wanted: chance may give a few less
-DRAW, ENTITY = "draw", "entity"
+DRAW: Final = "draw"
+TEXT: Final = pa.string()
+Keys = tuple[pa.Array, pa.Array | None]  # entities and event times
 
 
 def threshold(rows: int) -> float:
@@ -49,21 +51,19 @@ class Sample:
         self.below = below
         self._parts: list[pa.Table] = []
 
-    def add(self, values: NDArray[Any], scores: Scores, entities: pa.Array, draw: NDArray[np.float64]) -> None:
+    def add(self, values: NDArray[Any], scores: Scores, keys: Keys, draw: NDArray[np.float64]) -> None:
         """Add those of the scored rows that drew low enough.
 
         Args:
             values: what is watched, shape [rows, watched].
             scores: shape [rows, outputs].
-            entities: whom the rows are about; left out when that is personal.
+            keys: whom the rows are about, left out when that is personal, and their event times, if they have any.
             draw: shape [rows].
         """
         kept = np.flatnonzero(draw < self.below)
-        if not self.keeps_entities:
-            names = pa.nulls(len(kept), pa.string())
-        else:
-            names = entities.take(pa.array(kept)).cast(pa.string())
-        columns: dict[str, Any] = {DRAW: draw[kept], ENTITY: names}
+        known = (keys[0] if self.keeps_entities else None, keys[1])
+        texts = [pa.nulls(len(kept), TEXT) if each is None else each.take(pa.array(kept)).cast(TEXT) for each in known]
+        columns: dict[str, Any] = {DRAW: draw[kept], ENTITY: texts[0], EVENT_TIME: texts[1]}
         columns |= {FEATURE + each.name: values[kept, place] for place, each in enumerate(self.layout.watched)}
         columns |= {SCORE + name: scores[kept, place] for place, name in enumerate(self.layout.outputs)}
         self._parts.append(pa.table(columns))
@@ -88,7 +88,8 @@ def lowest(table: pa.Table) -> pa.Table:
 def merge(samples: list[tuple[pa.Table, float]]) -> pa.Table:
     """Return a uniform sample of all partitions' rows from each one's sample and threshold."""
     below = min(threshold for _, threshold in samples)
-    whole = pa.concat_tables([table for table, _ in samples])
+    # Samples of releases before 0.3.0 have no event time.
+    whole = pa.concat_tables([table for table, _ in samples], promote_options="default")
     return lowest(whole.filter(pc.less(whole[DRAW], below)))
 
 
@@ -107,7 +108,8 @@ def as_capture(sample: pa.Table, layout: Layout, *, version: str, identity: str,
         "request_id": pa.nulls(rows, pa.string()),
         "model_version": pa.repeat(version, rows),
         "model": pa.repeat(identity, rows),
-        "entity": sample[ENTITY],
+        ENTITY: sample[ENTITY],
+        EVENT_TIME: sample[EVENT_TIME] if EVENT_TIME in sample.column_names else pa.nulls(rows, TEXT),
     }
     for watched in layout.watched:
         column = sample[FEATURE + watched.name]

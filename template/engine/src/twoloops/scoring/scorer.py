@@ -20,7 +20,7 @@ from twoloops.contracts.scoring import Broken, Checked
 from twoloops.scoring import partitions
 from twoloops.scoring.partitions import Partition
 from twoloops.scoring.places import Place
-from twoloops.scoring.sampling import Sample, draws
+from twoloops.scoring.sampling import Keys, Sample, draws
 
 FOLDERS = PREDICTIONS, QUARANTINE, STATE = "predictions", "quarantine", "state"
 IDENTITY_LENGTH: Final = 12  # of the model's identity beside each prediction, as elsewhere
@@ -105,7 +105,7 @@ class Scored:
     good: pa.Table
     bad: pa.Table
     rules: Counter[str]
-    sampled: tuple[NDArray[Any], Scores, pa.Array, NDArray[np.float64]]
+    sampled: tuple[NDArray[Any], Scores, Keys, NDArray[np.float64]]
 
 
 def score_partition(
@@ -208,12 +208,14 @@ def _score(batch: pa.RecordBatch, first: int, partition: Partition, job: Job, pr
     predictions = {name: pa.array(column) for name, column in predictor.problem.predictions(scores, signature).items()}
     model = pa.repeat(job.identity[:IDENTITY_LENGTH], len(scores))
     draw = draws(len(scores), job.seed, job.fingerprint(partition), first)
+    has_time = signature.event_time is not None and signature.event_time not in signature.personal
+    times = kept.column(signature.event_time) if has_time else None
     return Scored(
         rows=len(good),
         good=_with(kept, predictions | {MODEL: model}),
         bad=_quarantine(table, checked, partition, first),
         rules=Counter({each.rule: int(each.rows.sum()) for each in checked.broken}),
-        sampled=(predictor.problem.watch(inputs), scores, kept.column(signature.entity), draw),
+        sampled=(predictor.problem.watch(inputs), scores, (kept.column(signature.entity), times), draw),
     )
 
 

@@ -396,7 +396,8 @@ class Service:
             raise RefusedError(500, f"The model, version {model.version}, could not answer: {error}.") from error
 
     async def _predict_with(self, model: Model, read: Read, request_id: str) -> Prediction:
-        inputs, entities = model.schema.encode(read(model.schema))
+        rows = read(model.schema)
+        inputs, entities = model.schema.encode(rows)
         began = time.perf_counter()
         if len(inputs) <= model.rows_in_loop:
             scores = model.scores(inputs)
@@ -408,7 +409,8 @@ class Service:
         self._answered_requests += 1
         self._answered_rows += len(scores)
         if self.capture:
-            self.capture.add(request_id, model, entities, model.predictor.problem.watch(inputs), scores)
+            keys = (entities, model.schema.event_times(rows))
+            self.capture.add(request_id, model, keys, model.predictor.problem.watch(inputs), scores)
         return Prediction(model, columns)
 
     def _json(self, content: Any, prediction: Prediction) -> Answer:

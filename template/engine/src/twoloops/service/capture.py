@@ -9,6 +9,7 @@ mapped into memory, which the system keeps when the process is gone.
     model_version    string
     model            string, the identity of the artifact
     entity           string; null where none came, and always where the entity is personal
+    event_time       string, as it came; null where none came, where it is no time, and where it is personal
     feature.<name>   what is watched of the inputs: a category is a string, a number a float32; missing: null or NaN
     score.<output>   float64: the probability of a class, or the predicted amount
 
@@ -39,7 +40,7 @@ from arro3.io import write_parquet
 from numpy.typing import NDArray
 
 from twoloops.artifact import Scores
-from twoloops.contracts.captures import FEATURE, QUALITY, SCORE
+from twoloops.contracts.captures import ENTITY, EVENT_TIME, FEATURE, QUALITY, SCORE
 from twoloops.contracts.watched import FIRST_CATEGORY, Watched
 from twoloops.service.log import log
 from twoloops.service.metrics import Metrics
@@ -65,6 +66,8 @@ COUNTERS: Final = ".counters-"
 TAKEN, OVERFLOWED, REFUSED, WRITTEN, FAILED, DROPPED_TOLD, REFUSED_TOLD = range(7)
 LAYOUT: Final = struct.Struct("7q")
 
+Keys = tuple[Sequence[str | None], Sequence[str | None]]  # entities, and event times as they came
+
 
 class Rows:
     """Rows for one file. They lie in two arrays and a few lists, so that a row costs no object of its own."""
@@ -77,6 +80,7 @@ class Rows:
         self.values = np.empty((capacity, len(model.predictor.layout.watched)), np.float32)
         self.scores = np.empty((capacity, len(model.outputs)), np.float64)
         self.entities: list[str | None] = []
+        self.event_times: list[str | None] = []
         # Of each request:
         self.sizes: list[int] = []
         self.times: list[float] = []  # seconds since 1970, UTC
@@ -88,7 +92,7 @@ class Rows:
         time: float,
         request_id: str,
         model: Model,
-        entities: Sequence[str | None],
+        keys: Keys,
         values: NDArray[Any],
         scores: Scores,
     ) -> None:
@@ -96,7 +100,8 @@ class Rows:
         end = self.number + len(scores)
         self.values[self.number : end] = values
         self.scores[self.number : end] = scores
-        self.entities += entities
+        self.entities += keys[0]
+        self.event_times += keys[1]
         self.sizes.append(len(scores))
         self.times.append(time)
         self.request_ids.append(request_id)
@@ -112,7 +117,8 @@ class Rows:
             "request_id": _texts(self.request_ids, request),
             "model_version": _texts([model.version for model in self.models], request),
             "model": _texts([model.identity for model in self.models], request),
-            "entity": Array(self.entities, DataType.utf8()),
+            ENTITY: Array(self.entities, DataType.utf8()),
+            EVENT_TIME: Array(self.event_times, DataType.utf8()),
         }
         for place, watched in enumerate(self.model.predictor.layout.watched):
             columns[FEATURE + watched.name] = _column(self.values[: self.number, place], watched)
@@ -174,15 +180,13 @@ class Capture:
         except OSError as error:
             self._fail(error)
 
-    def add(
-        self, request_id: str, model: Model, entities: Sequence[str | None], values: NDArray[Any], scores: Scores
-    ) -> None:
+    def add(self, request_id: str, model: Model, keys: Keys, values: NDArray[Any], scores: Scores) -> None:
         """Keep an answered request; return at once.
 
         Args:
             request_id: of the request.
             model: that answered.
-            entities: shape [rows], None where there is none or it is personal.
+            keys: entities and event times, each of shape [rows]; None where there is none or it is personal.
             values: what is watched of the inputs, shape [rows, watched].
             scores: what it answered, shape [rows, outputs].
         """
@@ -197,7 +201,7 @@ class Capture:
                 counters[OVERFLOWED] += rows
                 self._dropped.inc(rows)
             else:
-                filling.add(self.clock(), request_id, model, entities, values, scores)
+                filling.add(self.clock(), request_id, model, keys, values, scores)
 
     def _rotate(self, model: Model, rows: int) -> Rows | None:
         """Begin the rows of the next file, unless too many files wait already."""

@@ -133,7 +133,8 @@ def monitor(
         str | None,
         typer.Option(
             callback=from_caller,
-            help="A table with the entity and the target, as far as they are known by now. Default: monitor.labels.",
+            help="A table with the entity, the event time or request_id, and the target, as far as they are known by "
+            "now. Default: monitor.labels.",
         ),
     ] = None,
     model: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from twoloops import drift
 from twoloops.artifact import Predictor, Scores
-from twoloops.contracts.captures import FEATURE, QUALITY, SCORE, TRIAL
+from twoloops.contracts.captures import ENTITY, EVENT_TIME, FEATURE, QUALITY, REQUEST_ID, SCORE, TRIAL
 from twoloops.contracts.watched import FIRST_CATEGORY, MISSING, UNKNOWN, Watched
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
@@ -140,11 +141,13 @@ def _read(path: Path) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read()
-        for name, kind in {"model": pa.string(), "model_version": pa.string(), "entity": pa.string()}.items():
+        if EVENT_TIME not in table.column_names:  # in files of releases before 0.3.0
+            table = table.append_column(EVENT_TIME, pa.nulls(table.num_rows, pa.string()))
+        for name in ("model", "model_version", REQUEST_ID, ENTITY, EVENT_TIME):
             place = table.schema.get_field_index(name)
-            table = table.set_column(place, name, table[name].cast(kind))
+            table = table.set_column(place, name, table[name].cast(pa.string()))
         # What a deployment asks to try a model is not what users ask.
-        trial = pc.fill_null(pc.starts_with(table["request_id"].cast(pa.string()), TRIAL), False)
+        trial = pc.fill_null(pc.starts_with(table[REQUEST_ID], TRIAL), False)
         table = table.filter(pc.invert(trial))
         return table.append_column(
             "microseconds", table["captured_at"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
@@ -212,34 +215,52 @@ def _codes(categories: tuple[Any, ...]) -> Mapping[str, float]:
     }
 
 
-def newest_scores(paths: Iterable[Path], predictor: Predictor, entities: set[str]) -> tuple[list[str], Scores]:
-    """Return what the model answered last about each of these entities.
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one model that labels may be about.
+
+    Attributes:
+        requests: the identifier of the request, of [answers]; None where a run of scoring gave the answer.
+        entities: whom it is about, as text, of [answers].
+        event_times: as the request told them, of [answers].
+        moments: when it was given, microseconds since 1970, shape [answers].
+        scores: shape [answers, outputs].
+    """
+
+    requests: list[str | None]
+    entities: list[str | None]
+    event_times: list[str | None]
+    moments: NDArray[np.int64]
+    scores: Scores
+
+
+def answers(paths: Iterable[Path], predictor: Predictor, entities: set[str], requests: set[str]) -> Answers:
+    """Return what the model answered about these entities, and to these requests.
 
     Args:
         paths: capture files; those that cannot be read are passed over: `gather` tells of them.
         predictor: the model whose answers count.
         entities: the keys that are looked for, as text.
-
-    Returns:
-        The entities that were found, the most recently scored first, and their scores, shape
-        [entities, outputs].
+        requests: the identifiers that are looked for.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    wanted = pa.array(sorted(entities), pa.string())
-    found: dict[str, tuple[int, Scores]] = {}
+    wanted = {ENTITY: pa.array(sorted(entities), pa.string()), REQUEST_ID: pa.array(sorted(requests), pa.string())}
+    names = [SCORE + name for name in predictor.layout.outputs]
+    parts = []
     for path in paths:
-        try:
+        with contextlib.suppress(UnreadableError):
             mine, _ = _split_by_model(_read(path), predictor.identity)
-            mine = mine.filter(pc.is_in(mine["entity"], wanted))
-            _, scores = _rows(mine, predictor)
-        except UnreadableError:
-            continue
-        for entity, moment, score in zip(
-            mine["entity"].to_pylist(), mine["microseconds"].to_pylist(), scores, strict=True
-        ):
-            if entity not in found or moment >= found[entity][0]:
-                found[entity] = (moment, score)
-    ordered = sorted(found, key=lambda entity: -found[entity][0])
-    return ordered, np.asarray([found[entity][1] for entity in ordered])
+            asked = [pc.fill_null(pc.is_in(mine[name], values), False) for name, values in wanted.items()]
+            mine = mine.filter(pc.or_(*asked))
+            _rows(mine, predictor)  # raises for what is not the model's
+            parts.append(mine.select([REQUEST_ID, ENTITY, EVENT_TIME, "microseconds", *names]))
+    if not parts:
+        return Answers([], [], [], np.empty(0, np.int64), np.empty((0, len(names))))
+    whole = pa.concat_tables([part.cast(parts[0].schema) for part in parts])
+    return Answers(
+        *(whole[name].to_pylist() for name in (REQUEST_ID, ENTITY, EVENT_TIME)),
+        moments=whole["microseconds"].to_numpy(),
+        scores=np.column_stack([whole[name].cast(pa.float64()).to_numpy() for name in names]),
+    )

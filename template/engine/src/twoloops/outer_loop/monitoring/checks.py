@@ -134,6 +134,7 @@ def _performance(performance: Performance | str) -> Check:
         f"{performance.metric} is {interval} on {performance.rows:,} labelled answers; "
         f"{demand} {performance.threshold:g} is demanded."
     )
+    sentence = f"{sentence} {performance.left_out}".strip()
     return Check(PERFORMANCE, performance.state, (sentence, *performance.miscalibrated))
 
 

@@ -87,7 +87,7 @@ def monitor(
     window = captures.gather([path for path in files if captures.label(path) not in consumed], watched.predictor)
     measured: performance.Performance | str = NO_LABELS
     if labels:
-        measured = performance.judge(files, labels, watched.predictor, params, watched.on_holdout)
+        measured = performance.judge(files, labels, watched.predictor, params, watched.on_holdout, now)
     stale = checks.staleness(watched.registered_at, params, now)
     # Refused rows count: were all of them refused, there would never be a window to say so.
     enough = window.rows + window.refused >= params.monitor.minimum_rows

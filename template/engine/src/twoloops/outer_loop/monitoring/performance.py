@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +16,12 @@ from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import calibration, measure, parts
 from twoloops.inner_loop.evaluate import primary
-from twoloops.outer_loop.monitoring import captures
+from twoloops.outer_loop.monitoring import joining
 from twoloops.params import Params
 from twoloops.problems import problem
 
 MOST_ROWS = 10_000  # the newest: what was long ago says little of now, and resampling more takes long
+MOST_AMBIGUOUS = 0.05  # of the labels: whose answers differ is no matter of chance, and leaving more out misleads
 VERDICT_IN_REGISTRY = Path(artifact.EVALUATION, "verdict.json")  # beside the artifact: see inner_loop/evaluate.py
 
 
@@ -37,6 +39,7 @@ class Performance:
     threshold: float
     reference: float | None  # on the holdout, when the model was judged
     reason: str = ""  # why there is no interval
+    left_out: str = ""  # labels that were not joined to an answer, in words
     miscalibrated: tuple[str, ...] = ()  # what gate.calibration_tolerance demands and is missed beyond doubt
 
     @property
@@ -65,16 +68,18 @@ class Performance:
 
 
 def judge(
-    paths: list[Path], labels: str, predictor: Predictor, params: Params, reference: float | None
+    paths: list[Path], labels: str, predictor: Predictor, params: Params, reference: float | None, now: datetime
 ) -> Performance | str:
-    """Join labels to the newest answer about each entity, and measure.
+    """Join each label to the answer that it is about, and measure.
 
     Args:
         paths: all capture files on disk, read before or not: labels come late.
-        labels: a Parquet or CSV table with the entity and the target; a path or a URL.
+        labels: a Parquet or CSV table with the entity and the target, and request_id or the event time; a path or a
+            URL.
         predictor: the model whose answers count.
         params: the gate and the monitor's least number of rows.
         reference: the metric's value on the holdout.
+        now: from when the age of an answer counts: see data.label_days.
 
     Returns:
         The performance, or a sentence that says why there is none.
@@ -82,17 +87,19 @@ def judge(
     Raises:
         ProjectError: the labels cannot be read or break the contract.
     """
-    truth = problem.labels(labels)
-    places = {str(entity): place for place, entity in enumerate(problem.entities(truth).tolist())}
-    found, scores = captures.newest_scores(paths, predictor, set(places))
-    if len(found) < params.monitor.minimum_rows:
+    known = problem.labels(labels)
+    joined = joining.join(paths, predictor, known, params.data.label_days, now)
+    left_out = joined.left_out(params.data.label_days)
+    if len(joined.places) < params.monitor.minimum_rows:
         return (
-            f"Of {len(truth):,} labels {len(found):,} belong to answers of this model; "
-            f"monitor.minimum_rows asks for {params.monitor.minimum_rows:,}."
-        )
-    finite = np.flatnonzero(np.isfinite(scores[:MOST_ROWS]).all(axis=1))
-    answers = scores[finite]
-    kept = problem.take(truth, [places[found[place]] for place in finite])
+            f"Of {len(known.records):,} labels {len(joined.places):,} belong to answers of this model; "
+            f"monitor.minimum_rows asks for {params.monitor.minimum_rows:,}. {left_out}"
+        ).strip()
+    if joined.ambiguous > MOST_AMBIGUOUS * (joined.ambiguous + len(joined.places)):
+        return f"The labels that are left would be a choice, not a sample. {left_out}"
+    finite = np.flatnonzero(np.isfinite(joined.scores[:MOST_ROWS]).all(axis=1))
+    answers = joined.scores[finite]
+    kept = problem.take(known.records, joined.places[finite].tolist())
     try:
         target = problem.target(kept, predictor.signature)
     except ProjectError as error:
@@ -123,6 +130,7 @@ def judge(
         threshold=params.gate.threshold,
         reference=reference,
         reason=interval.reason,
+        left_out=left_out,
         miscalibrated=tuple(rule.sentence() for rule in rules if not rule.passed),
     )
 

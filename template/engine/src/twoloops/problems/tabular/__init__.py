@@ -6,6 +6,7 @@ library, and most verbs need neither.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twoloops.contracts import signature as base_signature
+from twoloops.contracts.captures import REQUEST_ID
 from twoloops.contracts.watched import Watched
 from twoloops.problem import data
-from twoloops.problems.base import Inputs, Problem, Records, Target
+from twoloops.problems.base import Inputs, Labels, Problem, Records, Target
 from twoloops.problems.outputs import amounts, classes
 from twoloops.problems.tabular.signature import Signature
 
@@ -193,11 +195,26 @@ class Tabular(Problem):
 
     # ---------------------------------------------------------------------- using
 
-    def labels(self, source: str) -> Records:
-        """Return entity and target of labels that came since; of an entity that comes twice, the last."""
+    def labels(self, source: str) -> Labels:
+        """Return labels that came since; of those about one answer, the last."""
         from twoloops.problems.tabular import contract
 
-        return contract.labels(source)
+        frame = contract.labels(source)
+        requests = frame[REQUEST_ID].tolist() if REQUEST_ID in frame.columns else None
+        times = self.times(frame) if data.EVENT_TIME in frame.columns else None
+        keys = [name for name in (data.ENTITY, data.TARGET) if name in frame.columns]
+        return Labels(frame[keys], frame[data.TARGET].tolist(), requests, times).newest(self)
+
+    def read_times(self, texts: Sequence[str | None]) -> NDArray[np.datetime64]:
+        """Return times as requests told them, by the rules of tables."""
+        from twoloops.problems.tabular import reading
+
+        read = reading.reader(reading.Column("", "time"))
+        known: dict[str | None, Any] = {None: None}
+        for text in set(texts) - {None}:
+            with contextlib.suppress(ValueError):
+                known[text] = read(text).replace(tzinfo=None)
+        return np.asarray([known.get(text) for text in texts], dtype="datetime64[us]")
 
     def keys(self, raw: Records) -> dict[str, Sequence[Any]]:
         """Return entity and event time of raw rows, as far as they have them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, KeysView, Mapping, Set
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from twoloops.contracts.captures import REQUEST_ID
 from twoloops.errors import ProjectError
 from twoloops.problems.tabular import reading
 from twoloops.problems.tabular.reading import Column
@@ -427,7 +429,7 @@ def _first(limits: list[dict[str, Any]], name: str) -> float | None:
 
 
 def labels(source: str) -> pd.DataFrame:
-    """Return entity and target of a table of labels; of an entity that comes twice, the last.
+    """Return the columns of a table of labels that are there: entity, target, event time, and `request_id` as text.
 
     Raises:
         ProjectError: the table cannot be read, or breaks the contract.
@@ -439,10 +441,18 @@ def labels(source: str) -> pd.DataFrame:
 
     names = [problem.ENTITY, problem.TARGET]
     raw = read_table(source)
-    raw = raw[[name for name in raw.columns if name in names]]  # whatever else it holds is not looked at
-    # A label that has not come yet is no fault of the table.
-    known = raw[~(raw.isna() | (raw == "")).any(axis="columns")]
-    demanded = pa.DataFrameSchema(
-        {name: problem.CONTRACT.columns[name] for name in names}, strict="filter", coerce=True
-    )
-    return check(known, demanded, source).drop_duplicates(problem.ENTITY, keep="last").reset_index(drop=True)
+    needed = raw[[name for name in raw.columns if name in names]]  # a label that has not come yet is no fault
+    known = raw[~(needed.isna() | (needed == "")).any(axis="columns")]
+    if problem.EVENT_TIME in raw.columns:
+        names.append(problem.EVENT_TIME)
+    columns = {name: copy.deepcopy(problem.CONTRACT.columns[name]) for name in names}
+    for name, column in columns.items():
+        column.unique = False  # of one entity there may be several labels, each about another answer
+        column.nullable |= name == problem.EVENT_TIME
+    demanded = pa.DataFrameSchema(columns, strict="filter", coerce=True)
+    # Whatever else the table holds is not looked at.
+    kept = check(known[[name for name in known.columns if name in names]], demanded, source)
+    if REQUEST_ID in raw.columns:
+        told = known[REQUEST_ID].astype(object)
+        kept[REQUEST_ID] = told.map(str).where(told.notna() & (told != ""), None)
+    return kept.reset_index(drop=True)

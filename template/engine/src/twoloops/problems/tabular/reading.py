@@ -33,7 +33,7 @@ EXACT: Final = 2**53  # up to here each whole number is a float64 of its own
 LARGEST_INTEGER: Final = 2**63 - 1
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_TIME: Final = re.compile(
+TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?)\s?(Z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
@@ -171,7 +171,7 @@ def _time(value: Any) -> datetime:
     elif isinstance(value, date):
         moment = datetime.combine(value, time())
     else:
-        found = _TIME.fullmatch(value) if isinstance(value, str) else None
+        found = TIME.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             raise ValueError(value)
         day, clock, zone = found.groups()

@@ -21,7 +21,7 @@ from twoloops.contracts.serving import Detail, RefusedError
 from twoloops.json_body import has_each_key_once, parse, refuse_twice, shown
 from twoloops.problems.tabular import protocols
 from twoloops.problems.tabular.encoding import Matrix, row_encoder
-from twoloops.problems.tabular.reading import EXACT, NOUNS, Column, is_missing, of_feature, reader
+from twoloops.problems.tabular.reading import EXACT, NOUNS, TIME, Column, is_missing, of_feature, reader
 from twoloops.problems.tabular.signature import Feature, Signature
 
 LARGEST: Final = float(np.finfo(np.float32).max)  # models read float32
@@ -67,6 +67,9 @@ class Schema:
         keeps_entity = signature.entity in self.along and signature.entity not in signature.personal
         self._read_key = reader(Column(signature.entity, signature.entity_kind))
         self._entity = len(self.features) + self.along.index(signature.entity) if keeps_entity else None
+        keeps_time = signature.event_time in self.along and signature.event_time not in signature.personal
+        self._time = next((field for field, name in names.items() if name == signature.event_time), "")
+        self._time = self._time if keeps_time else ""
 
     def _type_along(self, name: str) -> Any:
         if name == self.signature.entity:
@@ -154,6 +157,12 @@ class Schema:
             return matrix, [None if key is UNSET or is_missing(key) else str(self._read_key(key)) for key in keys]
         except ValueError:
             raise self._explained(msgspec.to_builtins(rows), "a key is not known") from None
+
+    def event_times(self, rows: Sequence[Row]) -> list[str | None]:
+        """Return each row's event time as it came; None where none came, or what came is no time."""
+        if not self._time:
+            return [None] * len(rows)
+        return [_time_told(getattr(row, self._time)) for row in rows]
 
     def _explained(self, objects: Any, otherwise: str) -> RefusedError:
         rows = objects if isinstance(objects, list) else [objects]
@@ -251,6 +260,11 @@ class Schema:
         return {name: _typical(feature, statistics.get(name, {})) for name, feature in self.features.items()}
 
 
+def _time_told(value: Any) -> str | None:
+    """Return text that looks like a time, and nothing else: what is kept must not be whatever a client writes."""
+    return value if isinstance(value, str) and TIME.fullmatch(value) else None
+
+
 def _type(feature: Feature) -> Any:
     if feature.kind == "number":
         lowest, highest = limits(feature)
@@ -338,6 +352,10 @@ def _row(schema: Schema) -> dict[str, Any]:
             "type": ["string", "integer", "null"],
             "maxLength": LONGEST_KEY,
             "description": "Whom the row is about; may come along.",
+        }
+    if schema.signature.event_time in schema.along:
+        properties[schema.signature.event_time] = {
+            "description": "When the row's values were known, in ISO 8601; may come along, for labels to be joined by.",
         }
     return {
         "type": "object",
