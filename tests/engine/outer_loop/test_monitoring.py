@@ -447,7 +447,7 @@ def test_a_label_is_joined_to_the_answer_that_was_given_then(watched: Project) -
         "later": labels.assign(**{problem.EVENT_TIME: second}),
         "entity": labels,
     }
-    values = {}
+    values: dict[str, Any] = {}
     for name, table in ways.items():
         table.to_csv("labels.csv", index=False)
         told = monitor(checked, labels="labels.csv")

@@ -260,7 +260,9 @@ def answers(paths: Iterable[Path], predictor: Predictor, entities: set[str], req
         return Answers([], [], [], np.empty(0, np.int64), np.empty((0, len(names))))
     whole = pa.concat_tables([part.cast(parts[0].schema) for part in parts])
     return Answers(
-        *(whole[name].to_pylist() for name in (REQUEST_ID, ENTITY, EVENT_TIME)),
+        requests=whole[REQUEST_ID].to_pylist(),
+        entities=whole[ENTITY].to_pylist(),
+        event_times=whole[EVENT_TIME].to_pylist(),
         moments=whole["microseconds"].to_numpy(),
         scores=np.column_stack([whole[name].cast(pa.float64()).to_numpy() for name in names]),
     )
