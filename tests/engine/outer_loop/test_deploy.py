@@ -21,7 +21,7 @@ from twoloops.errors import ProjectError
 from twoloops.outer_loop import canary, deploy, promote, trial
 from twoloops.paths import paths
 from twoloops.platforms import platform
-from twoloops.platforms.local.notes import Folder
+from twoloops.platforms.shared.notes import Folder
 
 from tests.engine.support.plugins import register
 from tests.engine.support.project import Project, signature_of
@@ -45,7 +45,7 @@ class Notes:
         return True
 
     def records(self) -> Records:
-        return Folder(paths().deployments / ".records")
+        return Folder()
 
     def image(self, tolerated: Scan) -> str:
         return self.pushed

@@ -12,6 +12,7 @@ from twoloops.contracts.graph import Graph, Step
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.params import ScanParams
 from twoloops.paths import paths
+from twoloops.platforms import aws as platform
 from twoloops.platforms.aws import bucket, packages, pipelines, steps
 from twoloops.platforms.aws import images as ecr
 from twoloops.platforms.aws import loop as sagemaker
@@ -424,6 +425,13 @@ def test_notes_are_written_once_and_read_in_their_order(cloud: Cloud) -> None:
     for key, content in zip(sorted(keys), (b'{"a": 1}\n', b'{"a": 2', b'{"a": 3}\n'), strict=True):
         cloud["s3"].add_response("get_object", stored(content), {"Bucket": BUCKET, "Key": key})
     assert notes.read("trials/staging/a1") == [{"a": 1}, {"a": 3}], "a torn one proves nothing"
+
+
+def test_notes_on_versions_of_this_machine_alone_need_no_account(configured: Path, cloud: Cloud) -> None:
+    """Nothing is asked of AWS: the stubs would fail."""
+    platform.records().add("champions/a1", {"version": "1"})
+    assert platform.records().read("champions") == [{"version": "1"}]
+    assert not cloud._stubs
 
 
 def test_a_step_fetches_the_plan_and_what_it_reads(cloud: Cloud, project: Project) -> None:

@@ -42,7 +42,8 @@ def promote(platform: Platform, number: str | None = None) -> dict[str, Any]:
         before = champion.number if champion else None
         if number is None and version.number != before:
             check_comparison(version, champion)
-        if not _was_champion(platform, version):  # a way back is not closed by what was found meanwhile
+        # A version of this machine alone runs nowhere else; a way back is not closed by what was found meanwhile.
+        if registry.is_shared() and not _was_champion(platform, version):
             platform.image(params.load().scan)
         make_champion(platform, version, champion)
         return {"champion": version.number, "before": before}

@@ -57,7 +57,6 @@ STOP_SECONDS = 60.0  # longer than serve.drain_seconds is at first
 ANSWER_SECONDS = 5.0
 LOG_LINES = 5
 NAME = "this machine"
-RECORDS = ".records"  # in deployments/; no environment is called so
 SERVICE_NOTE = "service.json"  # which process serves, for the next start and for people
 OFFERS: frozenset[str] = frozenset()
 LATE_SECONDS = 0.0  # so late come the figures of traffic()
@@ -90,9 +89,9 @@ def follow_champion(version: registry.Version) -> None:
 
 def records() -> Records:
     """Return the notes that lie beside what is deployed."""
-    from twoloops.platforms.local.notes import Folder
+    from twoloops.platforms.shared.notes import Folder
 
-    return Folder(paths().deployments / RECORDS)
+    return Folder()
 
 
 def image(tolerated: Scan) -> None:

@@ -6,21 +6,21 @@ Whoever may write there owns the machine's state, and with it what runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from twoloops.contracts.records import decode, encode, new_name
+from twoloops.paths import paths
 from twoloops.storage import replacing
 
 READ_ONLY: Final = 0o444
 
 
 class Folder:
-    """`contracts.records.Records` in a folder."""
+    """`contracts.records.Records` in a folder of this machine."""
 
-    def __init__(self, root: Path) -> None:
-        """Keep where they lie."""
-        self._root = root
+    def __init__(self) -> None:
+        """Find where they lie."""
+        self._root = paths().deployments / ".records"  # no environment is called so
 
     def add(self, folder: str, content: Mapping[str, Any]) -> None:
         """Keep a note; it is on the disk when this returns."""
