@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
-from twoloops import config, plugins, registry
+from twoloops import config, params, plugins, registry
 from twoloops.artifact import Predictor
 from twoloops.contracts import platform as contract
 from twoloops.contracts.graph import Graph, Step
@@ -80,6 +80,17 @@ class PlatformConformance:
             subject.platform.remove(name)
 
     # ------------------------------------------------------------------ what it says of itself
+
+    def test_notes_are_kept_in_their_order(self, platform: Platform) -> None:
+        notes = [{"verdict": "failed"}, {"verdict": "passed"}]
+        for note in notes:
+            platform.records().add(f"trials/{FIRST}/a1", note)
+        assert platform.records().read(f"trials/{FIRST}/a1") == notes == platform.records().read("trials")
+        assert platform.records().read("trials/elsewhere") == []
+
+    def test_an_image_is_named_by_its_digest(self, platform: Platform) -> None:
+        image = platform.image(params.load().scan)
+        assert image is None or "@sha256:" in image
 
     def test_it_is_found_by_its_name(self, subject: Subject) -> None:
         name = config.current().platform
