@@ -1,7 +1,7 @@
 """How often the gate, the canary and the search are wrong, by simulation: error rates before and after 0.3.0.
 
 `uv run python -m benchmarks.judgement` and `intervals`, `champion`, `reuse`, `tune`, `importance`, `slices`, `groups`,
-`canary` or `all`.
+`canary`, `drift` or `all`.
 The truth is known because the rows are drawn. Everything is judged by the engine's own functions; "before" is the rule
 of 0.2.0, written down here. Seeded: the same command gives the same table. --repetitions N makes it finer.
 """
@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from twoloops import drift, reference
 from twoloops.contracts.release import Traffic
+from twoloops.contracts.watched import Layout, Watched
 from twoloops.inner_loop import parts
 from twoloops.inner_loop.evaluate import gain_as_dict
 from twoloops.inner_loop.measure import Interval, Jackknife, Metric, quantile
 from twoloops.inner_loop.rule import FAILS, UNDECIDED
 from twoloops.inner_loop.tune import judge_gain
 from twoloops.outer_loop.canary import LONGER, fault, is_suspect
-from twoloops.params import DeployParams, GateParams
+from twoloops.params import DeployParams, GateParams, MonitorParams
 from twoloops.problems.outputs.classes import area_under_roc, rarest
 from twoloops.problems.tabular.judging import report_features
 from twoloops.problems.tabular.signature import Feature, Signature
@@ -424,6 +426,97 @@ def _watch(
     return before, after
 
 
+COLUMNS = 10
+REFERENCE_ROWS = 1_835
+SHIFTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)  # of one feature, in standard deviations
+MONDAY, DAY = np.datetime64("2026-01-05", "us"), np.timedelta64(86_400_000_000, "us")
+LIMITS = MonitorParams()
+
+
+def draw_world(
+    random: Random, rows: int, columns: int, *, each: int = 1, weekend: float = 0.0, days: Rows | None = None
+) -> tuple[Rows, Rows, Rows]:
+    """Return values, shape [rows, columns], whom they are about, and when, shapes [rows].
+
+    Args:
+        random: draws them.
+        rows: how many.
+        columns: how many features.
+        each: rows of one user, who has the same values in all of them but for a little.
+        weekend: by how many standard deviations the first feature is higher at weekends.
+        days: the days after a Monday on which rows may come; None: 17 weeks.
+    """
+    users = np.arange(rows) // each
+    values = 0.95 * random.normal(size=(users[-1] + 1, columns))[users] + 0.31 * random.normal(size=(rows, columns))
+    when = random.choice(np.arange(119) if days is None else days, rows)
+    values[:, 0] += weekend * (when % 7 >= 5)
+    return values.astype(np.float32), users + random.integers(1 << 30), MONDAY + when * DAY
+
+
+def _has_drifted_before(values: Rows, known: dict[str, Any], layout: Layout) -> bool:
+    """Judge as 0.2.0: half a row where a bin is empty, and each row as if it were independent."""
+    for place, watched in enumerate(layout.watched):
+        about = known["features"][watched.name]
+        places, bins = drift.place_numbers(values[:, place], about)
+        table = np.asarray([[0, *about["counts"], 0, about["missing"]], np.bincount(places, minlength=bins)])
+        one, other = np.maximum(table, 0.5 * (table.sum(axis=0) > 0)) / table.sum(axis=1, keepdims=True)
+        seen = one > 0
+        index = ((other - one)[seen] * np.log(other[seen] / one[seen])).sum()
+        samples = [drift.Sample(row / row.sum(), float(row.sum())) for row in table]
+        if index >= LIMITS.drift_threshold and drift.homogeneity(*samples) < LIMITS.significance / len(layout.watched):
+            return True
+    return False
+
+
+WORLDS: tuple[tuple[str, int, int, dict[str, Any]], ...] = (
+    ("independent", 500, COLUMNS, {}),
+    ("independent", 2_000, COLUMNS, {}),
+    ("independent", 50_000, COLUMNS, {}),
+    ("independent", 500, 100, {}),
+    ("10 rows a user", 500, COLUMNS, {"each": 10}),
+    ("20 rows a user", 500, COLUMNS, {"each": 20}),
+    ("20 rows a user", 2_000, COLUMNS, {"each": 20}),
+    ("weekends + 0.7", 500, COLUMNS, {"weekend": 0.7}),
+    ("weekends + 0.7", 2_000, COLUMNS, {"weekend": 0.7}),
+)
+
+
+def false_alarms(random: Random, repetitions: int) -> Table:
+    """Windows called drifted: without a change, before and now; and the smallest shift of one feature that is found."""
+    for name, rows, columns, world in WORLDS:
+        days = np.asarray([5, 6]) if "weekend" in world else None  # the window is a weekend
+        windows = max(20, repetitions * 500 * COLUMNS // (rows * columns)) if rows > 2_000 else repetitions
+        layout = Layout(tuple(Watched(f"f{place}") for place in range(columns)), ("score",))
+
+        def judged(
+            shift: float, world: Any = world, days: Any = days, rows: int = rows, layout: Layout = layout
+        ) -> Any:
+            values, whom, times = draw_world(random, REFERENCE_ROWS, len(layout.watched), **world)
+            scores = np.full((REFERENCE_ROWS, 1), 0.5)
+            known = reference.describe(values, layout.watched, scores, layout.outputs, whom, times)
+            values, whom, times = draw_world(random, rows, len(layout.watched), days=days, **world)
+            values[:, 1] += shift
+            tally = drift.count(values, np.full((rows, 1), 0.5), layout, known, whom, times)
+            report = drift.judge(tally, layout, known, LIMITS)
+            return _has_drifted_before(values, known, layout), bool(report.drifted)
+
+        calm = [judged(0.0) for _ in range(windows)]
+        found = None
+        for shift in SHIFTS:
+            if np.mean([judged(shift)[1] for _ in range(20)]) >= 0.8:
+                found = shift
+                break
+        yield {
+            "setting": name,
+            "rows": rows,
+            "features": columns,
+            "windows": windows,
+            "0.2.0 falsely red": float(np.mean([before for before, _ in calm])),
+            "falsely red": float(np.mean([now for _, now in calm])),
+            "smallest shift found": found if found is not None else f"above {SHIFTS[-1]:g}",
+        }
+
+
 SIMULATIONS: dict[str, tuple[Callable[[Random, int], Table], int]] = {
     "intervals": (intervals, 200),
     "champion": (champion, 400),
@@ -433,6 +526,7 @@ SIMULATIONS: dict[str, tuple[Callable[[Random, int], Table], int]] = {
     "slices": (slices, 200),
     "groups": (groups, 200),
     "canary": (canary, 1_000),
+    "drift": (false_alarms, 300),
 }
 
 

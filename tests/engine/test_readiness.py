@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from twoloops import params
 from twoloops.delivery import readiness
+from twoloops.outer_loop.monitoring.history import PastWindow
 
 from tests.engine.support.project import Project
 
@@ -46,10 +48,10 @@ def test_each_point_follows_from_what_is_there(promoted: Project) -> None:
     Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
     before = judged()
     assert before["Data"]["A schema says what is expected of each feature, and the data has kept it."] == 1
-    assert before["Model"]["A simpler model is not as good."] == 1
+    assert before["Model"]["The gain over a simple model is more than its noise."] == 1
     assert before["Model"]["Hyperparameters are tuned."] == 0
     assert before["Infrastructure"]["The model's code has unit tests."] == 0
-    assert before["Monitoring"]["Data keeps the same contract in use."] == 0
+    assert before["Monitoring"]["Rows in use are compared with the contract and the training data."] == 0
 
     verdict["gains"]["baseline"]["within_noise"] = True
     Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
@@ -57,7 +59,7 @@ def test_each_point_follows_from_what_is_there(promoted: Project) -> None:
     Path("reports/checks").mkdir()
     Path("reports/checks/junit.xml").write_text(JUNIT, encoding="utf-8")
     after = judged()
-    assert after["Model"]["A simpler model is not as good."] == 0
+    assert after["Model"]["The gain over a simple model is more than its noise."] == 0
     assert after["Model"]["Hyperparameters are tuned."] == 0.5
     assert after["Infrastructure"]["The model's code has unit tests."] == 1
     assert after["Infrastructure"]["The whole pipeline is tested as one."] == 0
@@ -69,7 +71,18 @@ def test_too_few_rows_to_tell_are_no_evidence(promoted: Project) -> None:
         for rule in verdict["rules"]:
             rule["outcome"] = outcome if rule["rule"] == "slice" else rule["outcome"]
         Path("reports/verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
-        assert judged()["Model"]["Quality holds on each important slice."] == score
+        assert judged()["Model"]["No slice misses its demand, and each has rows enough to tell."] == score
+
+
+def test_quality_in_use_is_what_labels_have_shown() -> None:
+    window = PastWindow(
+        at=datetime.now(UTC), model="m", rows=1, red=False, reasons=(), feature_drift=None, score_drift=None,
+        performance=None,
+    )  # fmt: skip
+    assert not readiness.good_in_use(())
+    assert not readiness.good_in_use((window,)), "without labels nobody knows"
+    assert readiness.good_in_use((window.model_copy(update={"performance": 0.8}),))
+    assert not readiness.good_in_use((window.model_copy(update={"performance": 0.8, "red": True}),))
 
 
 def test_the_smallest_section_is_the_score(promoted: Project) -> None:

@@ -23,8 +23,9 @@ from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import primary
 from twoloops.outer_loop import retrain as retraining
+from twoloops.outer_loop import shadow
 from twoloops.outer_loop.monitoring import assessment, captures, history, page, performance
-from twoloops.outer_loop.monitoring.checks import STALENESS, Check
+from twoloops.outer_loop.monitoring.checks import STALENESS, Check, staleness
 from twoloops.outer_loop.monitoring.monitor import monitor
 from twoloops.paths import paths
 from twoloops.problem import data as problem
@@ -65,19 +66,72 @@ def thresholds() -> params.MonitorParams:
     return params.MonitorParams()
 
 
+def sample(*counts: float, rows: float | None = None, groups: int | None = None) -> drift.Sample:
+    known = np.asarray(counts, dtype=float)
+    return drift.Sample(known / known.sum(), rows or known.sum(), groups)
+
+
 def test_statistics_by_hand() -> None:
-    table = np.asarray([[50, 30, 20], [20, 30, 50]])
-    # (0.2 - 0.5) ln(0.2 / 0.5) + 0 + (0.5 - 0.2) ln(0.5 / 0.2)
-    assert drift.population_stability(table) == pytest.approx(0.6 * np.log(2.5))
-    assert drift.kolmogorov_smirnov(table) == pytest.approx(0.3)
+    before, now = sample(50, 30, 20), sample(20, 30, 50)
+    # (0.2 - 0.5) ln(0.2 / 0.5) + 0 + (0.5 - 0.2) ln(0.5 / 0.2), less 2 degrees of freedom times 1/100 + 1/100
+    assert drift.population_stability(before, now) == pytest.approx(0.6 * np.log(2.5) - 0.04)
+    assert drift.kolmogorov_smirnov(np.asarray([[50, 30, 20], [20, 30, 50]])) == pytest.approx(0.3)
     # Two bins, all of one side in each: the square of 100 rows in each of two corners is 200; p = erfc(10).
-    assert drift.homogeneity(np.asarray([[100, 0], [0, 100]])) == pytest.approx(2.088e-45, rel=1e-3)
+    assert drift.homogeneity(sample(100, 0), sample(0, 100)) == pytest.approx(2.088e-45, rel=1e-3)
     assert drift.jensen_shannon(np.asarray([[7, 0], [0, 9]])) == pytest.approx(1)
-    assert drift.population_stability(np.asarray([[10, 20], [100, 200]])) == 0
+    assert drift.population_stability(sample(10, 20), sample(100, 200)) == 0
     assert drift.jensen_shannon(np.asarray([[10, 20], [100, 200]])) == pytest.approx(0, abs=1e-7)
-    # A bin that is empty on one side counts as half a row there; one that is empty on both does not count.
-    expected = (0.5 - 0.005) * np.log(100) + (0.5 - 1) * np.log(0.5)
-    assert drift.population_stability(np.asarray([[0, 100, 0], [50, 50, 0]])) == pytest.approx(expected)
+    # A bin that is empty on one side counts as 0.001 there; one that is empty on both does not count.
+    expected = (0.5 - 0) * np.log(0.5 / 0.001) + (0.5 - 1) * np.log(0.5) - 0.02
+    assert drift.population_stability(sample(0, 100, 0), sample(50, 50, 0)) == pytest.approx(expected)
+
+
+def test_the_index_does_not_hang_on_the_number_of_training_rows() -> None:
+    """3 % of the rows beyond all that training knew: 0.156 of 3,000 rows, and 0.364 of 3 millions, in 0.2.0."""
+    found = []
+    for rows in (3_000, 3_000_000):
+        before = drift.Sample(np.asarray([0.0, *[0.05] * 20, 0.0]), rows)
+        now = drift.Sample(np.asarray([0.0, *[0.0485] * 20, 0.03]), 50_000)
+        found.append(drift.population_stability(before, now))
+    assert found[0] == pytest.approx(found[1], abs=0.01)
+    assert found[1] == pytest.approx(0.103, abs=0.003)
+
+
+def test_rows_of_one_entity_tell_as_much_as_one_row() -> None:
+    random = np.random.default_rng(1)
+    bins = random.integers(0, 10, 60)  # each of 60 users has one value
+    entities = np.repeat(np.arange(60), 20)
+    counts = np.zeros((drift.GROUPS, 10), dtype=np.int64)
+    np.add.at(counts, (drift.group(entities), np.repeat(bins, 20)), 1)
+    assert 40 < drift.Sample.of_groups(counts).rows < 90
+    alone = np.zeros((drift.GROUPS, 10), dtype=np.int64)
+    np.add.at(alone, (drift.group(np.arange(1200)), random.integers(0, 10, 1200)), 1)
+    assert drift.Sample.of_groups(alone).rows > 900
+    assert drift.Sample.of_groups(alone.sum(axis=0, keepdims=True)).rows == 1200
+
+
+def test_a_window_is_compared_with_its_own_days_and_months_too() -> None:
+    random = np.random.default_rng(1)
+    hours = np.arange(6000) * np.timedelta64(90, "m") + np.datetime64("2024-01-01")
+    calendar = drift.strata(hours)
+    assert calendar["weekday"][0] == 0, "2024-01-01 was a Monday"
+    weekend, winter = calendar["weekday"] >= 5, np.isin(calendar["month"], (0, 1, 11))
+    values = random.normal(size=(6000, 3)).astype(np.float32)
+    values[:, 0] += weekend
+    values[:, 1] += 2 * winter
+    values[:, 2] = 1
+    scores = np.tile([0.5, 0.5], (6000, 1))
+    recent = calendar["month"] >= 6
+    known = reference.describe(
+        values[recent], LAYOUT.watched, scores[recent], LAYOUT.outputs, np.arange(6000)[recent], hours[recent],
+        reference.Rows(values, scores, times=hours),
+    )  # fmt: skip
+    known = json.loads(json.dumps(known))
+    now = np.flatnonzero(weekend & winter)[:700]
+    seen = drift.judge(drift.count(values[now], scores[now], LAYOUT, known), LAYOUT, known, thresholds())
+    assert seen.drifted == ["steps", "size"]
+    tally = drift.count(values[now], scores[now], LAYOUT, known, now, hours[now])
+    assert drift.judge(tally, LAYOUT, known, thresholds()).drifted == []
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -111,8 +165,14 @@ def test_counts_add_up() -> None:
     before, before_scores = some_rows(800, 1)
     known = reference.describe(before, LAYOUT.watched, before_scores, LAYOUT.outputs)
     now, scores = some_rows(500, 2)
-    parts = [drift.count(now[part], scores[part], LAYOUT, known) for part in (slice(0, 123), slice(123, None))]
-    assert parts[0] + parts[1] == drift.count(now, scores, LAYOUT, known)
+    whom, times = np.arange(500), np.datetime64("2026-01-01") + np.arange(500) * np.timedelta64(1, "D")
+    parts = [
+        drift.count(now[part], scores[part], LAYOUT, known, whom[part], times[part])
+        for part in (slice(0, 123), slice(123, None))
+    ]
+    assert parts[0] + parts[1] == drift.count(now, scores, LAYOUT, known, whom, times)
+    with pytest.raises(ValueError, match="shapes"):
+        parts[0] + drift.count(now, scores, LAYOUT, known, times=times)
     assert json.loads(json.dumps(drift.compare(now, scores, LAYOUT, known, thresholds()).as_dict()))
 
 
@@ -312,6 +372,22 @@ def test_what_a_deployment_asked_to_try_a_model_does_not_count(watched: Project)
     assert told["window"]["files"] == 2
 
 
+def test_a_new_version_answers_the_newest_captured_rows_of_the_one_in_use(watched: Project) -> None:
+    predictor = Predictor.load(registry.find_in_use().uri)
+    assert shadow.answer_captured(captures.find(None), predictor, predictor) is None
+    capture(before=moved())
+    capture()
+    capture(lambda columns: columns.update(model=["another"] * ROWS))
+    values, scores = captures.newest(captures.find(None), predictor, ROWS + 10)
+    assert (len(values), len(scores)) == (ROWS + 10, ROWS + 10)
+    newest, _ = captures.newest(captures.find(None), predictor, ROWS)
+    np.testing.assert_array_equal(newest, values[:ROWS])
+    seen = shadow.answer_captured(captures.find(None), predictor, predictor)
+    assert seen is not None
+    assert (seen.rows, seen.otherwise) == (2 * ROWS, 0.0)
+    assert seen.difference < 1e-6
+
+
 def broken_scores(columns: dict[str, Any]) -> None:
     name = next(name for name in columns if name.startswith(captured.SCORE))
     columns[name] = [float("nan"), *columns[name][1:]]
@@ -463,6 +539,27 @@ def test_an_old_champion_is_red_at_once_even_without_rows(watched: Project) -> N
     assert (told["decision"], told["retrain"], state(told, "staleness")) == ("red", True, "red")
     before_it_was_made = monitor(params.load(), now=datetime(2000, 1, 1, tzinfo=UTC))
     assert before_it_was_made["model"]["age_seconds"] == 0
+
+
+def test_age_counts_from_the_newest_training_row(watched: Project) -> None:
+    checked = watched.set(monitor__maximum_age_days=90)
+    row, day = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
+    for registered, now, expected, helps in (
+        (row + 10 * day, row + 89 * day, "green", True),
+        (row + 10 * day, row + 91 * day, "red", True),
+        (row + 91 * day, row + 92 * day, "red", False),  # nobody has newer rows
+        (None, row + 91 * day, "red", True),
+    ):
+        check = staleness(registered, row, checked, now)
+        assert (check.state, check.training_helps) == (expected, helps)
+    # A row is as old as its label takes, at least.
+    assert staleness(row, row, watched.set(data__label_days=30), row + 119 * day).state == "green"
+    # Where rows have no time, or are simulated, it counts from the registration.
+    assert staleness(row, None, watched.set(data__label_days=None), row + 91 * day).state == "red"
+    assert staleness(None, None, checked, row).state == "unknown"
+    decision = assessment.decide([], staleness(row + 91 * day, row, checked, row + 92 * day), None, checked)
+    assert (decision.red, decision.retrain) == (True, False)
+    assert "Bring newer ones" in " ".join(assessment.advise(decision, False, False, checked, "", ""))
 
 
 def test_another_champion_begins_with_no_windows(watched: Project) -> None:
@@ -623,7 +720,7 @@ def test_a_model_can_be_named(watched: Project) -> None:
     capture()
     told = monitor(params.load(), model=str(paths().shipped), root=paths().captures / "production")
     assert (told["window"]["rows"], told["model"]["version"]) == (ROWS, None)
-    assert state(told, "staleness") == "unknown"
+    assert state(told, "staleness") == "green", "the artifact says how old what it has learned is"
     with pytest.raises(ProjectError, match="no folder"):
         monitor(params.load(), root=Path("nowhere"))
 

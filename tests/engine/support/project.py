@@ -133,6 +133,7 @@ def open_gate(project: Project) -> params.Params:
         data__minimum_rows=20,
         data__maximum_age_days=None,
         data__label_days=None,
+        monitor__maximum_age_days=36_500,  # the rows are of one fixed year
         tune__trials=2,
         tune__folds=2,
         gate__threshold=never,

@@ -3,30 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twoloops.contracts.watched import FIRST_CATEGORY, Watched
+from twoloops import drift
+from twoloops.contracts.watched import FIRST_CATEGORY, Layout, Watched
 
 BINS = 20
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Records that are described: what is watched of them, their scores, whom they are about, and when."""
+
+    values: NDArray[Any]  # shape [records, watched]
+    scores: NDArray[np.float64]  # shape [records, outputs]
+    entities: NDArray[Any] | None = None  # shape [records]
+    times: NDArray[np.datetime64] | None = None  # UTC, shape [records]
+
+
 def describe(
-    values: NDArray[Any], watched: Sequence[Watched], scores: NDArray[np.float64], outputs: Sequence[str]
+    values: NDArray[Any],
+    watched: Sequence[Watched],
+    scores: NDArray[np.float64],
+    outputs: Sequence[str],
+    entities: NDArray[Any] | None = None,
+    times: NDArray[np.datetime64] | None = None,
+    history: Rows | None = None,
 ) -> dict[str, Any]:
     """Return the distribution of each watched column and of each score.
 
     Args:
-        values: of the training records, shape [records, watched].
+        values: of the newest records, shape [records, watched].
         watched: names the columns.
-        scores: the model's scores on the holdout, shape [records, outputs].
+        scores: the model's scores of these, shape [records, outputs].
         outputs: names the scores.
+        entities: whom these are about: rows of one entity tell less than as many of different ones.
+        times: when these were: then there is a distribution for each weekday.
+        history: all records, with times: then there is a distribution for each month too. Their scores are of a model
+            that has learned from them; they tell the season, and are compared with beside the others.
     """
+    recent = Rows(values, scores, entities, times)
     columns = {each.name: _column(values[:, place], each) for place, each in enumerate(watched)}
     answers = {name: _numbers(scores[:, place]) for place, name in enumerate(outputs)}
-    return {"rows": len(values), "features": columns, "scores": answers}
+    found = {"rows": len(values), "features": columns, "scores": answers}
+    layout = Layout(tuple(watched), tuple(outputs))
+    if entities is not None:
+        tally = drift.count(values, scores, layout, found, entities)
+        for about, counts in ((columns, tally.features), (answers, tally.scores)):
+            for name, grouped in counts.items():
+                about[name]["effective_rows"] = drift.Sample.of_groups(np.asarray(grouped)).rows
+    for name, part in (("weekday", recent), ("month", history)):
+        if part is None or part.times is None:
+            continue
+        stratum = drift.strata(part.times)[name]
+        for number in range(drift.STRATA[name]):
+            inside = stratum == number
+            tally = drift.count(part.values[inside], part.scores[inside], layout, found)
+            for about, counts in ((columns, tally.features), (answers, tally.scores)):
+                for column, ((*counted,),) in counts.items():
+                    about[column].setdefault("calendar", {}).setdefault(name, []).append(counted)
+    return found
 
 
 def _column(column: NDArray[Any], watched: Watched) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def refit(params: Params) -> dict[str, Any]:
     signature = problem.signature()
     inputs = np.concatenate([problem.encode(part, signature) for part in (training_records, holdout)])
     target = np.concatenate([problem.target(part, signature) for part in (training_records, holdout)])
-    file, _, difference = fit_and_export(params, inputs, target, inputs, signature)
+    file, fitted, difference = fit_and_export(params, inputs, target, inputs, signature)
 
     frozen = Frozen.model_validate(read_json(paths().frozen_holdout, "prepare"))
     entities = np.concatenate([problem.entities(part) for part in (training_records, holdout)])
@@ -69,9 +69,17 @@ def refit(params: Params) -> dict[str, Any]:
         "cross_fitted": metric.compute(target[recent], scores),
     }
     versions = [problem.version(part) for part in (training_records, holdout)]
+    moments = _times(training_records, holdout)
+    watched = problem.watch(inputs)
     documents = {
         artifact.REFERENCE: reference.describe(
-            problem.watch(inputs[recent]), problem.watched(signature), scores, signature.outputs
+            watched[recent],
+            problem.watched(signature),
+            scores,
+            signature.outputs,
+            entities[recent],
+            None if moments is None else moments[recent],
+            None if moments is None else reference.Rows(watched, fitted, times=moments),
         ),
         lineage.FILE: lineage.record(
             params,
@@ -119,11 +127,15 @@ def require_green(model: str | None) -> dict[str, Any]:
 
 def _newest_places(training_records: Any, holdout: Any) -> NDArray[np.int64]:
     """Return the places of the newest records of both parts, as many as are held out; without a time: the holdout."""
-    trained, held_out = problem.times(training_records), problem.times(holdout)
-    total = len(training_records) + len(holdout)
-    if trained is None or held_out is None:
+    times, total = _times(training_records, holdout), len(training_records) + len(holdout)
+    if times is None:
         return np.arange(len(training_records), total)
-    return np.sort(np.argsort(np.concatenate([trained, held_out]), kind="stable")[total - len(holdout) :])
+    return np.sort(np.argsort(times, kind="stable")[total - len(holdout) :])
+
+
+def _times(training_records: Any, holdout: Any) -> NDArray[np.datetime64] | None:
+    trained, held_out = problem.times(training_records), problem.times(holdout)
+    return None if trained is None or held_out is None else np.concatenate([trained, held_out])
 
 
 def _cross_fit(

@@ -54,7 +54,14 @@ def train(params: Params, folder: Path | None = None) -> dict[str, Any]:
     watched = problem.watched(signature)
     documents = {
         # Of the holdout: where rows have a time those are the newest, and the scores are of rows that were not learnt.
-        artifact.REFERENCE: reference.describe(problem.watch(held_out), watched, scores, signature.outputs),
+        artifact.REFERENCE: reference.describe(
+            problem.watch(held_out),
+            watched,
+            scores,
+            signature.outputs,
+            problem.entities(holdout),
+            problem.times(holdout),
+        ),
         lineage.FILE: lineage.record(
             params,
             problem.version(training_records),

@@ -17,8 +17,9 @@ from twoloops import config, registry
 from twoloops.contracts.release import Deployment, Release, UnfitError
 from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
-from twoloops.outer_loop import trial
+from twoloops.outer_loop import shadow, trial
 from twoloops.outer_loop.canary import Say, watch
+from twoloops.outer_loop.monitoring import captures
 from twoloops.outer_loop.promote import (
     FOLLOWED,
     check_comparison,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from twoloops.registry import Version
 
 PASSED, FAILED = "passed", "failed"
+NO_CAPTURES = "no rows of the version in use are captured on this machine, so none were answered"
 ATTEMPTS = 2  # a machine has bad moments: what is too slow is measured again
 
 
@@ -192,6 +194,10 @@ class DeploymentRun:
             with load_candidate(old) as before:
                 keys = [*candidate.keys, *before.keys]
                 same_inputs = _same_inputs(before, candidate)
+                if same_inputs:
+                    self._progress(f"{last}: answering what was captured")
+                    seen = shadow.answer_captured(captures.find(None), before.predictor, candidate.predictor)
+                    self._say(f"  shadow: {seen.describe() if seen else NO_CAPTURES}")
             if same_inputs:
                 share = self._limits.canary_share
                 shared = Deployment(old, candidate.release, share)

@@ -112,6 +112,34 @@ def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
     return window
 
 
+def newest(paths: list[Path], predictor: Predictor, most: int) -> tuple[NDArray[Any], Scores]:
+    """Return the watched values of the newest rows that a model was asked, and its scores of them.
+
+    Args:
+        paths: capture files, oldest first; those that cannot be read are passed over.
+        predictor: the model.
+        most: how many rows at most.
+
+    Returns:
+        Shapes [rows, watched] and [rows, outputs].
+    """
+    found: list[tuple[NDArray[Any], Scores]] = []
+    missing = most
+    for path in reversed(paths):
+        if missing <= 0:
+            break
+        try:
+            mine, _ = _split_by_model(_read(path), predictor.identity)
+            values, scores = _rows(mine, predictor)
+        except UnreadableError:
+            continue
+        found.append((values[-missing:], scores[-missing:]))
+        missing -= len(scores)
+    if not found:
+        return np.empty((0, len(predictor.layout.watched)), np.float32), np.empty((0, len(predictor.layout.outputs)))
+    return np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
+
+
 def _add(window: Window, mine: pa.Table, values: NDArray[Any], scores: Scores, predictor: Predictor) -> None:
     import pyarrow.compute as pc
 
@@ -119,7 +147,10 @@ def _add(window: Window, mine: pa.Table, values: NDArray[Any], scores: Scores, p
     inputs = predictor.problem.restore(values[:again]) if again else None
     if inputs is not None:
         window.skew = max(window.skew, _difference(scores[:again], predictor.score_inputs(inputs)))
-    tally = drift.count(values, scores, predictor.layout, predictor.reference)
+    # Where the entity is personal, captures do not hold it: each such row is taken for another one's.
+    whom = [f"row {place}" if each is None else each for place, each in enumerate(mine["entity"].to_pylist())]
+    moments = pc.fill_null(mine["microseconds"], np.iinfo(np.int64).min).to_numpy().astype("datetime64[us]")
+    tally = drift.count(values, scores, predictor.layout, predictor.reference, np.asarray(whom, dtype=object), moments)
     window.tally = window.tally + tally if window.tally else tally
     times = pc.min_max(mine["captured_at"]).as_py()
     window.first = min(each for each in (window.first, times["min"]) if each)

@@ -138,20 +138,31 @@ def _performance(performance: Performance | str) -> Check:
     return Check(PERFORMANCE, performance.state, (sentence, *performance.miscalibrated))
 
 
-def staleness(registered_at: datetime | None, params: Params, now: datetime) -> Check:
-    """Look at the champion's age.
+def staleness(registered_at: datetime | None, learned_until: datetime | None, params: Params, now: datetime) -> Check:
+    """Look at how old the newest row is that the model has learned from.
+
+    Rows younger than data.label_days have no label, so that much more is allowed. Of a model that was too old when it
+    was registered nobody knows newer rows, and no training helps until they are brought.
 
     Args:
         registered_at: when the model was registered; None: it was not.
+        learned_until: the time of the newest row; None: rows have no time, or are simulated, and the age counts from
+            the registration.
         params: the thresholds.
         now: the time of this run.
     """
-    if registered_at is None:
+    since = learned_until or registered_at
+    if since is None:
         return Check(STALENESS, "unknown", ("The model is not in the registry, so its age is not known.",))
-    days = max(now - registered_at, timedelta(0)) / timedelta(days=1)
-    limit = params.monitor.maximum_age_days
+    days = max(now - since, timedelta(0)) / timedelta(days=1)
+    waiting = (params.data.label_days or 0) if learned_until else 0
+    limit = params.monitor.maximum_age_days + waiting
+    told = "newest row that the model has learned is" if learned_until else "model was registered"
+    extra = f", with data.label_days of {waiting:,}" if waiting else ""
+    old_at_birth = bool(registered_at and (registered_at - since) / timedelta(days=1) > limit)
     return Check(
         STALENESS,
         "red" if days > limit else "green",
-        (f"The model was registered {days:,.0f} days ago; {limit:,} are allowed.",),
+        (f"The {told} {days:,.0f} days {'old' if learned_until else 'ago'}; {limit:,} are allowed{extra}.",),
+        training_helps=not old_at_birth,
     )

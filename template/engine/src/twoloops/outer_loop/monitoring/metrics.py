@@ -20,7 +20,7 @@ HELPS = {
     "monitor_performance": "Metric on labelled answers.",
     "monitor_performance_reference": "The same metric on the holdout, when the model was judged.",
     "monitor_performance_missed": "1 when even the better end of the metric's interval misses what the gate demands.",
-    "monitor_champion_age_seconds": "Time since the model was registered.",
+    "monitor_champion_age_seconds": "Age of the newest training row less data.label_days, or of the registration.",
     "monitor_window_red": "1 when the last window is red.",
     "monitor_red": "1 when something has to be done about the model: too many red windows, or too old.",
     "monitor_retraining_started_timestamp_seconds": "When the last retraining was started.",

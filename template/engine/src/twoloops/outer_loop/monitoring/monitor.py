@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from twoloops import config, drift, registry
+from twoloops import config, drift, lineage, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop.evaluate import primary
+from twoloops.inner_loop.fetch import SIMULATED_FILE
 from twoloops.outer_loop.monitoring import assessment, captures, checks, history, metrics, page, performance
 from twoloops.params import Params
 from twoloops.paths import paths
@@ -33,6 +34,7 @@ class MonitoredModel:
     registered_at: datetime | None
     on_holdout: float | None  # the primary metric, when the model was judged
     weights: dict[str, float] | None  # what each feature brings, of the most important one's importance
+    learned_until: datetime | None  # the time of the newest training row; None: rows have no time, or are simulated
 
 
 def _load_monitored(model: str | None, params: Params) -> MonitoredModel:
@@ -46,9 +48,17 @@ def _load_monitored(model: str | None, params: Params) -> MonitoredModel:
     return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), *judged)
 
 
-def _judged(folder: Path, params: Params) -> tuple[float | None, dict[str, float] | None]:
+def _judged(folder: Path, params: Params) -> tuple[float | None, dict[str, float] | None, datetime | None]:
     verdict = performance.read_verdict(folder)
-    return performance.on_holdout(verdict, primary(params).name), performance.weights(verdict)
+    file = folder / lineage.FILE
+    until = read_json(file, "train").get("until") if file.exists() else None
+    # The age of simulated rows says nothing: they are of the same days whenever they are made.
+    real = not params.data.source.endswith(SIMULATED_FILE)
+    return (
+        performance.on_holdout(verdict, primary(params).name),
+        performance.weights(verdict),
+        datetime.fromisoformat(until) if until and real else None,
+    )
 
 
 def monitor(
@@ -88,7 +98,7 @@ def monitor(
     measured: performance.Performance | str = NO_LABELS
     if labels:
         measured = performance.judge(files, labels, watched.predictor, params, watched.on_holdout, now)
-    stale = checks.staleness(watched.registered_at, params, now)
+    stale = checks.staleness(watched.registered_at, watched.learned_until, params, now)
     # Refused rows count: were all of them refused, there would never be a window to say so.
     enough = window.rows + window.refused >= params.monitor.minimum_rows
 
@@ -153,6 +163,10 @@ def _result(
     enough: bool,
     now: datetime,
 ) -> dict[str, Any]:
+    # Rows as young as labels need are as new as rows can be: the age counts from then.
+    since = watched.registered_at
+    if watched.learned_until:
+        since = watched.learned_until + timedelta(days=params.data.label_days or 0)
     window_red = assessment.is_red(assessment.assess(found), assessment.is_faulty(found))
     return {
         "at": now.isoformat(timespec="seconds"),
@@ -171,7 +185,8 @@ def _result(
             "identity": watched.predictor.identity,
             "version": watched.version,
             "registered_at": watched.registered_at.isoformat() if watched.registered_at else None,
-            "age_seconds": max((now - watched.registered_at).total_seconds(), 0.0) if watched.registered_at else None,
+            "learned_until": watched.learned_until.isoformat() if watched.learned_until else None,
+            "age_seconds": max((now - since).total_seconds(), 0.0) if since else None,
         },
         "window": {
             "rows": window.rows,
