@@ -77,7 +77,7 @@ VERBS = (
     Verb(("evaluate",), "trained"),
     Verb(("refit",), "judged"),
     Verb(("register",), "refitted"),
-    Verb(("promote",), "registered"),
+    Verb(("promote",), "registered", "There is no challenger to promote"),
     Verb(("promote", "2"), "second"),
     Verb(("rollback",), "promoted", "There is no champion before"),
     Verb(("predict", RAW, "answers.parquet"), "promoted"),
