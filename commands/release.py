@@ -213,7 +213,7 @@ def write_manifest(folder: Path, version: str) -> Path:
 
     engine = folder / ENGINE
     listed = git("ls-files", "-z", "--", ".", folder=engine).split("\0")
-    files = [engine / name for name in listed if name and name != integrity.MANIFEST]
+    files = [engine / name for name in listed if name and name not in (integrity.MANIFEST, integrity.SIGNERS)]
     path = engine / integrity.MANIFEST
     path.write_text(integrity.as_text(version, integrity.digests(engine, files)), encoding="utf-8", newline="\n")
     return path

@@ -17,6 +17,7 @@ from commands.answer_space import RefusedError, Template, UnsupportedError
 from commands.questions import axes
 
 from ..refusal import Refused
+from ..signatures import SIGNERS
 from . import overlay as rules
 from .document import ORGANIZATION, compose
 from .git import COMMANDS, PROVENANCE, Upstream, git
@@ -27,6 +28,7 @@ from .trees import File, Tree, digest, read_folder, write_folder
 BUILT = "build"
 CHANGELOG = "CHANGELOG.md"
 QUESTIONS = "copier.yml"
+UNSIGNED = "# Nobody signs the releases of this template: `update-template` says so, and goes on.\n"
 TEMPLATE = "template/"
 UPDATE = "extensions/update/cli.py"
 EXAMPLE = "extensions/example/"
@@ -123,6 +125,8 @@ def _files(workspace: Workspace, upstream: Upstream, released: Tree, template: T
         raise Refused(f"{changed.message}{_since_review(policy, upstream, changed.path)}", changed.hint) from changed
     files = {path: file for path, file in theirs.items() if path not in replacements.values()} | overlay
     tree = {TEMPLATE + path: file for path, file in files.items()}
+    if f"{TEMPLATE}{SIGNERS}" in tree:  # the upstream's maintainers do not sign what is published here
+        tree[f"{TEMPLATE}{SIGNERS}"] = File(UNSIGNED.encode())
     tree[QUESTIONS] = File(document.encode())
     if UPDATE in released:  # since then the command that updates a project is the template's own
         tree |= {

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..git import environment
+from ..git import environment, git
 from ..refusal import Refused
 from . import branches, page, updating
 from .update import update as run_update
@@ -31,6 +31,10 @@ def update_template(
     propose: Annotated[
         bool, typer.Option("--propose", help="Push the branch and open the change on the code host.")
     ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Write the branch and the change's text into this folder, for a job that may push them."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document for machines, and nothing else.")
     ] = False,
@@ -39,14 +43,14 @@ def update_template(
 
     The template and its version are those that the project's .copier-answers.yml names.
     """
-    if not folder.is_dir():
-        raise Refused(f"There is no folder {folder}.", "Name the project's folder.")
-    if not dry_run:
-        branches.require_clean(folder)
+    _require(folder, dry_run=dry_run, both=propose and bundle is not None)
     update = run_update(folder, to=to, answers=updating.assignments(answer or [], "--answer"))
     if update is None:
+        page.hand_over(folder, None, bundle)
         tell({"update": None}, ["The project has the template's newest version."], as_json)
         return
+    if lines := page.notice(update):
+        typer.echo("\n".join(lines), err=True)
     result = {"update": asdict(update), "branch": None if dry_run else update.branch}
     lines = page.summary(update)
     if dry_run:
@@ -54,6 +58,7 @@ def update_template(
         lines += ["", update.notes or "The template has no release notes.", "", "Nothing was changed."]
         tell(result, lines, as_json)
         return
+    start = git(folder, "rev-parse", "HEAD")
     # Before anything is pushed: what could refuse it afterwards would leave half of it done.
     branches.require_ready(folder, update.branch, update.commit)
     # A project from before the engine has the verb that proposes only on the new branch.
@@ -63,12 +68,22 @@ def update_template(
     lines.append(f"It is committed on the branch {update.branch}, which is checked out now.")
     if propose and not has_engine:
         change = _propose(folder, update)
+    page.hand_over(folder, update, bundle, start)
     if propose:
         lines.append(f"The change: {change}")
-    else:
+    elif bundle is None:
         lines.append(f"What it brings is in {page.write(folder, update)}.")
     following = "settle the files above, and commit" if update.conflicts else f"uv run {package(folder)} check"
     tell(result | ({"change": change} if propose else {}), [*lines, f"Next: {following}"], as_json)
+
+
+def _require(folder: Path, *, dry_run: bool, both: bool) -> None:
+    if not folder.is_dir():
+        raise Refused(f"There is no folder {folder}.", "Name the project's folder.")
+    if both:
+        raise Refused("--propose pushes, and --bundle leaves that to another job.", "Give one of them.")
+    if not dry_run:
+        branches.require_clean(folder)
 
 
 def tell(result: dict[str, Any], lines: list[str], as_json: bool) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from ..git import git
+from ..signatures import SIGNERS
 from .updating import Update
 
 PAGE = "reports/update.md"  # in the project
+NOT_VERIFIED = f"Who made the release was not verified: {SIGNERS} of this project names no signer."
 LINES_SHOWN = 60  # of the edits to a file that the template has no more
 
 
@@ -45,6 +49,33 @@ def write(project: Path, update: Update) -> Path:
     return page
 
 
+def notice(update: Update) -> list[str]:
+    """Return in lines what nobody can vouch for."""
+    return [] if update.verified or update.before == update.after else [NOT_VERIFIED]
+
+
+def hand_over(project: Path, update: Update | None, folder: Path | None, start: str = "") -> None:
+    """Write what another job needs to push the update and to open its change: the engine's `propose --bundle`.
+
+    Args:
+        project: has the update's branch.
+        update: what was merged; None: there is nothing newer.
+        folder: where it is written; None: nowhere.
+        start: the commit that the update stands above.
+    """
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"branch": None} if update is None else {
+        "branch": update.branch, "commit": update.commit, "title": title(update)
+    }  # fmt: skip
+    (folder / "update.json").write_text(json.dumps(told), encoding="utf-8")
+    if update is not None:
+        words = ("bundle", "create", "--quiet", str((folder / "update.bundle").absolute()))
+        git(project, *words, f"refs/heads/{update.branch}", f"^{start}")
+        (folder / "update.md").write_text(text(update), encoding="utf-8")
+
+
 def text(update: Update) -> str:
     """Return what the update brings as Markdown."""
     settled = {each.path for each in update.conflicts}
@@ -56,6 +87,7 @@ def text(update: Update) -> str:
     notes = re.sub("^#", "##", update.notes, flags=re.MULTILINE)
     parts = [
         f"The template that this project was made from goes from {update.before} to {update.after}.",
+        *notice(update),
         _section("To settle", "files", [f"`{each.path}`: {each.why}." for each in update.conflicts]),
         _section("To rewrite by hand", "places", list(update.to_rewrite)),
         _section("Answers", "differ", answers),

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from .. import sources
+from .. import signatures, sources
 from ..git import RELEASE, environment, git, items, run
 from ..refusal import Refused
 from . import branches, dependencies
@@ -85,6 +85,7 @@ class Update:
     rewritten: tuple[str, ...] = ()  # files of the owner in which imports of what has moved were rewritten
     to_rewrite: tuple[str, ...] = ()  # places that only a person can rewrite, a line each
     inside: str = ""  # the project's folder in its repository: "" or "models/churn/"
+    verified: bool = False  # whether one of the template's signers has signed the release
 
     @property
     def branch(self) -> str:
@@ -174,6 +175,7 @@ def merge(
     target = _target(known, to, stay=bool(answers))
     if target is None:
         return None
+    verified = target != known.version and signatures.verify(project, known.source, target)
     inside = git(project, "rev-parse", "--show-prefix")
     with tempfile.TemporaryDirectory() as temporary:
         renders = Path(temporary, "renders")
@@ -211,6 +213,7 @@ def merge(
         notes=_notes(known.source, known.version, target),
         engine_edits=tuple(path for path in edits if path not in left_out),
         inside=inside,
+        verified=verified,
     )
 
 

@@ -224,7 +224,7 @@ def test_every_command_is_understood(page: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "uv run churn runs", "uv run churn run --fast", "uv run churn invoke a b c", "uv run PKG propose",
+        "uv run churn runs", "uv run churn run --fast", "uv run churn invoke a b c", "uv run PKG proposes",
         "uvx --from git+URL@v1.0.0 update-template --fast", "uv run fleet reports", "uv run changes --fast",
         "uv run pytest tests/gone.py", "uv run python -m benchmarks.gone", "adopt x --layer y",
         "nobody --knows",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GIVEN = (
     "LOGGED_IN_AS", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI", "MODEL_VERSION", "PROJECT_STATE", "RETRAIN_FORCE",
-    "RETRAIN_REASON", "GITHUB_TOKEN", "GITLAB_TOKEN", "SYSTEM_ACCESSTOKEN",
+    "RETRAIN_REASON", "GITHUB_TOKEN", "GITLAB_TOKEN", "GITLAB_REPORT_TOKEN", "SYSTEM_ACCESSTOKEN",
 )  # fmt: skip
 
 
@@ -77,6 +77,8 @@ def _play(words: list[str]) -> None:  # noqa: C901 - a table: one case a verb
             if "--until" not in more:
                 _write("artifacts/shipped/model.onnx", "a model")
                 _set_output("version", "1")
+        case ["update-template", "--bundle", folder]:
+            _write(f"{folder}/update.json", '{"branch": null}')
         case ["report", *_]:
             _write("reports/change.md", "# What this change does to the model\n")
         case ["deploy" | "promote", *_]:

@@ -165,13 +165,20 @@ def test_permissions_timeouts_and_concurrency(mode: str, rendered: Render) -> No
             }
             (checkout,) = (step for step in steps if "checkout" in step)
             assert checkout["clean"] == "false", "a service may run from this folder"
-            assert checkout["persistCredentials"] is (flow == "update-template")
-            assert checkout["fetchDepth"] == (0 if name in ("judge", "train", "update") else 1)
+            assert checkout["persistCredentials"] == "false"
+            assert checkout["fetchDepth"] == (0 if name in ("judge", "train", "merge", "update") else 1)
+            for step in steps:
+                if step.get("script", "").startswith("uv run"):
+                    assert step["env"]["UV_LOCKED"] == "1"
+                pushes = "GIT_CONFIG_VALUE_0" in step.get("env", {})
+                assert pushes is (step.get("script") == "uv run churn propose --bundle reports/update")
     # The login to Azure DevOps goes to the verb that needs it, the registry's to no job of a change.
     host = {each for found in logins.values() for each in found if "SYSTEM_ACCESSTOKEN" in each}
     assert host == {
-        f"{verb}: SYSTEM_ACCESSTOKEN" for verb in ("report --publish", "monitor --respond", "update-template --propose")
+        f"{verb}: SYSTEM_ACCESSTOKEN"
+        for verb in ("report --publish", "monitor --respond", "propose --bundle reports/update")
     }
+    assert logins["update-template/merge"] == set(), "what merges runs packages that nobody here has looked at"
     for place in ("check/check", "check/judge", "update-template/update"):
         assert not any("MLFLOW" in each for each in logins[place])
     environments = ["production"] if mode == "batch" else ["staging", "production"]
@@ -277,7 +284,15 @@ def test_bootstrap(setting: Setting) -> None:
     assert approval["settings"]["approvers"] == [{"id": "id-of-ml-team"}]
     assert approval["resource"]["name"] == "production"
     assert {check["type"]["name"] for check in host.checks} == {"Approval", "ExclusiveLock", "Task Check"}
-    review, build = host.policies
+    guarded = {
+        (check["resource"]["type"], check["resource"]["name"])
+        for check in host.checks
+        if check["type"]["name"] == "Task Check" and check["settings"]["inputs"]["allowedBranches"] == "refs/heads/main"
+    }
+    names = {("environment", "staging"), ("environment", "production")}
+    assert guarded == {*names, ("variablegroup", "churn"), ("queue", "mine")}, "a branch's pipelines use none of them"
+    review, owners, build = host.policies
+    assert owners["settings"]["requiredReviewerIds"] == ["id-of-ml-team"], "the flows' own identity may vote, too"
     assert review["settings"]["minimumApproverCount"] == 1
     assert review["isBlocking"]
     assert build["isBlocking"]

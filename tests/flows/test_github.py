@@ -96,8 +96,14 @@ def test_permissions_timeouts_and_concurrency(mode: str, rendered: Render) -> No
         "train/deploy": read,
         **{f"deploy/{name}": read for name in environments},
         "monitor/monitor": read | {"actions": "write", "issues": "write"},
+        "update-template/merge": read,
         "update-template/propose": {"contents": "write", "pull-requests": "write"},
     }
+    # Secrets are for main alone: every job that reads one is in an environment.
+    for name, flow in flows.items():
+        for key, job in flow["jobs"].items():
+            if "secrets." in str(job) and "uses" not in job:
+                assert job["environment"] == (key if name == "deploy" else "flows"), f"{name}/{key}"
     assert flows["check"]["concurrency"] == {"group": "check-${{ github.ref }}", "cancel-in-progress": True}
     one_after_the_other = {"queue": "max"}
     assert flows["deploy"]["concurrency"] == {"group": "deploy", **one_after_the_other}
@@ -198,8 +204,10 @@ def test_a_refused_approval_stops_deploy(rendered: Render) -> None:
         ("staging", "dev", "staging"),
         ("live", "staging", "live"),
     ]
-    # Without `if`, a job that needs a refused one is left out. It gets the version that passed, not a newer challenger.
-    assert not any("if" in job for job in jobs.values())
+    # An `if` without a function of the status demands success: a job that needs a refused one is left out. It gets the
+    # version that passed, not a newer challenger.
+    conditions = [job["if"] for job in jobs.values() if "if" in job]
+    assert conditions == ["${{ !inputs.chained || vars.APPROVAL == 'enforced' }}"]
     (step,) = (each for each in jobs["live"]["steps"] if each.get("id") == "deploy")
     assert step["env"]["MODEL_VERSION"] == "${{ needs.staging.outputs.version }}"
     batch = rendered({"ci_provider": "github", "serving_mode": "batch"})
@@ -258,7 +266,7 @@ def test_bootstrap(project: FlowProject) -> None:
         # Somebody has this name, but has nothing to do with the repository.
         assert "stranger" in bootstrap("--reviewer", "stranger", code=1)
         plan = bootstrap(*options, "--dry-run")
-        assert plan.count("  missing ") == 9
+        assert plan.count("  missing ") == 10
         assert github.changes() == []
 
         # Interrupted in the middle, and repeated.
@@ -269,6 +277,7 @@ def test_bootstrap(project: FlowProject) -> None:
         bootstrap(*options, "--yes")
         policy = {"protected_branches": False, "custom_branch_policies": True}
         assert {name: each["deployment_branch_policy"] for name, each in github.environments.items()} == {
+            "flows": policy,
             "staging": policy,
             "production": policy,
         }

@@ -90,10 +90,11 @@ def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> N
         "train": {"train", "retrain", *deploying},
         "deploy": deploying,
         "monitor": {"monitor"},
-        "update-template": {"update-template"},
+        "update-template": {"merge template", "update-template"},
     }
     assert not any("tags" in job for job in lent.values()), "no runner has an empty tag"
-    one_at_a_time = {"train": "train", "retrain": "train", "monitor": "monitor", "update-template": "update-template"}
+    one_at_a_time = {"train": "train", "retrain": "train", "monitor": "monitor"}
+    one_at_a_time |= dict.fromkeys(("merge template", "update-template"), "update-template")
     for jobs in own.values():
         for name, job in jobs.items():
             assert job["timeout"]
@@ -104,7 +105,10 @@ def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> N
             assert job.get("resource_group") == ("deploy" if name in deploying else one_at_a_time.get(name))
             assert job.get("interruptible", False) is (name in ("check", "judge"))
             assert "id_tokens" not in job
-            whole_history = name in {"judge", "train", "retrain", "update-template"}
+            whole_history = name in {"judge", "train", "retrain", "merge template", "update-template"}
+            assert job["variables"]["UV_LOCKED"] == "1"
+            in_flows = name in {"monitor", "update-template"}
+            assert (job.get("environment", {}).get("name") == "flows") is in_flows, "who gets GITLAB_TOKEN"
             assert (job["variables"].get("GIT_DEPTH") == "0") is whole_history
             assert job["artifacts"]["when"] == "always"
     workflow = expanded(folder, "check")["workflow"]["rules"]
@@ -145,7 +149,7 @@ def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, committed: Render) -> Non
         # No job that has the role of an environment goes past what guards this environment.
         if "--ci-" not in taken:
             assert jobs[name]["environment"]["name"] in taken
-    assert set(jobs) - set(logins) == {"check", "update-template"}
+    assert set(jobs) - set(logins) == {"check", "merge template", "update-template"}
 
 
 def test_exactly_the_approved_plan_is_applied(committed: Render) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from twoloops.delivery import handover
 from typer.testing import CliRunner
 
-from extensions import sources
+from extensions import signatures, sources
 from extensions.git import environment
 from extensions.git import git as our_git
 from extensions.refusal import Refused
 from extensions.update import branches, cli, page, updating
 
+from ..conftest import need
 from .world import World, commit, git
 
 run = CliRunner().invoke
@@ -477,3 +479,62 @@ def test_programs_of_the_repository_are_not_run(world: World, tmp_path: Path) ->
     updating.switch(world.project, world.merge())
     assert not ran.exists(), ran.read_text(encoding="utf-8")
     assert os.path.exists(world.project / "kept.txt")
+
+
+# ------------------------------------------------------------------------------- handed to another job
+
+
+def test_an_update_is_handed_over_without_a_push(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updating, "COPIER", world.copier)
+    git(tmp_path, "clone", "--quiet", "--bare", str(world.project), "origin.git")
+    git(world.project, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    git(tmp_path, "clone", "--quiet", str(tmp_path / "origin.git"), "second")
+    before = git(tmp_path / "origin.git", "for-each-ref")
+    folder = tmp_path / "handed"
+    done = run(cli.app, [str(world.project), "--bundle", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert git(tmp_path / "origin.git", "for-each-ref") == before
+    monkeypatch.chdir(tmp_path / "second")
+    update = handover.take(folder)
+    assert update is not None
+    assert (update.branch, update.commit) == ("template/1.1.0", git(world.project, "rev-parse", "template/1.1.0"))
+    assert update.title == "Update the template to 1.1.0"
+    assert "goes from 1.0.0 to 1.1.0" in update.body
+    assert branches.MARK == handover.MARK
+    assert handover.push(update)
+    # The new version is there: nothing more to hand over.
+    assert run(cli.app, [str(world.project), "--bundle", str(folder)]).exit_code == 0
+    assert handover.take(folder) is None
+    told = run(cli.app, [str(world.project), "--bundle", str(folder), "--propose"])
+    assert isinstance(told.exception, Refused)
+
+
+# ------------------------------------------------------------------------------------------ signatures
+
+
+def test_an_update_is_taken_from_a_signer_alone(world: World, tmp_path: Path) -> None:
+    assert not world.merge().verified
+    key = tmp_path / "key"
+    subprocess.run([need("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "x", "-f", str(key)], check=True)
+    signers = world.project / signatures.SIGNERS
+    signers.parent.mkdir(exist_ok=True)
+    signers.write_text("# nobody yet\n", encoding="utf-8")
+    commit(world.project)
+    update = world.merge()
+    assert not update.verified
+    assert "was not verified" in page.text(update)
+    signers.write_text(f"maintainers {key.with_suffix('.pub').read_text(encoding='utf-8')}", encoding="utf-8")
+    commit(world.project)
+    before = state(world.project)
+    with pytest.raises(Refused, match="is not signed"):
+        world.merge()
+    assert state(world.project) == before
+    settings = ("-c", "gpg.format=ssh", "-c", f"user.signingKey={key}")
+    git(world.template, *settings, "tag", "--force", "--sign", "-m", "x", "v1.1.0", "v1.1.0^{commit}")
+    update = world.merge()
+    assert update.verified
+    assert "was not verified" not in page.text(update)
+    # The signed tag of an older release under the name of a newer one.
+    git(world.template, "update-ref", "refs/tags/v1.2.0", "refs/tags/v1.1.0")
+    with pytest.raises(Refused, match="is no tag of that name"):
+        world.merge()

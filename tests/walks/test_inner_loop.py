@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.rendering import TEMPLATE
 from tests.support.answers import hostile
 from tests.support.projects import CopyOf, change, commit_all, install
 from tests.support.servers import s3
@@ -70,6 +72,16 @@ def test_the_loop_closed_with_a_green_verdict(trained: CopyOf) -> None:
     told = json.loads(trained.verb("predict", "data/raw/simulated.parquet", "out.csv", "--json").stdout)
     lines = (trained.folder / "out.csv").read_text(encoding="utf-8").splitlines()
     assert told["rows"] == len(lines) - 1 == 8000
+
+
+def test_the_first_page_quotes_what_the_loop_finds(trained: CopyOf) -> None:
+    verdict = json.loads((trained.folder / "reports/verdict.json").read_text(encoding="utf-8"))
+    page = (TEMPLATE / "docs/start.md").read_text(encoding="utf-8").partition("## 4.")[0]
+    for name, metric in verdict["metrics"].items():
+        (quoted,) = re.findall(rf"^{name}: ([\d.]+)", page, re.MULTILINE)[:1]
+        # Libraries change a model a little; more than that, and the page must be measured anew.
+        assert metric["value"] == pytest.approx(float(quoted), rel=0.03), name
+    assert f"Frozen holdout: {verdict['holdout']['rows']:,} " in page
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twoloops.delivery import template
@@ -14,6 +15,7 @@ from twoloops.errors import ProjectError
 from tests.engine.support.hosting import Host
 from tests.engine.support.project import Project
 from tests.engine.support.verbs import call
+from tests.support.tools import need
 
 # Stands in for uv: it writes down what it is asked, and ends as the command would.
 UV = """
@@ -55,6 +57,57 @@ def test_the_command_of_the_newest_release_is_run(
     asked = Path("asked.txt").read_text(encoding="utf-8").splitlines()
     start = ["--config-file", "uv.toml", "tool", "run", "--from", f"git+{source.as_uri()}@v0.10.0"]
     assert asked == [*start, "update-template", "--answer", "owner=a b", "--help"]
+
+
+def signed(source: Path, folder: Path, tag: str, key: str = "key") -> None:
+    """Sign a tag, and let the current project name the key called "key"."""
+    for name in {"key", key}:
+        if not (folder / name).exists():
+            command = [need("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
+            subprocess.run(command, check=True)
+    Path("engine").mkdir(exist_ok=True)
+    public = (folder / "key.pub").read_text(encoding="utf-8")
+    Path(template.SIGNERS).write_text(f"# ours\nmaintainers {public}", encoding="utf-8")
+    settings = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "gpg.format=ssh"]
+    words = ["-c", f"user.signingKey={folder / key}", "tag", "--force", "--sign", f"--message={tag}", tag]
+    subprocess.run(["git", *settings, *words], cwd=source, check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("bare_project")
+def test_only_what_a_signer_has_signed_is_run(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    come_from(str(source))
+    assert template.verify(source.as_uri(), "v0.10.0") is None, "nobody is named"
+    signed(source, tmp_path, "v0.9.0")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=source, capture_output=True, text=True, check=True)
+    assert template.verify(source.as_uri(), "v0.9.0") == commit.stdout.strip()
+    refused = {
+        "a tag without a signature": ["tag", "--force", "v0.10.0", "HEAD"],
+        "an annotated one": [
+            "-c", "user.name=x", "-c", "user.email=x@y.example", "tag", "--force", "-a", "-m", "x", "v0.10.0",
+        ],
+        "another one's signature": ["update-ref", "refs/tags/v0.10.0", "refs/tags/v0.9.0"],
+    }  # fmt: skip
+    for what, words in refused.items():
+        subprocess.run(["git", *words], cwd=source, check=True, capture_output=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(template.subprocess, "run", no_uv(subprocess.run))
+            with pytest.raises(ProjectError, match="not signed by one of engine/SIGNERS"):
+                template.update(())
+        assert what
+    signed(source, tmp_path, "v0.10.0", key="another")
+    with pytest.raises(ProjectError, match="not signed by one of engine/SIGNERS") as told:
+        template.verify(source.as_uri(), "v0.10.0")
+    assert "takes the lines out of engine/SIGNERS" in told.value.hint
+
+
+def no_uv(run: Any) -> Any:
+    """Return what starts programs, but for uv."""
+
+    def start(command: list[str], **how: Any) -> Any:
+        assert command[0] != "uv", "what is not signed was started"
+        return run(command, **how)
+
+    return start
 
 
 @pytest.mark.usefixtures("bare_project")

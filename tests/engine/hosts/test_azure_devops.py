@@ -360,6 +360,12 @@ def test_what_is_set_up_can_be_repeated_and_taken_back(
     ]
     kinds = {each["type"]["name"] for each in azure.lists["pipelines/checks/configurations"]}
     assert kinds == {"Approval", "Task Check", "ExclusiveLock"}
+    only_main = [
+        each["resource"]["type"]
+        for each in azure.lists["pipelines/checks/configurations"]
+        if each["type"]["name"] == "Task Check" and each["resource"]["type"] != "endpoint"
+    ]
+    assert sorted(only_main) == ["environment"] * len(wanted.environments) + ["queue", "variablegroup"]
     before = len(azure.changes())
     assert bootstrap.apply(bootstrap.prepare(wanted), quiet) == 0
     assert len(azure.changes()) == before

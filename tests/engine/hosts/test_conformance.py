@@ -93,7 +93,7 @@ class TestGitLab(HostConformance):
         with gitlab_api.serving(api):
             job = {
                 "GITLAB_CI": "true",
-                "GITLAB_TOKEN": gitlab_api.TOKEN,
+                "GITLAB_REPORT_TOKEN": gitlab_api.TOKEN,  # this is the pipeline of a change
                 "CI_API_V4_URL": f"{api.url}/api/v4",
                 "CI_DEFAULT_BRANCH": "main",
                 "CI_JOB_URL": f"{api.url}/{gitlab_api.PROJECT}/-/jobs/9",
@@ -111,7 +111,7 @@ class TestGitLab(HostConformance):
                 "1",
                 job,
                 {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "8"},
-                "GITLAB_TOKEN",
+                "GITLAB_REPORT_TOKEN",
                 lambda: [each["body"] for each in api.notes["merge_requests/1"]],
                 tmp_path / "project.tmp/7",
             )

@@ -241,6 +241,10 @@ def test_what_stands_in_the_way(github: GitHub) -> None:
 def test_everything_is_made_and_taken_back(github: GitHub) -> None:
     right = f"{REPOSITORY}/actions/permissions/workflow"
     policies = f"{REPOSITORY}/environments/production/deployment-branch-policies"
+    of_flows = f"{REPOSITORY}/environments/flows/deployment-branch-policies"
+    github.say(f"GET {of_flows}", {"branch_policies": [{"id": 2, "name": "main"}]})
+    github.say(f"PUT {REPOSITORY}/environments/flows", None, status=204)
+    github.say(f"DELETE {REPOSITORY}/environments/flows", None, status=204)
     github.say(f"GET {REPOSITORY}", found())
     github.say("GET orgs/team/teams/owners", {"id": 8})
     github.say(f"GET orgs/team/teams/owners/{REPOSITORY}", None, status=204)
@@ -255,7 +259,7 @@ def test_everything_is_made_and_taken_back(github: GitHub) -> None:
     ):  # fmt: skip
         github.say(request, None, status=204)
     steps = settings.plan(SetupRequest(("production",), ("owners",), {"RUNNER": "ours"}))
-    assert [step.state for step in steps] == [State.missing] * 6
+    assert [step.state for step in steps] == [State.missing] * 7
     for step in steps:
         assert step.do
         step.do()
@@ -270,8 +274,8 @@ def test_everything_is_made_and_taken_back(github: GitHub) -> None:
         assert step.undo
         step.undo()
     removed = [path for method, path, _ in github.changes() if method == "DELETE"]
-    assert removed[-3:] == [f"{REPOSITORY}/{path}" for path in (
-        "environments/production", "actions/variables/RUNNER", "labels/drift",
+    assert removed[-4:] == [f"{REPOSITORY}/{path}" for path in (
+        "environments/production", "environments/flows", "actions/variables/RUNNER", "labels/drift",
     )]  # fmt: skip
 
 
@@ -281,7 +285,7 @@ def test_what_a_plan_does_not_have_is_by_hand(github: GitHub) -> None:
     github.say(f"GET {REPOSITORY}/rulesets", {"message": "Upgrade to GitHub Pro"}, status=403)
     github.say(f"GET {REPOSITORY}/actions/permissions/workflow", {"can_approve_pull_request_reviews": True})
     states = [step.state for step in settings.plan(SetupRequest(("production",)))]
-    assert states == [State.missing, State.there, State.by_hand, State.by_hand, State.by_hand]
+    assert states == [State.missing, State.there, *[State.by_hand] * 4]
     with pytest.raises(ProjectError, match="called nobody"):
         settings.plan(SetupRequest(("production",), ("nobody",)))
 

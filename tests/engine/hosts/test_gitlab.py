@@ -74,6 +74,7 @@ def gitlab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GitLab]:
     for name, value in {
         "GITLAB_CI": "true",
         "GITLAB_TOKEN": "token",
+        "GITLAB_REPORT_TOKEN": "a reporter's",
         "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
         "CI_DEFAULT_BRANCH": "main",
         "CI_JOB_URL": "https://gitlab.example/team/model/-/jobs/9",
@@ -227,8 +228,37 @@ def test_a_login_that_does_not_suffice(gitlab: GitLab, monkeypatch: pytest.Monke
     assert [line.split()[-1] for line in settings.preflight()] == ["role.", "first."]
     gitlab.say(f"GET {PROJECT}", {"permissions": all_well, "default_branch": "main"})
     assert settings.preflight() == []
+    monkeypatch.delenv("CI_MERGE_REQUEST_IID")
     monkeypatch.delenv("GITLAB_TOKEN")
     assert "GITLAB_TOKEN is not set" in settings.preflight()[0]
+
+
+def test_the_pipeline_of_a_change_uses_no_token_that_may_write(gitlab: GitLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.api()._session.headers["Authorization"] == "Bearer a reporter's"
+    monkeypatch.delenv("GITLAB_REPORT_TOKEN")
+    with pytest.raises(ProjectError, match="GITLAB_REPORT_TOKEN is not set") as told:
+        host.api()
+    assert "Reporter" in told.value.hint
+    monkeypatch.delenv("CI_MERGE_REQUEST_IID")
+    assert host.api()._session.headers["Authorization"] == "Bearer token"
+
+
+def test_a_secret_that_branches_can_read_is_not_there(gitlab: GitLab) -> None:
+    wanted = SetupRequest(("production",), ("ana",), {"MLFLOW_TRACKING_URI": "https://x"})
+    empty(gitlab)
+    for name in ("GITLAB_TOKEN", "GITLAB_REPORT_TOKEN", "MLFLOW_TRACKING_TOKEN"):
+        gitlab.say(f"GET {PROJECT}/variables/{name}", {"value": "else", "protected": False})
+    states = work(settings.plan(wanted))
+    assert states["secret GITLAB_REPORT_TOKEN"] == State.there
+    assert states["secret GITLAB_TOKEN"] == states["secret MLFLOW_TRACKING_TOKEN"] == State.by_hand
+
+
+@pytest.mark.parametrize(("level", "state"), [(0, State.there), (30, State.differs), (40, State.there)])
+def test_developers_do_not_merge(level: int, state: State, gitlab: GitLab) -> None:
+    empty(gitlab)
+    levels = {kind: [{"access_level": each}] for kind, each in zip(settings.LEVELS, (0, level), strict=True)}
+    gitlab.say(f"GET {PROJECT}/protected_branches/main", {**levels, "allow_force_push": False})
+    assert work(settings.plan(SetupRequest(("production",), ("ana",), {})))["protection of main"] == state
 
 
 def empty(gitlab: GitLab) -> None:
@@ -247,13 +277,13 @@ def empty(gitlab: GitLab) -> None:
 def everything(gitlab: GitLab) -> None:
     """Let a project have each thing, and some of them otherwise than wanted."""
     gitlab.say(f"GET {PROJECT}", {"only_allow_merge_if_pipeline_succeeds": True})
-    branch = {"push_access_levels": [{"access_level": 40}], "allow_force_push": False}
+    branch = {kind: [{"access_level": 40}] for kind in settings.LEVELS} | {"allow_force_push": False}
     gitlab.say(f"GET {PROJECT}/protected_branches/main", branch)
     gitlab.say(f"GET {PROJECT}/approval_rules", [{"id": 1, "name": settings.REVIEW, "approvals_required": 1}])
     gitlab.say(f"GET {PROJECT}/environments", [{"id": 1}])
     rules = [{"id": 8, "user_id": 6, "group_id": None}]
     gitlab.say(f"GET {PROJECT}/protected_environments", [{"name": "production", "approval_rules": rules}])
-    for name in ("RUNNER", "GITLAB_TOKEN", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_URI"):
+    for name in ("RUNNER", *settings.SECRETS, "MLFLOW_TRACKING_URI"):
         gitlab.say(f"GET {PROJECT}/variables/{name}", {"value": "else", "protected": True})
         gitlab.say(f"PUT {PROJECT}/variables/{name}", {})
     gitlab.say(f"GET {PROJECT}/labels/drift", {})
@@ -275,7 +305,7 @@ def test_a_project_is_set_up_and_taken_back(gitlab: GitLab) -> None:
     empty(gitlab)
     steps = settings.plan(wanted)
     states = work(steps)
-    by_hand = {"secret GITLAB_TOKEN", "secret MLFLOW_TRACKING_TOKEN"}
+    by_hand = {f"secret {name}" for name in settings.SECRETS}
     assert {name for name, state in states.items() if state == State.by_hand} == by_hand
     assert set(states.values()) == {State.missing, State.by_hand}
     assert gitlab.changes() == []
@@ -284,6 +314,7 @@ def test_a_project_is_set_up_and_taken_back(gitlab: GitLab) -> None:
             step.do()
     made = {path: content for _, path, content in gitlab.changes()}
     assert made[f"{PROJECT}/protected_branches"]["push_access_level"] == 0
+    assert made[f"{PROJECT}/protected_branches"]["merge_access_level"] == 40
     assert made[f"{PROJECT}/protected_environments"]["approval_rules"] == [{"user_id": 5, "required_approvals": 1}]
     assert made[f"{PROJECT}/pipeline_schedules"]["inputs"] == [{"name": "flow", "value": "update-template"}]
 

@@ -26,6 +26,7 @@ class AzureDevOpsHost(CodeHost):
 
     NAME = "azure_devops"
     LOGIN = "SYSTEM_ACCESSTOKEN"
+    REPORT_LOGIN = LOGIN
 
     def __init__(self, project: FlowProject, fake: azure_devops_api.AzureDevOps) -> None:
         """Let the repository be one of Azure Repos: an agent asks for the one commit that it builds."""

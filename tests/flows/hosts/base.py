@@ -34,6 +34,7 @@ class CodeHost(ABC):
     NAME: ClassVar[str]
     # By which it hands its own login to a step.
     LOGIN: ClassVar[str]
+    REPORT_LOGIN: ClassVar[str]  # that of a change's pipeline
 
     def __init__(self, project: FlowProject, fake: Any) -> None:
         """Keep the project, and the fake that answers at the host's interface."""

@@ -23,6 +23,7 @@ class GitHubHost(CodeHost):
 
     NAME = "github"
     LOGIN = "GITHUB_TOKEN"
+    REPORT_LOGIN = LOGIN
 
     def __init__(self, project: FlowProject, fake: github_api.GitHub) -> None:
         """Let act read the flows."""

@@ -27,6 +27,7 @@ class GitLabHost(CodeHost):
 
     NAME = "gitlab"
     LOGIN = "GITLAB_TOKEN"
+    REPORT_LOGIN = "GITLAB_REPORT_TOKEN"
 
     def __init__(self, project: FlowProject, fake: gitlab_api.GitLab) -> None:
         """Let GitLab know the pipeline's inputs, and one change."""

@@ -104,13 +104,14 @@ class Pipelines:
             "CI_SERVER_FQDN": "gitlab.example",
             "CI_SERVER_PROTOCOL": "http",
             "GITLAB_CI": "true",
-            "GITLAB_TOKEN": gitlab_api.TOKEN,
             "UV_CACHE_DIR": self._cache,  # the runner's cache of packages, warm
         }
         command = [
             *node_tool("gitlab-ci-local", "dist", "index.js"), "--force-shell-executor", "--shell-isolation",
             "--no-artifacts-to-source", "--no-color", "--concurrency=1", f"--home={self._home}",
         ]  # fmt: skip
+        # A change sees what is not protected.
+        known["GITLAB_REPORT_TOKEN" if source == "merge_request_event" else "GITLAB_TOKEN"] = gitlab_api.TOKEN
         if source == "merge_request_event":
             command.append("--unset-variable=CI_COMMIT_BRANCH")
             known |= {

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from twoloops.errors import ProjectError
+
 # Inside a hook or an alias git sets these, and they would lead to another repository: `git rev-parse
 # --local-env-vars` lists them. Settings that are given by variables stay, as git lets them stay for a submodule.
 ELSEWHERE: Final = {
@@ -36,10 +38,32 @@ def ask(*words: str, folder: Path | None = None) -> str | None:
         folder: where it is asked; None: in the working directory.
     """
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=folder, env=environment(), capture_output=True, check=False,
-            encoding="utf-8", errors="surrogateescape",  # a file may have any name
-        )  # fmt: skip
+        done = _run(words, folder)
     except OSError:
         return None
     return None if done.returncode else done.stdout.strip()
+
+
+def demand(*words: str, folder: Path | None = None) -> str:
+    """Return what git answers, as `ask` does.
+
+    Raises:
+        ProjectError: it is not installed, or refuses; with what it said.
+    """
+    name = next((word for word in words if not word.startswith("-") and "=" not in word), "")
+    try:
+        done = _run(words, folder)
+    except OSError as error:
+        raise ProjectError(f"git cannot be run: {error}", hint="Is it installed?") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        said = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines[-3:]
+        raise ProjectError(f"git {name} failed: {'; '.join(said)}", hint="What git said names the cause.")
+    return done.stdout.strip()
+
+
+def _run(words: tuple[str, ...], folder: Path | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["git", *words], cwd=folder, env=environment(), capture_output=True, check=False,
+        encoding="utf-8", errors="surrogateescape",  # a file may have any name
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 MANIFEST: Final = "MANIFEST"
+SIGNERS: Final = "SIGNERS"  # an organization that publishes the template in its own name has others
 HEAD: Final = "# twoloops"
 # What tools leave in a folder of sources, and no release has.
 LEFT_BY_TOOLS: Final = frozenset(
@@ -38,11 +39,13 @@ def digests(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Return the files of an engine's folder, without its manifest and without what tools leave there."""
+    """Return the files of an engine's folder, without its manifest, its signers and what tools leave there."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path != folder / MANIFEST and not _is_left_by_tools(path.relative_to(folder))
+        if path.is_file()
+        and path not in (folder / MANIFEST, folder / SIGNERS)
+        and not _is_left_by_tools(path.relative_to(folder))
     )
 
 

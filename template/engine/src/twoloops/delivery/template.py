@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from twoloops.paths import paths
 
 ANSWERS = ".copier-answers.yml"
 RELEASE = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+SIGNERS = "engine/SIGNERS"
+UNSIGNED = (
+    "Ask its maintainers before you take it. Verifying wants git 2.34 and OpenSSH 8.2 (ssh-keygen) on this machine; "
+    f"whoever trusts the release without it takes the lines out of {SIGNERS}, and commits that."
+)
 # Copier's short names of code hosts.
 SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 # Whoever is on the way can change what comes over http and git.
@@ -31,9 +37,11 @@ def update(words: Sequence[str]) -> int:
     """
     source = address()
     newest = newest_release(source)
+    # What is run is what was signed, wherever the tag stands by then.
+    revision = verify(source, newest) or newest
     # Tools do not read a project's own settings of uv, which may say where packages come from.
     settings = ["--config-file", "uv.toml"] if (paths().root / "uv.toml").exists() else []
-    command = ["uv", *settings, "tool", "run", "--from", f"git+{source}@{newest}", "update-template", *words]
+    command = ["uv", *settings, "tool", "run", "--from", f"git+{source}@{revision}", "update-template", *words]
     return subprocess.run(command, cwd=paths().root, env=_environment(), check=False).returncode
 
 
@@ -70,6 +78,45 @@ def address() -> str:
     if not URL.fullmatch(source):
         raise ProjectError(f"{ANSWERS} names {source}, which is no template's address.", hint=bring_back)
     return source
+
+
+def verify(source: str, tag: str) -> str | None:
+    """Verify who has signed a release before a line of it is run, and return its commit.
+
+    Args:
+        source: the template's address.
+        tag: of the release.
+
+    Returns:
+        The commit; None: engine/SIGNERS names nobody, and there is nothing to verify by. The command then says so.
+
+    Raises:
+        ProjectError: it is signed by nobody, by somebody else, under another name, or cannot be verified here.
+    """
+    signers = (paths().root / SIGNERS).absolute()
+    text = signers.read_text(encoding="utf-8", errors="replace") if signers.is_file() else ""
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        return None
+    reference = f"refs/tags/{tag}"
+    message = f"The release {tag} of {source} is not signed by one of {SIGNERS}"
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        git.demand("init", "--quiet", "--bare", "--template=", folder=place)
+        words = ("fetch", "--quiet", "--depth=1", "--no-tags", "--", source, f"+{reference}:{reference}")
+        git.demand(*words, folder=place)
+        # The signature is about the name inside: a tag that was moved to an older one's content has the older name.
+        lines = (git.ask("cat-file", "tag", reference, folder=place) or "").splitlines()
+        if f"tag {tag}" not in lines[:4]:
+            raise ProjectError(f"{message}: it is no tag of that name.", hint=UNSIGNED)
+        settings = (
+            *("-c", "gpg.format=ssh", "-c", "gpg.ssh.program=ssh-keygen", "-c", "gpg.minTrustLevel=undefined"),
+            *("-c", f"gpg.ssh.allowedSignersFile={signers}"),
+        )
+        try:
+            git.demand(*settings, "verify-tag", tag, folder=place)
+        except ProjectError as error:
+            raise ProjectError(f"{message}. {error}", hint=UNSIGNED) from None
+        return git.demand("rev-parse", f"{reference}^{{commit}}", folder=place)
 
 
 def newest_release(source: str) -> str:

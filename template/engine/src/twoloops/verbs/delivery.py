@@ -75,14 +75,34 @@ def update_template(context: typer.Context) -> None:
 
 @app.command(rich_help_panel=DELIVERY)
 def propose(
-    branch: Annotated[str, typer.Argument(help="The branch, which is on the code host already.")],
-    title: Annotated[str, typer.Option(help="The change's title.")],
-    body_file: Annotated[Path, typer.Option(callback=from_caller, help="A Markdown file with its text.")],
+    branch: Annotated[str | None, typer.Argument(help="The branch, which is on the code host already.")] = None,
+    title: Annotated[str | None, typer.Option(help="The change's title.")] = None,
+    body_file: Annotated[Path | None, typer.Option(callback=from_caller, help="A Markdown file with its text.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            callback=from_caller, help="The folder that 'update-template --bundle' wrote: its branch is pushed first."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Open a change of a branch into main on the code host, or bring the open one up to date."""
     from twoloops.hosts import host
 
+    if bundle is not None and (branch, title, body_file) == (None, None, None):
+        from twoloops.delivery import handover
+
+        update = handover.take(bundle)
+        if update is None:
+            tell({"url": None}, as_json, ["There is no update to propose."])
+            return
+        kept = "" if handover.push(update) else ", whose branch holds commits of yours and is left as it is"
+        url = host.propose(update.branch, update.title, update.body)
+        tell({"url": url, "pushed": not kept}, as_json, [f"The change: {url}{kept}"])
+        return
+    if branch is None or title is None or body_file is None or bundle is not None:
+        hint = "Give BRANCH, --title and --body-file; or --bundle alone."
+        raise ProjectError("What is to be proposed is not said, or twice.", hint=hint)
     try:
         body = body_file.read_text(encoding="utf-8")
     except OSError as error:

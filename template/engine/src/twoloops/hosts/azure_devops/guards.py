@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,10 @@ ONLY_MAIN = {
     "retryInterval": 5,
 }
 MONTH_MINUTES = 43_200
+# Kinds of policies.
 REVIEW, BUILD = "fa4e907d-c16b-4a4c-9dfa-4906e5d171dd", "0609b952-1397-4640-95ec-e00a01b2c241"
+OWNERS = "fd2167ab-b0be-447a-8ec8-39368250530e"
+SERVICE = "Microsoft.TeamFoundation.ServiceIdentity"  # what the descriptors of the flows' own identities begin with
 
 
 @dataclass(frozen=True)
@@ -58,23 +61,28 @@ RIGHTS = {
 }  # fmt: skip
 
 
-def checks(place: Place, last: str, reviewers: list[str], shown: str) -> Iterable[Step]:
-    """Yield what a run has to pass before it enters the last environment, and before it uses the variables.
+def checks(place: Place, environments: Sequence[str], reviewers: list[str], shown: str) -> Iterable[Step]:
+    """Yield what a run has to pass before it enters an environment, and before it uses the variables.
+
+    Who may push a branch may change its pipelines: what they use is for main alone.
 
     Args:
         place: of the project.
-        last: the environment that serves users.
+        environments: in their order; the last one serves users.
         reviewers: identifiers of those of whom one must approve.
         shown: their names.
     """
-    of_last = look_up_environment(place, last)
+    last = environments[-1]
     if reviewers:
-        settings = approval(reviewers)
+        settings, of_last = approval(reviewers), look_up_environment(place, last)
         yield check(place, f"approval of {last}", f"by {shown}", ("environment", of_last), APPROVAL, settings)
     about = "nothing but main is deployed there"
-    yield check(place, f"only main into {last}", about, ("environment", of_last), TASK, ONLY_MAIN)
-    about = "of runs that use it, one at a time"
-    yield check(place, f"lock of {settings_group()}", about, ("variablegroup", place.group), LOCK, {})
+    for name in environments:
+        resource = ("environment", look_up_environment(place, name))
+        yield check(place, f"only main into {name}", about, resource, TASK, ONLY_MAIN)
+    group, name = ("variablegroup", place.group), settings_group()
+    yield check(place, f"only main reads {name}", "runs of other branches do not", group, TASK, ONLY_MAIN)
+    yield check(place, f"lock of {name}", "of runs that use it, one at a time", group, LOCK, {})
 
 
 def approval(reviewers: list[str]) -> dict[str, Any]:
@@ -159,7 +167,7 @@ def use(place: Place, name: str, kind: str, look_up: Callable[[], Any], flows: t
 
 def right(place: Place, name: str, right: Right) -> Step:
     """Give the flows' own identity a right; it exists once a pipeline of the project has run."""
-    identity = f"Microsoft.TeamFoundation.ServiceIdentity;{place.organization}:Build:{place.project}"
+    identity = f"{SERVICE};{place.organization}:Build:{place.project}"
     root = f"{place.where.collection}_apis"
     entry = {"token": right.token(place), "descriptors": identity}
     lists = place.azure.get(f"{root}/accesscontrollists/{right.namespace}", **entry)["value"]
@@ -190,6 +198,15 @@ def review(place: Place) -> Step:
     }  # fmt: skip
     about = "a change to main wants the approval of another"
     return _policy(place, "review of changes", about, REVIEW, lambda: settings)
+
+
+def owners(place: Place, reviewers: list[str], shown: str) -> Step:
+    """Return the policy by which one of the reviewers looks at each change: the flows' own identity may vote, too."""
+    settings = {
+        "requiredReviewerIds": reviewers, "minimumApproverCount": 1, "creatorVoteCounts": False,
+        "message": "Code, contract, parameters and gate decide which model is shipped.",
+    }  # fmt: skip
+    return _policy(place, "review by the owners", f"by {shown}", OWNERS, lambda: settings)
 
 
 def validation(place: Place) -> Step:
@@ -240,6 +257,7 @@ def reviewer(place: Place, name: str) -> str:
     """
     told = place.azure.get(identity_server(place.where), searchFilter="General", filterValue=name)["value"]
     found = [each for each in told if each and each.get("isActive")]
+    found = [each for each in found if not str(each.get("descriptor", "")).startswith(SERVICE)]  # no person, no team
     exact = [each for each in found if name.lower() in _names(each)] or found
     if len(exact) == 1:
         return str(exact[0]["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -83,13 +84,13 @@ def plan(wanted: SetupRequest) -> list[Step]:
     """
     place = find_place()
     reviewers = [guards.reviewer(place, name) for name in wanted.reviewers]
-    last = wanted.environments[-1]
+    shown = ", ".join(wanted.reviewers)
     return [
         _group(place),
         *(_variable(place, name, each) for name, each in wanted.variables.items() if name in ALWAYS),
         *(_pipeline(place, flow) for flow in flows()),
         *(_environment(place, name) for name in wanted.environments),
-        *guards.checks(place, last, reviewers, ", ".join(wanted.reviewers)),
+        *guards.checks(place, wanted.environments, reviewers, shown),
         guards.use(place, f"variable group {settings_group()}", "variablegroup", place.group, OWN),
         *(
             guards.use(
@@ -101,6 +102,7 @@ def plan(wanted: SetupRequest) -> list[Step]:
         *connections.steps(place, wanted, reviewers),
         *(guards.right(place, name, each) for name, each in guards.RIGHTS.items()),
         guards.review(place),
+        *([guards.owners(place, reviewers, shown)] if reviewers else []),
         guards.validation(place),
     ]
 
@@ -171,8 +173,11 @@ def _remove_group(place: Place, group: Mapping[str, Any]) -> None:
 def _pool(place: Place, name: str) -> Iterable[Step]:
     """Say how the flows come to run on one's own machine: no interface can write it, the file has to."""
     permission = "use of agent pool"
+    guard = ("only main in the agent pool", "no run of another branch reaches the machine")
     if not name:  # to take back, a name is not given; the permission ends with the pipelines
         yield Step(permission, f"by {', '.join(OWN)}", State.missing)
+        for pool in place.azure.get(place.api("distributedtask/queues"))["value"]:
+            yield guards.check(place, *guard, ("queue", partial(dict, pool)), guards.TASK, guards.ONLY_MAIN)
         return
     file = paths().root / SETTINGS
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
@@ -181,6 +186,8 @@ def _pool(place: Place, name: str) -> Iterable[Step]:
     yield Step("agent pool", name if written else about, State.there if written else State.by_hand)
     if place.pool(name):
         yield guards.use(place, "agent pool", "queue", lambda: place.pool(name), OWN)
+        queue = ("queue", lambda: place.pool(name))
+        yield guards.check(place, *guard, queue, guards.TASK, guards.ONLY_MAIN)
     else:
         about = f"add {name!r} in Project settings > Agent pools, and an agent to it, then repeat"
         yield Step(permission, about, State.by_hand)

@@ -16,6 +16,7 @@ NOTE = "BOOTSTRAP_MADE"  # the variable that keeps what bootstrap made
 # The variable without which the last job of the flow deploy runs only when a person starts that flow: GitHub lets
 # the jobs of an environment pass that has lost its reviewers.
 ENFORCED = ("APPROVAL", "enforced")
+FLOWS = "flows"  # the environment that keeps the secrets of the flows
 LABEL = {"name": "drift", "color": "d93f0b", "description": "The data or the model's quality has moved"}
 CHECKS = ("check", "judge")  # the jobs of .github/workflows/check.yml
 RULES: dict[str, dict[str, Any]] = {
@@ -112,6 +113,7 @@ def plan(wanted: SetupRequest) -> list[Step]:
         _label(place),
         *(_variable(place, key, value) for key, value in wanted.variables.items()),
         _right(place),
+        _environment(place, FLOWS, "its secrets are for the flows on main alone"),
         *(_environment(place, each) for each in wanted.environments),
         _approval(place, wanted.environments[-1], reviewers, ", ".join(wanted.reviewers)),
         _protection(place),
@@ -242,8 +244,7 @@ def _right(place: Place) -> Step:
     )
 
 
-def _environment(place: Place, name: str) -> Step:
-    about = "deployed to from main alone"
+def _environment(place: Place, name: str, about: str = "deployed to from main alone") -> Step:
     if place.plan in WITHOUT_ENVIRONMENTS:
         return Step(f"environment {name}", f"{about}: make the repository public, or pay for it", State.by_hand)
     path = place.url("environments", name)

@@ -23,10 +23,16 @@ from twoloops.storage import replacing
 
 NAME: Final = "GitLab"
 TOKEN = "GITLAB_TOKEN"  # noqa: S105 - a name
+REPORT_TOKEN = "GITLAB_REPORT_TOKEN"  # noqa: S105 - a name
 TOKEN_HINT = (
     "Make a project access token (Settings > Access tokens) with the role Developer and the scopes api and "
-    f"write_repository, and keep it as the masked CI/CD variable {TOKEN} (Settings > CI/CD > Variables). On your own "
-    f"machine: export {TOKEN}=..., with the role Maintainer for 'bootstrap'."
+    f"write_repository, and keep it as the masked and protected CI/CD variable {TOKEN} (Settings > CI/CD > Variables). "
+    f"On your own machine: export {TOKEN}=..., with the role Maintainer for 'bootstrap'."
+)
+# Whoever may push a branch can read what its pipeline knows.
+REPORT_HINT = (
+    "For comments make another project access token, with the role Reporter and the scope api, and keep it as the "
+    f"masked CI/CD variable {REPORT_TOKEN}: the pipeline of a change gets no token that may write code or merge."
 )
 # The jobs of .gitlab/ci/ hand it on as a dotenv report: its lines are variables of later jobs.
 PAGE = 100  # entries: as many as GitLab gives at once
@@ -244,11 +250,12 @@ def api() -> Client:
     Raises:
         ProjectError: there is no token.
     """
-    token = os.environ.get(TOKEN)
+    name, hint = (REPORT_TOKEN, REPORT_HINT) if change() else (TOKEN, TOKEN_HINT)
+    token = os.environ.get(name)
     if not token:
-        raise ProjectError(f"The variable {TOKEN} is not set, and {NAME} wants a login.", hint=TOKEN_HINT)
+        raise ProjectError(f"The variable {name} is not set, and {NAME} wants a login.", hint=hint)
     root = os.environ.get("CI_API_V4_URL") or f"https://{_remote()[0]}/api/v4"
-    return Client(NAME, root, {"Authorization": f"Bearer {token}"}, TOKEN_HINT)
+    return Client(NAME, root, {"Authorization": f"Bearer {token}"}, hint)
 
 
 def project() -> str:

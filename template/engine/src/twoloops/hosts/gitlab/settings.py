@@ -15,7 +15,8 @@ from twoloops.hosts.web import Client, HostError
 
 NOTE = "BOOTSTRAP_MADE"  # the variable that keeps the names of the steps that were taken
 REVIEW = "Review by the owners"  # the name of the rule about approvals of merge requests
-NOBODY, DEVELOPER, MAINTAINER = 0, 30, 40  # GitLab's levels of access
+NOBODY, MAINTAINER = 0, 40  # GitLab's levels of access
+LEVELS = ("push_access_levels", "merge_access_levels")
 SCHEDULES = {
     # flow: (when, further inputs)
     "train": ("17 3 * * 1", {"reason": "weekly"}),
@@ -23,10 +24,13 @@ SCHEDULES = {
     "update-template": ("29 4 * * 2", {}),
 }
 SECRETS = {
-    host.TOKEN: "comments, issues, merge requests of the flows: a project access token, role Developer, scopes api and "
-    "write_repository",
-    "MLFLOW_TRACKING_TOKEN": "the login to MLflow's server; also protected",
+    host.TOKEN: "issues and merge requests of the flows on main: a project access token, role Developer, scopes api "
+    "and write_repository",
+    host.REPORT_TOKEN: "the comment on a merge request: a project access token, role Reporter, scope api",
+    "MLFLOW_TRACKING_TOKEN": "the login to MLflow's server",
 }
+# Whoever may push a branch reads what the pipeline of a change knows: a variable of this kind is for main alone.
+PROTECTED = {host.TOKEN, "MLFLOW_TRACKING_TOKEN"}
 
 
 def preflight() -> list[str]:
@@ -113,13 +117,21 @@ def _protection(client: Client, path: str) -> Step:
     def do() -> None:
         if found:
             client.ask("DELETE", one)  # only GitLab Premium can change a rule
-        rights = {"push_access_level": NOBODY, "merge_access_level": DEVELOPER, "allow_force_push": False}
+        rights = {"push_access_level": NOBODY, "merge_access_level": MAINTAINER, "allow_force_push": False}
         client.ask("POST", f"{path}/protected_branches", {"name": branch, **rights})
 
-    levels = [each["access_level"] for each in found["push_access_levels"]] if found else []
-    right = found and not found["allow_force_push"] and set(levels) <= {NOBODY}
+    pushing, merging = ([each["access_level"] for each in found[kind]] if found else [] for kind in LEVELS)
+    right = found and not found["allow_force_push"] and set(pushing) <= {NOBODY}
+    # The flows' own token is a Developer's: it may propose a change, and never merge one.
+    right = right and all(level == NOBODY or level >= MAINTAINER for level in merging)
     state = State.missing if not found else State.there if right else State.differs
-    return Step(f"protection of {branch}", "only merge requests change it", state, do, _delete(client, one))
+    return Step(
+        f"protection of {branch}",
+        "only merge requests change it, which Maintainers merge",
+        state,
+        do,
+        _delete(client, one),
+    )
 
 
 def _checked(client: Client, path: str) -> Step:
@@ -219,10 +231,11 @@ def _set_variable(client: Client, variables: str, name: str, value: str, there: 
 def _secrets(client: Client, path: str, wanted: SetupRequest) -> Iterator[Step]:
     """Yield what a person has to put in: no secret passes through this command."""
     for name, about in SECRETS.items():
-        if name == host.TOKEN or wanted.variables.get("MLFLOW_TRACKING_URI"):
+        if name != "MLFLOW_TRACKING_TOKEN" or wanted.variables.get("MLFLOW_TRACKING_URI"):
             found = client.find(f"{path}/variables/{name}")
-            way = f"{about}. Settings > CI/CD > Variables, masked"
-            yield Step(f"secret {name}", about if found else way, State.there if found else State.by_hand)
+            right = found is not None and (name not in PROTECTED or found["protected"])
+            way = f"{about}. Settings > CI/CD > Variables, masked{' and protected' if name in PROTECTED else ''}"
+            yield Step(f"secret {name}", about if right else way, State.there if right else State.by_hand)
 
 
 def _label(client: Client, path: str) -> Step:
