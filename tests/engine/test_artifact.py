@@ -111,7 +111,7 @@ def test_the_registry_gives_what_was_registered(promoted: Project) -> None:
     from twoloops import registry
 
     version = registry.find_in_use()
-    with registry._connection() as client:
+    with registry.mlflow.connection(registry.tracking_uri()) as client:
         source = client.get_model_version_download_uri(registry.model_name(), version.number)
     place = Path(source.removeprefix("file://")) if "://" in source else Path(source)
     copy = Path("copy")

@@ -26,18 +26,29 @@ def find(kind: str, name: str) -> Any:
     Raises:
         ProjectError: nothing is.
     """
-    if own := _own(f"twoloops.{kind}").get(name):
-        module, _, attribute = own.partition(":")
-        found = import_module(module)
-        return getattr(found, attribute) if attribute else found
-    point = _entry_points(kind).get(name)
-    if point is None:
+    found = find_any(kind, name)
+    if found is None:
         raise ProjectError(
             f"No installed package has {name!r} among its {kind}.",
             hint=f"There are: {', '.join(sorted(_entry_points(kind)))}. Correct [tool.twoloops] in pyproject.toml, or "
             "install the package that has it.",
         )
-    return point.load()
+    return found
+
+
+def find_any(kind: str, name: str) -> Any | None:
+    """Return what is registered under `name`, or None.
+
+    Args:
+        kind: the group, without `twoloops.`.
+        name: in the group.
+    """
+    if own := _own(f"twoloops.{kind}").get(name):
+        module, _, attribute = own.partition(":")
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
+    point = _entry_points(kind).get(name)
+    return point.load() if point else None
 
 
 @lru_cache

@@ -1,7 +1,8 @@
-"""MLflow: runs are tracked, models are registered, aliases say which one is champion.
+"""Where models are registered: runs are tracked, versions are kept, aliases say which one is champion.
 
 Without a server all of it lies in two places beside params.yaml (or in PROJECT_STATE): mlflow.db and
-mlruns/. Set MLFLOW_TRACKING_URI to use a server instead.
+mlruns/. Set MLFLOW_TRACKING_URI to use a server instead. Runs are MLflow's everywhere. Versions and aliases are kept by
+MLflow too, unless somebody else serves the address: `contracts.registry` tells how.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ import hashlib
 import logging
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from twoloops import config
-from twoloops.errors import ProjectError, explain_disk
+from twoloops import config, plugins
+from twoloops.contracts.registry import ARTIFACT, IDENTITY, JUDGED, Registry
+from twoloops.contracts.registry import REFITTED as REFITTED
+from twoloops.contracts.registry import Version as Version
+from twoloops.errors import ProjectError
 from twoloops.paths import paths
+from twoloops.registry import mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,33 +35,9 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 COMPARED_WITH = "compared_with"  # tag of a version: the champion in its verdict, by number
 NONE = "none"  # in tags that name a champion: there was none
-# Two tries tell that a server is gone (MLflow's own default takes minutes); nothing is sent to anybody else.
-SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-IDENTITY = "model_identity"  # tag of a version: its artifact's
-JUDGED = "judged_identity"  # tag of a version: that of the artifact which its verdict is about
 MANIFEST = "manifest.json"  # of the artifact: its SHA-256 is the identity
 MEANT_BY_URLS = {"?", "%"}
-ARTIFACT = "model"  # the folder of a run that holds the model artifact, as it was judged
-REFITTED = "refitted"  # the folder with the same recipe, fitted on the holdout too
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered model version."""
-
-    number: str
-    run_id: str
-    tags: Mapping[str, str]
-    registered_at: str  # ISO 8601, UTC
-
-    @property
-    def uri(self) -> str:
-        """The address that `Predictor.load` takes."""
-        return f"models:/{model_name()}/{self.number}"
+MLFLOW_SCHEMES = ("sqlite", "https", "http", "file")  # nobody else serves these
 
 
 def model_name() -> str:
@@ -113,33 +89,12 @@ def is_empty() -> bool:
     return not server() and not paths().database.exists()
 
 
-@contextmanager
-def _connection() -> Iterator[MlflowClient]:
-    """Give a client, and turn what can go wrong on the way to the server into an error for people."""
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    try:
-        from mlflow.exceptions import MlflowException
-        from requests.exceptions import RequestException
-    except ImportError as error:  # as in the image, which has what predicts and no more
-        raise ProjectError(
-            "The registry cannot be asked here: MLflow is not installed.",
-            hint="Name a folder that holds a model, or install the group 'training'.",
-        ) from error
-
-    try:
-        with _without_stray_folder():
-            yield _client(tracking_uri())
-    except (MlflowException, RequestException, OSError) as error:
-        if isinstance(error, OSError) and (disk := explain_disk(error)):
-            raise disk from error
-        raise ProjectError(
-            f"The tracking server at {tracking_uri()} did not do what was asked: {str(error).splitlines()[0]}",
-            hint="Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again.",
-        ) from error
-
-
-_making: subprocess.Popen[bytes] | None = None
+def _registry(model: str | None = None) -> Registry:
+    """Return the registry of a model, without it the project's own."""
+    uri = tracking_uri()
+    scheme = uri.partition(":")[0]
+    connect = mlflow.MlflowRegistry if scheme in MLFLOW_SCHEMES else plugins.find_any("registries", scheme)
+    return cast(Registry, (connect or mlflow.MlflowRegistry)(uri, model or model_name()))
 
 
 def make_ahead() -> None:
@@ -148,40 +103,8 @@ def make_ahead() -> None:
     It takes seconds: MLflow is large, and its database grows by a hundred migrations. `run` lets
     them pass while the data is checked and the model is fitted.
     """
-    global _making  # noqa: PLW0603 - one registry, made once
     if is_empty():
-        command = [sys.executable, "-c", f"from {__name__} import _client, tracking_uri; _client(tracking_uri())"]
-        _making = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-@lru_cache
-def _client(uri: str) -> MlflowClient:
-    logger.debug("the registry is %s", uri.rpartition("@")[2])  # what stands before @ may be a password
-    if _making:
-        _making.wait()
-    if uri.startswith("sqlite:"):
-        paths().database.parent.mkdir(parents=True, exist_ok=True)
-    import mlflow
-
-    # Making the local database would print each of its hundred migrations.
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Not mlflow.set_tracking_uri: it sets the variable for the whole process, which may work for two projects.
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextmanager
-def _without_stray_folder() -> Iterator[None]:
-    """Remove the empty folder that MLflow makes where it takes a quoted address for a path."""
-    folder = paths().database.absolute().parent.as_posix()
-    stray = Path(quote(folder))
-    before = stray.exists() or not MEANT_BY_URLS & set(folder)
-    try:
-        yield
-    finally:
-        if not before and stray.is_dir():
-            with suppress(OSError):  # not empty: then it is somebody's
-                stray.rmdir()
+        mlflow.make_ahead(tracking_uri())
 
 
 def log_run(
@@ -195,10 +118,11 @@ def log_run(
         tags: lineage and verdict.
         files: local files and folders, and the run's folder that each goes into.
     """
-    from mlflow.entities import Metric, Param, RunTag
-    from mlflow.utils.time import get_current_time_millis
+    kept = _registry()
+    with mlflow.connection(kept.server) as client:
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.utils.time import get_current_time_millis
 
-    with _connection() as client:
         run = client.create_run(_experiment(client))
         now = get_current_time_millis()
         client.log_batch(
@@ -207,7 +131,7 @@ def log_run(
             params=[Param(name, str(value)) for name, value in params.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
-        _log_files(client, run.info.run_id, files)
+        kept.store_files(run.info.run_id, files)
         client.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 
@@ -222,19 +146,7 @@ def _experiment(client: MlflowClient) -> str:
 
 def find(alias: str) -> Version | None:
     """Return the version that has the alias, or None."""
-    if is_empty():
-        return None
-    with _connection() as client:
-        number = _number(client, model_name(), alias)
-        return _version(client.get_model_version(model_name(), number)) if number else None
-
-
-def _number(client: MlflowClient, model: str, alias: str) -> str | None:
-    """Return the number of the version that has the alias, or None."""
-    # Not get_model_version_by_alias: whether a missing one is an error or None depends on the store.
-    models = client.search_registered_models(filter_string=f"name = '{model}'")
-    number = models[0].aliases.get(alias) if models else None
-    return str(number) if number else None
+    return None if is_empty() else _registry().find(alias)
 
 
 def has_models() -> bool:
@@ -267,8 +179,7 @@ def get(number: str) -> Version:
     number, _, identity = number.partition("@")
     if is_empty():
         raise ProjectError("No model is registered yet.", hint="Run the verb 'run' first.")
-    with _connection() as client:
-        version = _version(client.get_model_version(model_name(), number))
+    version = _registry().get(number)
     if identity and version.tags.get(IDENTITY) != identity:
         raise ProjectError(
             f"Version {number} is the artifact {version.tags.get(IDENTITY, 'none')[:12]} now, and {identity[:12]} is "
@@ -278,11 +189,6 @@ def get(number: str) -> Version:
     return version
 
 
-def _version(found: Any) -> Version:
-    created = datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC)
-    return Version(str(found.version), found.run_id, dict(found.tags), created.isoformat(timespec="seconds"))
-
-
 def add_files(run_id: str, files: Mapping[Path, str]) -> None:
     """Add to what a run keeps.
 
@@ -290,14 +196,7 @@ def add_files(run_id: str, files: Mapping[Path, str]) -> None:
         run_id: the run's identifier.
         files: local files and folders, and the run's folder that each goes into.
     """
-    with _connection() as client:
-        _log_files(client, run_id, files)
-
-
-def _log_files(client: MlflowClient, run_id: str, files: Mapping[Path, str]) -> None:
-    for path, place in files.items():
-        log = client.log_artifacts if path.is_dir() else client.log_artifact
-        log(run_id, str(path), place)
+    _registry().store_files(run_id, files)
 
 
 def create_version(run_id: str, tags: Mapping[str, str], folder: str = ARTIFACT) -> Version:
@@ -308,23 +207,14 @@ def create_version(run_id: str, tags: Mapping[str, str], folder: str = ARTIFACT)
         tags: of the version.
         folder: of the run, that holds the artifact.
     """
-    with _connection() as client:
-        if not client.search_registered_models(filter_string=f"name = '{model_name()}'"):
-            client.create_registered_model(model_name())
-        source = f"{client.get_run(run_id).info.artifact_uri}/{folder}"
-        made = _version(client.create_model_version(model_name(), source, run_id, tags=dict(tags)))
-    logger.info("version %s of %s is registered, from %s", made.number, model_name(), source)
+    made = _registry().create_version(run_id, tags, folder)
+    logger.info("version %s of %s is registered, from the run %s", made.number, model_name(), run_id)
     return made
 
 
 def find_version(tag: str, value: str) -> Version | None:
     """Return the newest version whose tag has this value, or None."""
-    if is_empty():
-        return None
-    with _connection() as client:
-        found = client.search_model_versions(f"name = '{model_name()}'", max_results=1000)
-        matching = [version for version in found if version.tags.get(tag) == value]
-        return _version(max(matching, key=lambda version: int(version.version))) if matching else None
+    return None if is_empty() else _registry().find_version(tag, value)
 
 
 def count_models(tag: str, value: str, identity: str) -> int:
@@ -337,7 +227,7 @@ def count_models(tag: str, value: str, identity: str) -> int:
     """
     if is_empty():
         return 0
-    with _connection() as client:
+    with mlflow.connection(_registry().server) as client:
         experiment = client.get_experiment_by_name(model_name())
         if experiment is None:
             return 0
@@ -347,21 +237,18 @@ def count_models(tag: str, value: str, identity: str) -> int:
 
 def set_tag(version: Version, tag: str, value: str) -> None:
     """Record something about a version that was learnt after it was registered."""
-    with _connection() as client:
-        client.set_model_version_tag(model_name(), version.number, tag, value)
+    _registry().set_tag(version.number, tag, value)
 
 
 def set_alias(alias: str, version: Version) -> None:
     """Let an alias name this version."""
-    with _connection() as client:
-        client.set_registered_model_alias(model_name(), alias, version.number)
+    _registry().set_alias(alias, version.number)
     logger.info("version %s of %s is %s", version.number, model_name(), alias)
 
 
 def remove_alias(alias: str) -> None:
     """Let an alias name no version."""
-    with _connection() as client:
-        client.delete_registered_model_alias(model_name(), alias)
+    _registry().remove_alias(alias)
     logger.info("no version of %s is %s any more", model_name(), alias)
 
 
@@ -378,17 +265,15 @@ def download(uri: str, identity: str | None = None) -> Iterator[Path]:
     """
     if is_empty():
         raise ProjectError(f"{uri}: no model is registered yet.", hint="Run the verb 'run' first.")
+    name, alias, number = _parse_uri(uri)
+    kept = _registry(name)
+    version = kept.find(alias) if alias else kept.get(number)
+    if version is None:
+        raise ProjectError(f"No version of {name} has the alias {alias!r}.", hint="Run the verb 'run' first.")
+    expected = identity or version.tags.get(IDENTITY)
     with tempfile.TemporaryDirectory(prefix=f"{model_name()}-") as folder:
-        with _connection() as client:
-            from mlflow.artifacts import download_artifacts
-
-            # By the address of the files: for one of a registered model, MLflow asks the process's own registry.
-            name, number = _parse_uri(client, uri)
-            source, where = client.get_model_version_download_uri(name, number), tracking_uri()
-            expected = identity or client.get_model_version(name, number).tags.get(IDENTITY)
-            logger.debug("%s is copied from %s", uri, source)
-            copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
-        _require(expected, copy, number)
+        copy = kept.download(version.number, Path(folder))
+        _require(expected, copy, version.number)
         yield copy
 
 
@@ -399,11 +284,7 @@ def download_judged(version: Version) -> Iterator[Path]:
     It is the version itself, unless that was refitted after its verdict.
     """
     with tempfile.TemporaryDirectory(prefix=f"{model_name()}-") as folder:
-        with _connection() as client:
-            from mlflow.artifacts import download_artifacts
-
-            source, where = f"{client.get_run(version.run_id).info.artifact_uri}/{ARTIFACT}", tracking_uri()
-            copy = Path(download_artifacts(source, dst_path=folder, tracking_uri=where, registry_uri=where))
+        copy = _registry().download_judged(version, Path(folder))
         _require(version.tags.get(JUDGED), copy, version.number)
         yield copy
 
@@ -418,8 +299,8 @@ def _require(expected: str | None, copy: Path, number: str) -> None:
         )
 
 
-def _parse_uri(client: MlflowClient, uri: str) -> tuple[str, str]:
-    """Return the name and the number of the version that an address means."""
+def _parse_uri(uri: str) -> tuple[str, str, str]:
+    """Return the name, and the alias or the number, of the version that an address means."""
     parts = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if parts is None:
         raise ProjectError(
@@ -427,7 +308,4 @@ def _parse_uri(client: MlflowClient, uri: str) -> tuple[str, str]:
             hint="It is models:/NAME/VERSION or models:/NAME@ALIAS, such as models:/churn@champion.",
         )
     name, alias, number = parts.groups()
-    number = number or _number(client, name, alias)
-    if number is None:
-        raise ProjectError(f"No version of {name} has the alias {alias!r}.", hint="Run the verb 'run' first.")
-    return name, number
+    return name, alias or "", number or ""
