@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import uvicorn
@@ -28,6 +28,9 @@ from twoloops.service.app import JSON, Service
 from twoloops.service.capture import Capture
 from twoloops.service.log import Lines, log
 from twoloops.service.models import Models, locate
+
+if TYPE_CHECKING:
+    from twoloops.service.telling import Telling
 
 DEFAULT_PORT: Final = 8000
 PORT_VARIABLES: Final = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT")  # of Vertex AI and SageMaker
@@ -350,16 +353,31 @@ def _serve(began: float, model: Path | None, host: str, port: int | None, captur
         problem=models.problem,
         seconds=round(time.perf_counter() - began, 3),
     )
+    told = _begin_telling(access.admin_port or address[1])
     server(service).run(sockets)
+    if told:
+        told.stop()
     service.close()
     log("ended")
+
+
+def _begin_telling(port: int) -> Telling | None:
+    """Bring what is counted to an object store, where the deployment asks for it."""
+    if not os.environ.get("SERVE_COUNTERS"):
+        return None
+    from twoloops.service.telling import telling
+
+    found = telling(port)
+    if found:
+        found.start()
+    return found
 
 
 def _kept_in(captures: str | None, usual: Path) -> tuple[Callable[..., Capture], Path]:
     """Return what captures, and the folder on the disk that it needs first.
 
     Args:
-        captures: a folder, the URL of one in an object store (s3, gs, az), or None.
+        captures: a folder, the URL of one in an object store (s3, gs, abfss), or None.
         usual: the folder on the disk, where `captures` is none.
     """
     if captures is None or "://" not in captures:

@@ -18,6 +18,7 @@ from arro3.io import read_parquet
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
+from twoloops import plugins
 from twoloops.service.capture import DROPPED_TOLD, Capture
 from twoloops.service.log import log
 
@@ -26,15 +27,21 @@ REQUEST_SECONDS: Final = 20  # with all its tries: the thread that uploads also 
 
 
 def uploading(url: str) -> Callable[..., Capture]:
-    """Return what captures and brings the files to a folder in an object store (s3, gs, az)."""
-    return partial(Uploading, store=_store(url))
+    """Return what captures and brings the files to a folder in an object store (s3, gs, abfss)."""
+    return partial(Uploading, store=store(url))
 
 
-def _store(url: str) -> ObjectStore:
-    """Return the store; its login and address come from the environment, as its cloud's own tools find them."""
+def store(url: str) -> ObjectStore:
+    """Return the store; its login and address come from the environment, as its cloud's own tools find them.
+
+    Where obstore's own ways find no login, a platform gives one: an entry point of the group `twoloops.credentials`.
+    """
     seconds = timedelta(seconds=REQUEST_SECONDS)
+    provider = plugins.find_any("credentials", url.partition("://")[0])
+    login = provider() if provider else None
     return from_url(
         url,
+        **({"credential_provider": login} if login else {}),
         client_options={
             "timeout": seconds,
             # S3's own addresses are encrypted; one that is not was set on purpose, as an emulator's is.

@@ -1,0 +1,160 @@
+"""Azure keeps to the contracts of platforms and of registries: on an emulator, where containers are processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from twoloops import registry
+from twoloops.contracts.registry import Registry
+from twoloops.contracts.release import Release
+from twoloops.platforms import azure
+from twoloops.platforms.azure import account, blobs, endpoints, rest
+from twoloops.platforms.azure.registry import AzureRegistry
+from twoloops.platforms.shared import images
+from twoloops.platforms.shared.infrastructure import role_names
+
+from tests.conftest import DEMANDED
+from tests.engine.platforms.conformance import LAST, PlatformConformance, Subject
+from tests.engine.registries.conformance import Connect, RegistryConformance
+from tests.engine.support.project import RAW, Project, original
+from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
+from tests.support.azure.subscription import AZURITE, EmulatedSubscription, emulated_subscription
+
+NAMES = account.Names(SUBSCRIPTION, REGION, "churn", ("staging", "production"))
+CHOSEN = {"subscription": SUBSCRIPTION, "tenant": TENANT, "region": REGION}
+MACHINES = """
+training: {machine: Standard_D4s_v5, hours: 1}
+scoring: {machine: Standard_D4s_v5, hours: 1, schedule: "0 3 * * *"}
+serving:
+  staging: {machine: Standard_D2as_v5, count: 1}
+  production: {machine: Standard_D2as_v5, count: 2}
+"""
+
+
+def forget_clients() -> None:
+    """Let no client, and nothing that was read, outlive a test: each has an emulator of its own."""
+    for cache in (rest.credential, rest._client, account._check_made, blobs._container):
+        cache.cache_clear()
+
+
+def identities() -> dict[str, str]:
+    """Return a number for each identity that infra/ makes."""
+    paths = [NAMES.identity("training"), *(NAMES.identity("serving", each) for each in NAMES.environments)]
+    return {path: f"00000000-0000-0000-0000-{number:012}" for number, path in enumerate(paths)}
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a link to the project that the emulator's containers are made of."""
+    path = tmp_path_factory.mktemp("emulator") / "project"
+    path.symlink_to(original("classification"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def emulated(link: Path) -> Iterator[EmulatedSubscription]:
+    """Return a subscription in which everything is made."""
+    if not AZURITE.exists():
+        message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
+        if DEMANDED:
+            pytest.fail(message)
+        pytest.skip(message)
+    package = str(original("classification") / "src")
+    with emulated_subscription(link.parent, NAMES.storage, PYTHONPATH=package) as found:
+        serve = [sys.executable, "-m", "twoloops", "serve"]
+        found.control(command=serve, folder=str(link), python=sys.executable)
+        found.make(NAMES, identities())
+        yield found
+
+
+@pytest.fixture
+def logged_in(emulated: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedSubscription]:
+    """Let this process be logged in to the subscription."""
+    for name, value in emulated.environment.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    yield emulated
+    forget_clients()
+
+
+@pytest.fixture
+def subject(
+    promoted: Project, link: Path, logged_in: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Subject]:
+    """Return a project whose platform is Azure. Its registry is a file, and taken for a server's."""
+    promoted.configure(platform="azure", azure=CHOSEN)
+    for name in set(images.FILES) - {"pyproject.toml", "params.yaml"}:
+        (promoted.folder / name).write_text(name, encoding="utf-8")
+    (promoted.folder / "infra").mkdir()
+    (promoted.folder / "infra/machines.yaml").write_text(MACHINES, encoding="utf-8")
+    blobs.upload(promoted.folder / RAW, f"{NAMES.home}/data/rows.parquet")
+    promoted.set(score__source=f"{NAMES.home}/data/rows.parquet")
+    roles = {
+        NAMES.identity(*account.flow_identity(role)): f"00000000-0000-0000-0001-{number:012}"
+        for number, role in enumerate(role_names())
+    }
+    logged_in.tell(resources={path: {"properties": {"clientId": client}} for path, client in roles.items()})
+    tags = {images.tag(kind): f"sha256:{kind.ljust(64, '0')}" for kind in images.KINDS}
+    logged_in.tell(images={f"{NAMES.registry}.azurecr.io/churn": tags})
+    link.unlink()
+    link.symlink_to(promoted.folder)
+    monkeypatch.setattr(registry, "is_shared", lambda: True)
+    monkeypatch.setattr(endpoints, "COUNTED_SECONDS", 0.3)
+
+    def spoil(release: Release) -> Release:
+        logged_in.control(fail_next=["ResourceNotReady", "User container has crashed or terminated."])
+        return release
+
+    yield Subject(azure, promoted, spoil, held_by_another())
+    for name in NAMES.environments:
+        azure.stop(name)
+
+
+def held_by_another() -> Callable[[], AbstractContextManager[None]]:
+    """Return what lets somebody else hold the lock for a while."""
+
+    @contextmanager
+    def hold() -> Iterator[None]:
+        lease = blobs.blob(f"{NAMES.home}/locks/deployment").acquire_lease(15)
+        yield
+        lease.release()
+
+    return hold
+
+
+class TestAzure(PlatformConformance):
+    """The suite of platforms, on Azure."""
+
+
+class TestRegistry(RegistryConformance):
+    """The suite of registries, on Azure ML's."""
+
+    @pytest.fixture
+    def connect(
+        self, project: Project, logged_in: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Connect]:
+        """Return a function that connects. Runs are tracked in a local file: the server is MLflow's everywhere."""
+        project.configure(platform="azure", azure=CHOSEN)
+        uri = registry.tracking_uri()
+        monkeypatch.setattr(AzureRegistry, "server", uri)
+        monkeypatch.setattr(registry, "_registry", lambda model=None: AzureRegistry(uri, model or "churn"))
+
+        def connect() -> Registry:
+            return AzureRegistry(uri, "churn")
+
+        yield connect
+        blobs.remove(f"{NAMES.home}/models/registry")
+        for each in list(rest.pages(f"{NAMES.workspace()}/models/churn/versions")):
+            rest.change("DELETE", each["id"])
+
+
+def test_a_workspace_is_its_own_mlflow_server() -> None:
+    from twoloops.platforms.azure.registry import tracking_uri
+
+    found = AzureRegistry(tracking_uri(NAMES), "churn")
+    assert found.server == f"https://{REGION}.api.azureml.ms/mlflow/v2.0{NAMES.workspace()}"
+    assert LAST in NAMES.environments

@@ -1,0 +1,455 @@
+"""An emulator of Azure on loopback: Entra ID, Resource Manager with Azure ML, its endpoints, and a registry of images.
+
+Run as a program, `python -m tests.support.azure.emulator FOLDER TLS_PORT PLAIN_PORT PROXY_PORT STORAGE_PORT`; FOLDER
+has the certificates. Storage is azurite's, beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from . import edge
+from .machines import MSI, Job, Machine
+from .state import LEARNING, REGION, SUBSCRIPTION, TENANT, Json, key, mint, now, read, state, who_is
+
+MANAGER = "https://management.azure.com"
+LOGIN = "https://login.microsoftonline.com"
+WAYS = ["GET", "PUT", "PATCH", "POST", "DELETE"]
+VERBS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
+machines: dict[str, Machine] = {}
+jobs: dict[str, Job] = {}
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*")
+
+# ------------------------------------------------------------------ Entra ID
+
+
+def refuse_login(error: str, number: int, text: str, status: int = 401) -> Response:
+    return JSONResponse(
+        {"error": error, "error_description": f"AADSTS{number}: {text}", "error_codes": [number]}, status
+    )
+
+
+async def discovery(_: Request) -> Response:
+    where = f"{LOGIN}/{TENANT}/v2.0/.well-known/openid-configuration"
+    name = LOGIN.removeprefix("https://")
+    about = {"preferred_network": name, "preferred_cache": name, "aliases": [name]}
+    return JSONResponse({"tenant_discovery_endpoint": where, "api-version": "1.1", "metadata": [about]})
+
+
+async def openid(request: Request) -> Response:
+    base = f"{LOGIN}/{request.path_params['tenant']}"
+    return JSONResponse(
+        {
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "issuer": f"{base}/v2.0",
+            "jwks_uri": f"{base}/keys",
+        }
+    )
+
+
+async def token(request: Request) -> Response:
+    """Exchange a code host's token: issuer, subject and audience are compared to the letter."""
+    form = dict(parse_qsl((await request.body()).decode()))
+    if request.path_params["tenant"] != TENANT:
+        return refuse_login("invalid_request", 90002, f"Tenant '{request.path_params['tenant']}' not found.", 400)
+    try:
+        claims = read(form["client_assertion"])
+    except (ValueError, IndexError, KeyError):
+        return refuse_login("invalid_client", 50027, "JWT token is invalid or malformed.")
+    mine = [each for each in state.trusted if each["client_id"] == form["client_id"]]
+    if not mine:
+        return refuse_login("unauthorized_client", 700016, f"Application '{form['client_id']}' was not found.", 400)
+    if claims["exp"] < time.time():
+        return refuse_login("invalid_client", 700024, "Client assertion is not within its valid time range.")
+    for name, number in (("issuer", 700211), ("subject", 700213), ("audience", 700212)):
+        said = claims[name[:3]]
+        mine = [each for each in mine if each[name] == said]
+        if not mine:
+            text = f"No matching federated identity record found for presented assertion {name} '{said}'."
+            return refuse_login("invalid_client", number, text)
+    resource = form["scope"].removesuffix("/.default")
+    made = mint(form["client_id"], resource)
+    return JSONResponse({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": made})
+
+
+async def msi(request: Request) -> Response:
+    """Give a container its login, as Azure ML does."""
+    if request.headers.get("secret") != MSI["MSI_SECRET"]:
+        return PlainTextResponse("no", 401)
+    resource = request.query_params["resource"].rstrip("/")
+    made = mint(request.query_params.get("clientid", "system"), resource)
+    until = str(int(time.time()) + 3600)
+    return JSONResponse({"access_token": made, "expires_on": until, "resource": resource, "token_type": "Bearer"})
+
+
+# ------------------------------------------------------------------ Resource Manager
+
+
+def refuse(status: int, code: str, message: str, **headers: str) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def action(method: str, path: str) -> str:
+    """Return which action of a role definition a request needs."""
+    provider, *rest = path.rpartition("/providers/")[2].split("/")
+    kinds = "/".join(rest[::2])
+    return f"{provider}/{kinds}/action" if method == "POST" else f"{provider}/{kinds}/{VERBS[method]}"
+
+
+def begin(path: str, work: Callable[[], tuple[str, str] | None]) -> dict[str, str]:
+    """Begin an operation, and return the headers that name it."""
+    number = str(uuid.uuid4())
+    state.operations[number] = {"status": "InProgress"}
+    state.busy.add(path)
+
+    def run() -> None:
+        time.sleep(state.control.seconds)
+        try:
+            failure = work()
+        except Exception as error:
+            failure = ("InternalServerError", repr(error))
+        found = state.resources.get(path)
+        if found:
+            found["properties"]["provisioningState"] = "Failed" if failure else "Succeeded"
+        state.busy.discard(path)
+        about = {"error": {"code": failure[0], "message": failure[1]}} if failure else {}
+        state.operations[number] = {"status": "Failed" if failure else "Succeeded", **about}
+
+    threading.Thread(target=run, daemon=True).start()
+    where = f"{MANAGER}/subscriptions/{SUBSCRIPTION}/providers/{LEARNING}/locations/{REGION}"
+    address = f"{where}/mfeOperationsStatus/{number}?api-version=2025-12-01"
+    return {"Azure-AsyncOperation": address, "Location": address, "Retry-After": "0"}
+
+
+async def manager(request: Request) -> Response:
+    path = request.url.path
+    me = who_is(request.headers.get("authorization"))
+    if me is None:
+        return refuse(401, "AuthenticationFailed", "Authentication failed.")
+    if "api-version" not in request.query_params:
+        return refuse(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+    if not path.startswith(f"/subscriptions/{SUBSCRIPTION}/"):
+        return refuse(404, "SubscriptionNotFound", f"The subscription '{path.split('/')[2]}' could not be found.")
+    asked = action(request.method, path)
+    state.calls.append({"who": me["oid"], "action": asked, "path": path})
+    for fault in state.control.refuse:
+        if fault["action"] == asked and fault["times"] > 0:
+            fault["times"] -= 1
+            return refuse(fault["status"], fault["code"], fault["message"], **{"Retry-After": "0"})
+    if "/mfeOperationsStatus/" in path:
+        return JSONResponse(state.operations[path.rpartition("/")[2]])
+    handler = {"GET": get, "POST": post, "DELETE": delete}.get(request.method, put)
+    return await handler(request, path, key(path))
+
+
+async def get(_: Request, path: str, place: str) -> Response:
+    if place in state.resources:
+        return JSONResponse(state.resources[place])
+    if path.rpartition("/")[2] in ("deployments", "jobs", "onlineEndpoints", "schedules", "versions"):
+        below = [each for each in state.resources if each.startswith(f"{place}/") and "/" not in each[len(place) + 1 :]]
+        return JSONResponse({"value": [state.resources[each] for each in below]})
+    return refuse(404, "ResourceNotFound", f"The Resource '{path.rpartition('/providers/')[2]}' was not found.")
+
+
+def is_busy(place: str) -> bool:
+    return any(each == place or each.startswith(f"{place}/") or place.startswith(f"{each}/") for each in state.busy)
+
+
+async def delete(_: Request, path: str, place: str) -> Response:
+    if place not in state.resources:
+        return Response(status_code=204)
+    if is_busy(place):
+        return refuse(409, "Conflict", "There is already an operation in progress.")
+    endpoint, _, name = path.partition("/deployments/")
+    weights = state.resources.get(key(endpoint), {}).get("properties", {}).get("traffic") or {}
+    if name and weights.get(name):
+        return refuse(400, "BadRequest", f"Cannot delete the deployment {name} with live traffic.")
+
+    def gone() -> None:
+        for each in [each for each in state.resources if each == place or each.startswith(f"{place}/")]:
+            state.resources.pop(each)
+            if each in machines:
+                machines.pop(each).stop()
+
+    return Response(status_code=202, headers=begin(place, gone))
+
+
+async def put(request: Request, path: str, place: str) -> Response:
+    body = await request.json()
+    kinds = "/".join(path.rpartition("/providers/")[2].split("/")[3::2])
+    there = state.resources.get(place)
+    if request.method == "PATCH" and there is None:
+        return refuse(404, "ResourceNotFound", "It was not found.")
+    if kinds.startswith("onlineEndpoints"):
+        return put_endpoint(request.method, path, place, body)
+    name = path.rpartition("/")[2]
+    properties = {"provisioningState": "Succeeded", **(body.get("properties") or {})}
+    about = {"createdAt": there["systemData"]["createdAt"] if there else now(), "lastModifiedAt": now()}
+    made = {"id": path, "name": name, "type": f"{LEARNING}/workspaces/{kinds}", **body}
+    made |= {"properties": properties, "systemData": about}
+    if kinds.endswith("versions") and there and not _same_asset(there["properties"], properties):
+        return refuse(400, "UserError", f"{name} exists, and a version never changes.")
+    if kinds == "jobs":
+        return put_job(place, made, exists=there is not None)
+    state.resources[place] = made
+    return JSONResponse(made, 200 if there else 201)
+
+
+def _same_asset(one: Json, other: Json) -> bool:
+    changing = ("tags", "description", "provisioningState")
+    return {k: v for k, v in one.items() if k not in changing} == {k: v for k, v in other.items() if k not in changing}
+
+
+def put_job(place: str, made: Json, *, exists: bool) -> Response:
+    if exists:
+        return refuse(400, "UserError", "A job with this name already exists.")
+    for step in made["properties"]["jobs"].values():
+        if key(step["componentId"]) not in state.resources or key(step["computeId"]) not in state.resources:
+            return refuse(400, "UserError", "A component or a compute does not exist.")
+    made["properties"]["status"] = "Running"
+    state.resources[place] = made
+    jobs[place] = Job(place)
+    threading.Thread(target=jobs[place].run, daemon=True).start()
+    return JSONResponse(made, 201)
+
+
+async def post(request: Request, path: str, place: str) -> Response:
+    target, _, what = place.rpartition("/")
+    if what == "getlogs":
+        kept = machines[target].words() if target in machines else state.resources[target].get("log", "")
+        return JSONResponse({"content": kept})
+    if what == "cancel":
+        jobs[target].cancel()
+        return Response(status_code=202)
+    return refuse(404, "NotFound", path)
+
+
+# ------------------------------------------------------------------ endpoints
+
+
+def put_endpoint(method: str, path: str, place: str, body: Json) -> Response:
+    name = path.rpartition("/")[2]
+    if not NAME.fullmatch(name) or not 3 <= len(name) <= 32:
+        return refuse(400, "BadArgument", f"{name} is not a valid name.")
+    if is_busy(place):
+        return refuse(409, "Conflict", "The endpoint or deployment is being updated by another operation.")
+    if "/deployments/" in path:
+        return put_deployment(method, path, place, body)
+    there = state.resources.get(place)
+    properties = body["properties"]
+    weights = properties.get("traffic") or {}
+    known = {each.rpartition("/")[2] for each in state.resources if each.startswith(f"{place}/deployments/")}
+    unknown = {each.lower() for each in weights} - known
+    if unknown:
+        return refuse(400, "BadRequest", f"The deployments {sorted(unknown)} in traffic were not found.")
+    if sum(weights.values()) not in (0, 100):
+        return refuse(400, "BadRequest", "Traffic values must sum to 0 or 100.")
+    address = f"https://{name}.{REGION}.inference.ml.azure.com/score"
+    state.resources[place] = {
+        "id": path,
+        "name": name,
+        "location": body["location"],
+        "tags": body.get("tags") or {},  # a PUT takes an endpoint as a whole
+        "identity": body["identity"],
+        "kind": "Managed",
+        "properties": properties
+        | {"scoringUri": address, "provisioningState": "Updating" if there else "Creating", "traffic": weights},
+    }
+    return JSONResponse(state.resources[place], 200 if there else 201, headers=begin(place, lambda: None))
+
+
+def put_deployment(method: str, path: str, place: str, body: Json) -> Response:
+    endpoint = place.partition("/deployments/")[0]
+    if endpoint not in state.resources:
+        return refuse(404, "ResourceNotFound", "The endpoint was not found.")
+    if method == "PATCH":
+        state.resources[place]["sku"] |= body["sku"]
+        return JSONResponse(state.resources[place], 200, headers=begin(place, lambda: None))
+    for named in (body["properties"]["environmentId"], body["properties"]["model"]):
+        if key(named) not in state.resources:
+            return refuse(400, "BadArgument", f"{named} does not exist.")
+    spec = {"id": path, "name": path.rpartition("/")[2], **body}
+    spec["properties"] = {**body["properties"], "provisioningState": "Creating"}
+    state.resources[place] = spec
+
+    def work() -> tuple[str, str] | None:
+        if state.control.fail_next:
+            code, message = state.control.fail_next
+            state.control.fail_next = []
+            return code, message
+        new = Machine(spec)
+        if not new.is_ready():
+            spec["log"] = new.words()
+            new.stop()
+            return "ResourceNotReady", "User container has crashed or terminated."
+        old = machines.pop(place, None)
+        machines[place] = new
+        if old:
+            old.stop()
+        return None
+
+    return JSONResponse(spec, 201, headers=begin(place, work))
+
+
+async def score(request: Request) -> Response:  # noqa: PLR0911 - each is an answer of its own
+    """Hand a request on to a deployment, as the endpoint's front does."""
+    if who_is(request.headers.get("authorization")) is None:
+        return PlainTextResponse("", 401)
+    name = request.headers["host"].partition(".")[0].lower()
+    place = next((each for each in state.resources if each.endswith(f"/onlineendpoints/{name}")), None)
+    if place is None:
+        return PlainTextResponse("", 404)
+    weights = state.resources[place]["properties"].get("traffic") or {}
+    wanted = request.headers.get("azureml-model-deployment")
+    if not wanted:
+        if not any(weights.values()):
+            return PlainTextResponse("", 404)
+        (wanted,) = random.choices(list(weights), list(weights.values()))  # noqa: S311
+    machine = machines.get(f"{place}/deployments/{wanted.lower()}")
+    if machine is None:
+        return PlainTextResponse("", 404)
+    if machine.working >= machine.limit:
+        return Response(status_code=429, headers={"ms-azureml-model-error-reason": "too_many_requests"})
+    body = await request.body()
+    own = {"x-request-id": str(uuid.uuid4()), "Content-Type": request.headers.get("content-type", "application/json")}
+
+    def ask() -> tuple[int, bytes, str]:
+        with machine.ask("POST", machine.routes["scoringRoute"]["path"], body, own) as answer:
+            return answer.status, answer.read(), answer.headers.get("Content-Type", "text/plain")
+
+    machine.working += 1
+    try:
+        status, content, kind = await asyncio.get_running_loop().run_in_executor(None, ask)
+    except OSError as error:
+        return PlainTextResponse(str(error), 502)
+    finally:
+        machine.working -= 1
+    more = {"x-request-id": own["x-request-id"], "azureml-model-deployment": wanted}
+    if status != 200:
+        more |= {"ms-azureml-model-error-statuscode": str(status), "ms-azureml-model-error-reason": "model_error"}
+        return Response(content, 424, headers=more, media_type=kind)
+    return Response(content, 200, headers=more, media_type=kind)
+
+
+# ------------------------------------------------------------------ images, and what tests want
+
+
+async def exchange(request: Request) -> Response:
+    form = dict(parse_qsl((await request.body()).decode()))
+    if who_is(form.get("access_token")) is None or form["tenant"] != TENANT:
+        return JSONResponse({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}, 401)
+    return JSONResponse({"refresh_token": mint("refresh", request.headers["host"])})
+
+
+async def access(request: Request) -> Response:
+    form = dict(parse_qsl((await request.body()).decode()))
+    if who_is(form.get("refresh_token")) is None:
+        return JSONResponse({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}, 401)
+    return JSONResponse({"access_token": mint(form["scope"], request.headers["host"])})
+
+
+async def tag(request: Request) -> Response:
+    me, name, wanted = who_is(request.headers.get("authorization")), *map(request.path_params.get, ("name", "tag"))
+    if me is None or f"repository:{name}:pull" not in me["oid"]:
+        return JSONResponse({"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}, 401)
+    digest = state.images.get(f"{request.headers['host']}/{name}", {}).get(str(wanted))
+    if digest is None:
+        return JSONResponse({"errors": [{"code": "TAG_UNKNOWN", "message": "the specified tag does not exist"}]}, 404)
+    return JSONResponse({"tag": {"name": wanted, "digest": digest}})
+
+
+async def controlled(request: Request) -> Response:
+    """Take what a test wants, and tell what was asked."""
+    told = await request.json()
+    for name, value in told.get("control", {}).items():
+        setattr(state.control, name, value)
+    for path, resource in told.get("resources", {}).items():
+        state.resources[key(path)] = {"id": path, "name": path.rpartition("/")[2], **resource}
+    state.trusted += told.get("trusted", [])
+    for repository, tags in told.get("images", {}).items():
+        state.images.setdefault(repository, {}).update(tags)
+    answer: Json = {"control": asdict(state.control), "resources": list(state.resources.values())}
+    answer["calls"] = list(state.calls)
+    if told.get("forget"):
+        state.calls.clear()
+    return JSONResponse(answer)
+
+
+ROUTES = [
+    Route("/-control", controlled, methods=["POST"]),
+    Route("/msi/token", msi),
+    Route("/common/discovery/instance", discovery),
+    Route("/{tenant}/v2.0/.well-known/openid-configuration", openid),
+    Route("/{tenant}/oauth2/v2.0/token", token, methods=["POST"]),
+    Route("/oauth2/exchange", exchange, methods=["POST"]),
+    Route("/oauth2/token", access, methods=["POST"]),
+    Route("/acr/v1/{name}/_tags/{tag}", tag),
+    Route("/score", score, methods=["POST"]),
+    Route("/subscriptions/{rest:path}", manager, methods=WAYS),
+]
+
+
+class Server(uvicorn.Server):
+    """One of two in a process, which ends both at once."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:
+        """Leave signals to the process."""
+        return nullcontext()
+
+
+async def main(folder: str, *ports: str) -> None:
+    """Serve until told to stop."""
+    secure, plain, proxy, storage = map(int, ports)
+    os.environ["EMULATOR_PLAIN_PORT"] = str(plain)
+
+    def find_port(host: str) -> int | None:
+        if host.endswith((".blob.core.windows.net", ".dfs.core.windows.net")):
+            return storage
+        ours = (each.lstrip("*") for each in edge.NAMES if each != "localhost")
+        return secure if any(host.endswith(each) for each in ours) else None
+
+    await edge.serve_proxy(proxy, find_port)
+    app = Starlette(routes=ROUTES)
+    common: dict[str, Any] = {"host": "127.0.0.1", "log_level": "warning", "timeout_graceful_shutdown": 1}
+    keys = {"ssl_keyfile": str(Path(folder) / "server.key"), "ssl_certfile": str(Path(folder) / "server.pem")}
+    servers = [
+        Server(uvicorn.Config(app, port=secure, **keys, **common)),
+        Server(uvicorn.Config(app, port=plain, **common)),
+    ]
+
+    def end() -> None:
+        for each in servers:
+            each.should_exit = True
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        await asyncio.gather(*(each.serve() for each in servers))
+    finally:
+        for each in machines.values():
+            with suppress(OSError):
+                each.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
