@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from .state import REGION
+
 NAMES = (
     "login.microsoftonline.com",
     "management.azure.com",
@@ -24,7 +26,7 @@ NAMES = (
     "*.azurecr.io",
     "*.blob.core.windows.net",
     "*.dfs.core.windows.net",
-    "*.inference.ml.azure.com",
+    f"*.{REGION}.inference.ml.azure.com",  # a wildcard stands for one label
     "localhost",
 )
 SECONDS = datetime.timedelta(days=1)
