@@ -6,13 +6,15 @@ after the other of the registry of the current project's model; nothing is regis
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from twoloops import artifact, registry
-from twoloops.contracts.registry import ARTIFACT, IDENTITY, Registry, Version
+from twoloops.contracts.registry import ARTIFACT, IDENTITY, JUDGED, REFITTED, Registry, Version
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
 
@@ -54,6 +56,19 @@ class RegistryConformance:
         version = self.register(kept)
         folder = kept.download(version.number, tmp_path / "copy")
         assert artifact.read(folder).identity == artifact.identity(paths().model)
+
+    def test_what_was_judged_is_kept_beside_what_was_fitted_again(self, connect: Connect, tmp_path: Path) -> None:
+        kept, again = connect(), tmp_path / "again"
+        shutil.copytree(paths().model, again)
+        manifest = json.loads((again / artifact.MANIFEST).read_text(encoding="utf-8"))
+        (again / artifact.MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")  # the same, in other letters
+        identity, judged = artifact.identity(again), artifact.identity(paths().model)
+        assert identity != judged
+        run = registry.log_run({}, {}, {}, {paths().model: ARTIFACT})
+        kept.store_files(run, {again: REFITTED})
+        version = kept.create_version(run, {IDENTITY: identity, JUDGED: judged}, REFITTED)
+        assert artifact.identity(kept.download(version.number, tmp_path / "one")) == identity
+        assert artifact.identity(kept.download_judged(version, tmp_path / "other")) == judged
 
     def test_an_alias_moves(self, connect: Connect) -> None:
         kept = connect()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from twoloops import artifact
-from twoloops.contracts.registry import ARTIFACT, IDENTITY, Version
+from twoloops.contracts.registry import ARTIFACT, IDENTITY, JUDGED, Version
 from twoloops.errors import ProjectError
 from twoloops.platforms.azure import blobs, rest
 from twoloops.platforms.azure.account import Names, names
@@ -60,7 +60,7 @@ class AzureRegistry:
     def store_files(self, run_id: str, files: Mapping[Path, str]) -> None:
         """Keep the artifact by its identity, and what people look at beside, in the run's folder."""
         for path, place in files.items():
-            if place == ARTIFACT and (path / artifact.MANIFEST).exists():
+            if (path / artifact.MANIFEST).is_file():
                 upload_model(blobs, names().home, path)
                 continue
             found = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
@@ -90,8 +90,8 @@ class AzureRegistry:
             )
         return found
 
-    def create_version(self, run_id: str, tags: Mapping[str, str]) -> Version:
-        """Register the artifact of a run as a new version."""
+    def create_version(self, run_id: str, tags: Mapping[str, str], folder: str = ARTIFACT) -> Version:
+        """Register an artifact of a run as a new version: its identity says which, whatever its folder."""
         url = model_url(names().home, tags[IDENTITY])
         if not blobs.exists(f"{url}/{artifact.MANIFEST}"):
             raise ProjectError(
@@ -138,7 +138,14 @@ class AzureRegistry:
 
     def download(self, number: str, folder: Path) -> Path:
         """Download a version's artifact."""
-        url = model_url(names().home, self.get(number).tags[IDENTITY])
+        return self._download(self.get(number).tags[IDENTITY], folder)
+
+    def download_judged(self, version: Version, folder: Path) -> Path:
+        """Download the artifact that the verdict on a version is about."""
+        return self._download(version.tags.get(JUDGED, version.tags[IDENTITY]), folder)
+
+    def _download(self, identity: str, folder: Path) -> Path:
+        url = model_url(names().home, identity)
         blobs.download(url, folder, list(blobs.sizes(url)))
         return folder
 

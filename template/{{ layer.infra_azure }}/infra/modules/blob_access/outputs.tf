@@ -1,0 +1,1 @@
+# It gives nothing back.

@@ -1,0 +1,4 @@
+output "subnet_id" {
+  description = "The subnet of the endpoints."
+  value       = azurerm_subnet.endpoints.id
+}

@@ -1,0 +1,84 @@
+# A storage account: versioned, private, without keys, not deleted by mistake.
+
+resource "azurerm_storage_account" "this" {
+  name                              = var.name
+  resource_group_name               = var.group
+  location                          = var.region
+  account_tier                      = "Standard"
+  account_replication_type          = var.replication
+  shared_access_key_enabled         = false # logins are identities, nothing else
+  default_to_oauth_authentication   = true
+  allow_nested_items_to_be_public   = false
+  cross_tenant_replication_enabled  = false
+  public_network_access_enabled     = !var.private_network
+  min_tls_version                   = "TLS1_2"
+  infrastructure_encryption_enabled = true
+
+  blob_properties {
+    versioning_enabled = true
+
+    delete_retention_policy {
+      days = 30
+    }
+
+    container_delete_retention_policy {
+      days = 30
+    }
+  }
+
+  network_rules {
+    default_action = var.private_network ? "Deny" : "Allow"
+    bypass         = ["AzureServices"]
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "azurerm_storage_container" "this" {
+  for_each = toset(var.containers)
+
+  name               = each.key
+  storage_account_id = azurerm_storage_account.this.id
+}
+
+# What is only for the monitor goes by itself, and so do versions that were replaced.
+resource "azurerm_storage_management_policy" "this" {
+  storage_account_id = azurerm_storage_account.this.id
+
+  rule {
+    name    = "versions"
+    enabled = true
+
+    filters {
+      blob_types = ["blockBlob"]
+    }
+
+    actions {
+      version {
+        delete_after_days_since_creation = 30
+      }
+    }
+  }
+
+  dynamic "rule" {
+    for_each = var.expire_days
+
+    content {
+      name    = replace(trimsuffix(rule.key, "/"), "/", "-")
+      enabled = true
+
+      filters {
+        prefix_match = [rule.key]
+        blob_types   = ["blockBlob"]
+      }
+
+      actions {
+        base_blob {
+          delete_after_days_since_modification_greater_than = rule.value
+        }
+      }
+    }
+  }
+}

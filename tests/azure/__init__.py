@@ -1,0 +1,1 @@
+"""Projects on Azure: their files, and their Terraform on the provider's schemas."""
