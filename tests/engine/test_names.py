@@ -13,7 +13,9 @@ import twoloops
 
 ROOMS = Path(twoloops.__file__).parent
 HOSTS = r"github|gitlab|azure.?devops|vstoken"
-CLOUDS = r"\baws\b|amazon|sagemaker|\bs3\b|cloudwatch"
+AWS = r"\baws\b|amazon|sagemaker|\bs3\b|cloudwatch"
+AZURE = r"azure ?ml|azurerm|\babfss\b|\bentra\b|management\.azure"
+CLOUDS = f"{AWS}|{AZURE}"
 # What stands for any cloud as an example, and for nothing else.
 EXAMPLES = ("such as s3://", "A URL (s3://")
 
@@ -23,7 +25,8 @@ EXAMPLES = ("such as s3://", "A URL (s3://")
     [
         ("hosts", CLOUDS),
         ("platforms/shared", f"{CLOUDS}|{HOSTS}"),
-        ("platforms/aws", HOSTS),
+        ("platforms/aws", f"{AZURE}|{HOSTS}"),
+        ("platforms/azure", f"{AWS}|{HOSTS}"),
         ("platforms/local", f"{CLOUDS}|{HOSTS}"),
         ("contracts", CLOUDS),
         ("verbs", CLOUDS),

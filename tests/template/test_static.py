@@ -160,8 +160,10 @@ def test_computed_values_are_not_recorded_and_questions_are(rendered_answers: di
 
 @pytest.fixture
 def rendered_answers(rendered: Render) -> dict[str, object]:
-    project = rendered({"infrastructure": "aws"})  # which is asked the most
-    answers: dict[str, object] = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    answers: dict[str, object] = {}
+    for name in ("aws", "azure"):  # each is asked what the others are not
+        project = rendered({"infrastructure": name})
+        answers |= yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     return answers
 
 
