@@ -432,7 +432,10 @@ async def main(folder: str, *ports: str) -> None:
     await edge.serve_proxy(proxy, find_port)
     app = Starlette(routes=ROUTES)
     common: dict[str, Any] = {"host": "127.0.0.1", "log_level": "warning", "timeout_graceful_shutdown": 1}
-    keys = {"ssl_keyfile": str(Path(folder) / "server.key"), "ssl_certfile": str(Path(folder) / "server.pem")}
+    keys: dict[str, Any] = {
+        "ssl_keyfile": str(Path(folder) / "server.key"),
+        "ssl_certfile": str(Path(folder) / "server.pem"),
+    }
     servers = [
         Server(uvicorn.Config(app, port=secure, **keys, **common)),
         Server(uvicorn.Config(app, port=plain, **common)),
