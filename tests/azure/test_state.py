@@ -81,7 +81,7 @@ def test_a_state_is_kept_for_each_environment_and_locked(subscription: EmulatedS
     assert do("output", "-raw", "environment") == "production"
     asked = requests.Session()
     asked.trust_env = False  # or a bundle of this machine comes before the one below
-    asked.headers |= {"Authorization": f"Bearer {subscription.storage_token()}", "x-ms-version": "2023-11-03"}
+    asked.headers.update({"Authorization": f"Bearer {subscription.storage_token()}", "x-ms-version": "2023-11-03"})
     asked.proxies = {"https": subscription.environment["HTTPS_PROXY"]}
     asked.verify = subscription.environment["REQUESTS_CA_BUNDLE"]
     base = f"https://{ACCOUNT}.blob.core.windows.net/state"

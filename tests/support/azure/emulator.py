@@ -30,6 +30,7 @@ from starlette.routing import Route
 
 from . import edge
 from .machines import MSI, Job, Machine
+from .roles import allows
 from .state import LEARNING, REGION, SUBSCRIPTION, TENANT, Json, key, mint, now, read, state, who_is
 
 MANAGER = "https://management.azure.com"
@@ -117,6 +118,12 @@ def action(method: str, path: str) -> str:
     return f"{provider}/{kinds}/action" if method == "POST" else f"{provider}/{kinds}/{VERBS[method]}"
 
 
+def is_allowed(who: str, asked: str, path: str) -> bool:
+    """Say whether somebody has a right, at a scope above what is asked for."""
+    mine = [each for each in state.control.rights if each["who"] == who and key(path).startswith(key(each["scope"]))]
+    return not state.control.rights or any(allows(each["actions"], asked) for each in mine)
+
+
 def begin(path: str, work: Callable[[], tuple[str, str] | None]) -> dict[str, str]:
     """Begin an operation, and return the headers that name it."""
     number = str(uuid.uuid4())
@@ -142,7 +149,7 @@ def begin(path: str, work: Callable[[], tuple[str, str] | None]) -> dict[str, st
     return {"Azure-AsyncOperation": address, "Location": address, "Retry-After": "0"}
 
 
-async def manager(request: Request) -> Response:
+async def manager(request: Request) -> Response:  # noqa: PLR0911 - each is a refusal of its own
     path = request.url.path
     me = who_is(request.headers.get("authorization"))
     if me is None:
@@ -153,6 +160,11 @@ async def manager(request: Request) -> Response:
         return refuse(404, "SubscriptionNotFound", f"The subscription '{path.split('/')[2]}' could not be found.")
     asked = action(request.method, path)
     state.calls.append({"who": me["oid"], "action": asked, "path": path})
+    if not is_allowed(me["oid"], asked, path):
+        message = (
+            f"The client '{me['oid']}' does not have authorization to perform action '{asked}' over scope '{path}'."
+        )
+        return refuse(403, "AuthorizationFailed", message)
     for fault in state.control.refuse:
         if fault["action"] == asked and fault["times"] > 0:
             fault["times"] -= 1
@@ -312,25 +324,33 @@ def put_deployment(method: str, path: str, place: str, body: Json) -> Response:
     return JSONResponse(spec, 201, headers=begin(place, work))
 
 
-async def score(request: Request) -> Response:  # noqa: PLR0911 - each is an answer of its own
-    """Hand a request on to a deployment, as the endpoint's front does."""
-    if who_is(request.headers.get("authorization")) is None:
+def find_machine(request: Request) -> tuple[str, Machine] | Response:
+    """Return the deployment that gets a request, or why none does."""
+    me = who_is(request.headers.get("authorization"))
+    if me is None:
         return PlainTextResponse("", 401)
     name = request.headers["host"].partition(".")[0].lower()
-    place = next((each for each in state.resources if each.endswith(f"/onlineendpoints/{name}")), None)
-    if place is None:
-        return PlainTextResponse("", 404)
-    weights = state.resources[place]["properties"].get("traffic") or {}
+    place = next((each for each in state.resources if each.endswith(f"/onlineendpoints/{name}")), "")
+    if not is_allowed(me["oid"], f"{LEARNING}/workspaces/onlineEndpoints/score/action", place):
+        return PlainTextResponse("", 403)
+    weights = state.resources.get(place, {}).get("properties", {}).get("traffic") or {}
     wanted = request.headers.get("azureml-model-deployment")
-    if not wanted:
-        if not any(weights.values()):
-            return PlainTextResponse("", 404)
+    if not wanted and any(weights.values()):
         (wanted,) = random.choices(list(weights), list(weights.values()))  # noqa: S311
-    machine = machines.get(f"{place}/deployments/{wanted.lower()}")
-    if machine is None:
+    machine = machines.get(f"{place}/deployments/{(wanted or '').lower()}")
+    if not wanted or machine is None:
         return PlainTextResponse("", 404)
     if machine.working >= machine.limit:
         return Response(status_code=429, headers={"ms-azureml-model-error-reason": "too_many_requests"})
+    return wanted, machine
+
+
+async def score(request: Request) -> Response:
+    """Hand a request on to a deployment, as the endpoint's front does."""
+    found = find_machine(request)
+    if isinstance(found, Response):
+        return found
+    wanted, machine = found
     body = await request.body()
     own = {"x-request-id": str(uuid.uuid4()), "Content-Type": request.headers.get("content-type", "application/json")}
 
@@ -386,6 +406,9 @@ async def controlled(request: Request) -> Response:
         setattr(state.control, name, value)
     for path, resource in told.get("resources", {}).items():
         state.resources[key(path)] = {"id": path, "name": path.rpartition("/")[2], **resource}
+    for prefix in told.get("remove", []):
+        for each in [each for each in state.resources if each.startswith(key(prefix))]:
+            del state.resources[each]
     state.trusted += told.get("trusted", [])
     for repository, tags in told.get("images", {}).items():
         state.images.setdefault(repository, {}).update(tags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,73 +11,18 @@ from twoloops import registry
 from twoloops.contracts.registry import Registry
 from twoloops.contracts.release import Release
 from twoloops.platforms import azure
-from twoloops.platforms.azure import account, blobs, endpoints, rest
+from twoloops.platforms.azure import account, blobs, endpoints
 from twoloops.platforms.azure.registry import AzureRegistry
 from twoloops.platforms.shared import images
 from twoloops.platforms.shared.infrastructure import role_names
 
-from tests.conftest import DEMANDED
 from tests.engine.platforms.conformance import LAST, PlatformConformance, Subject
 from tests.engine.registries.conformance import Connect, RegistryConformance
-from tests.engine.support.project import RAW, Project, original
-from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
-from tests.support.azure.subscription import AZURITE, EmulatedSubscription, emulated_subscription
+from tests.engine.support.project import RAW, Project
+from tests.support.azure.state import REGION
+from tests.support.azure.subscription import EmulatedSubscription
 
-NAMES = account.Names(SUBSCRIPTION, REGION, "churn", ("staging", "production"))
-CHOSEN = {"subscription": SUBSCRIPTION, "tenant": TENANT, "region": REGION}
-MACHINES = """
-training: {machine: Standard_D4s_v5, hours: 1}
-scoring: {machine: Standard_D4s_v5, hours: 1, schedule: "0 3 * * *"}
-serving:
-  staging: {machine: Standard_D2as_v5, count: 1}
-  production: {machine: Standard_D2as_v5, count: 2}
-"""
-
-
-def forget_clients() -> None:
-    """Let no client, and nothing that was read, outlive a test: each has an emulator of its own."""
-    for cache in (rest.credential, rest._client, account._check_made, blobs._container):
-        cache.cache_clear()
-
-
-def identities() -> dict[str, str]:
-    """Return a number for each identity that infra/ makes."""
-    paths = [NAMES.identity("training"), *(NAMES.identity("serving", each) for each in NAMES.environments)]
-    return {path: f"00000000-0000-0000-0000-{number:012}" for number, path in enumerate(paths)}
-
-
-@pytest.fixture(scope="module")
-def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a link to the project that the emulator's containers are made of."""
-    path = tmp_path_factory.mktemp("emulator") / "project"
-    path.symlink_to(original("classification"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def emulated(link: Path) -> Iterator[EmulatedSubscription]:
-    """Return a subscription in which everything is made."""
-    if not AZURITE.exists():
-        message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
-    package = str(original("classification") / "src")
-    with emulated_subscription(link.parent, NAMES.storage, PYTHONPATH=package) as found:
-        serve = [sys.executable, "-m", "twoloops", "serve"]
-        found.control(command=serve, folder=str(link), python=sys.executable)
-        found.make(NAMES, identities())
-        yield found
-
-
-@pytest.fixture
-def logged_in(emulated: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedSubscription]:
-    """Let this process be logged in to the subscription."""
-    for name, value in emulated.environment.items():
-        monkeypatch.setenv(name, value)
-    forget_clients()
-    yield emulated
-    forget_clients()
+from .conftest import CHOSEN, MACHINES, NAMES
 
 
 @pytest.fixture
@@ -148,8 +92,7 @@ class TestRegistry(RegistryConformance):
 
         yield connect
         blobs.remove(f"{NAMES.home}/models/registry")
-        for each in list(rest.pages(f"{NAMES.workspace()}/models/churn/versions")):
-            rest.change("DELETE", each["id"])
+        logged_in.tell(remove=[f"{NAMES.workspace()}/models/churn/"])
 
 
 def test_a_workspace_is_its_own_mlflow_server() -> None:
