@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,30 @@ def test_a_flow_takes_a_role(chosen: Project, tmp_path: Path) -> None:
     foreign = Login("train", assertion("repo:somebody/else:ref:refs/heads/main"), variables, "a-run", 900, tmp_path)
     with pytest.raises(ProjectError, match="trusts no token of this job"):
         azure.log_in(foreign)
+
+
+def test_a_login_lasts_longer_than_the_code_host_s_token(
+    chosen: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen.configure(platform="azure", azure=CHOSEN, host="gitlab")  # which gives a job one token, by a variable
+    login = Login("train", assertion(), {"CLOUD_ROLE_TRAIN": CLIENT}, "a-run", 900, tmp_path)
+    for name, value in azure.log_in(login).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "azure-token").write_text(assertion(seconds=-60), encoding="utf-8")
+    forget_clients()
+    assert account.check_made() == NAMES, "what Azure has given still holds"
+    # An hour later.
+    stored = tmp_path / "azure-login.json"
+    assert stored.stat().st_mode & 0o777 == 0o600
+    content = json.loads(stored.read_text(encoding="utf-8"))
+    for each in content["tokens"].values():
+        each |= {"token": "ended", "expires_on": int(time.time()) - 1}
+    stored.write_text(json.dumps(content), encoding="utf-8")
+    forget_clients()
+    told("the login has expired")
+    monkeypatch.setenv("CLOUD_TOKEN", assertion())
+    forget_clients()
+    assert account.check_made() == NAMES, "the code host was asked for another token"
 
 
 @pytest.mark.parametrize(

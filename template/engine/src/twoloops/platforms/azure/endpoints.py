@@ -295,7 +295,6 @@ def _content(environment: str, release: Release, size: Service, count: int) -> J
             "livenessProbe": probe | {"failureThreshold": 30},
             "readinessProbe": probe | {"failureThreshold": START_SECONDS // 5},
             "scaleSettings": {"scaleType": "Default"},
-            "egressPublicNetworkAccess": "Disabled" if account().private_network else "Enabled",
             "appInsightsEnabled": False,
         },
     }

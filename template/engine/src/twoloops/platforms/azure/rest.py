@@ -6,13 +6,16 @@ of a failure, are told by that operation alone: `change` waits for it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from azure.core import PipelineClient
+from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
 from azure.core.rest import HttpRequest, HttpResponse
@@ -27,6 +30,7 @@ VERSIONS: Final[Mapping[str, str]] = {
     LEARNING: "2025-12-01",
     "Microsoft.ManagedIdentity": "2023-01-31",
 }
+STORED_LOGIN: Final = "TWOLOOPS_AZURE_LOGIN"  # the file in which the verb `login` has left a flow's login
 TRIES = 6  # Azure asks to slow down under load, and says for how long
 LONGEST_WAIT = 15.0  # seconds between two looks at an operation
 OPERATION_SECONDS = 3600.0
@@ -52,8 +56,12 @@ class OperationError(Exception):
 
 
 @lru_cache
-def credential(tenant: str) -> DefaultAzureCredential:
+def credential(tenant: str) -> TokenCredential:
     """Return the login that there is: of a flow's job, of a container, or of the person at this machine."""
+    if stored := os.environ.get(STORED_LOGIN):
+        from twoloops.platforms.azure.login import StoredLogin
+
+        return StoredLogin(Path(stored))
     # What a laptop offers beside the command lines would only make a refusal longer to read.
     return DefaultAzureCredential(
         additionally_allowed_tenants=[tenant],
