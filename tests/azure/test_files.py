@@ -1,0 +1,143 @@
+"""What the files of a project on Azure say, without a subscription and without an emulator."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import hcl2
+import pytest
+import yaml
+from twoloops import config
+from twoloops.platforms.azure import machines
+
+from commands.rendering import TEMPLATE, render
+from tests.conftest import need
+from tests.support.answers import HOSTILE_REPOSITORIES, hostile
+
+from .conftest import INFRASTRUCTURE, Make
+
+FOLDER = TEMPLATE / "template"
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"serving_mode": "batch", "ci_provider": "gitlab"},
+    {"serving_mode": "online_and_batch", "private_network": True},
+    *[hostile(provider, azure_region="southeastasia") for provider in HOSTILE_REPOSITORIES],
+]
+# What may know Azure's cloud: its own layer, and of the engine its own room, the lists of extras and of versions, and
+# what serves protocols of other services.
+OWN = (
+    *("{{ layer.infra_azure", "engine/src/twoloops/platforms/azure/", "engine/src/twoloops/service/"),
+    *("engine/pyproject.toml", "engine/README.md", "engine/src/twoloops/proved.txt"),
+    *("engine/src/twoloops/problems/tabular/", "engine/docs/"),
+)
+MODES = pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+
+
+@pytest.mark.parametrize("number", range(len(VARIANTS)))
+def test_files_are_formatted_and_parse(number: int, project: Make) -> None:
+    terraform = project(VARIANTS[number])
+    subprocess.run([need("terraform"), "fmt", "-recursive", "-check", "-diff"], cwd=terraform.folder, check=True)
+    subprocess.run(["sh", "-n", "bootstrap.sh"], cwd=terraform.folder, check=True)
+    for name in ("project/variables.tf", "environment/environments.auto.tfvars", "state.tfbackend"):
+        hcl2.loads((terraform.folder / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"azure_subscription": "churn"}, "32 hexadecimal digits"),
+        ({"azure_subscription": "ABCDEF00-0000-0000-0000-000000000000"}, "in lower case"),
+        ({"azure_tenant": "00000000-0000-0000-0000-000000000000\n"}, "az account show"),
+        ({"azure_region": "West Europe"}, "public regions"),
+        ({"azure_region": "chinaeast2"}, "China and Government are not supported"),
+        ({"azure_region": "usgovvirginia"}, "China and Government are not supported"),
+    ],
+)
+def test_a_wrong_answer_is_refused_in_words(answer: dict[str, Any], words: str, project: Make) -> None:
+    with pytest.raises(ValueError, match=words):
+        project(answer)
+
+
+@MODES
+def test_the_machines_are_what_the_verbs_read(mode: str, project: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project({"serving_mode": mode, "environments": "dev, live"}).folder.parent
+    monkeypatch.chdir(folder)
+    found = machines.load()
+    assert set(found.serving) == (set(config.current().environments) if "online" in mode else set())
+    assert (found.scoring is not None) == ("batch" in mode)
+    assert found.training.limit == "PT14400S"
+    assert config.current().platform == "azure"
+    assert set(config.current().platform_settings) == {"subscription", "tenant", "region", "private_network"}
+
+
+def test_every_folder_is_explained() -> None:
+    page = (INFRASTRUCTURE / "README.md.jinja").read_text(encoding="utf-8")
+    for folder in [*INFRASTRUCTURE.iterdir(), *(INFRASTRUCTURE / "modules").iterdir()]:
+        if folder.is_dir() and folder.name != "modules":
+            end = "" if folder.parent.name == "modules" else "/"
+            assert f"`{folder.relative_to(INFRASTRUCTURE)}{end}`" in page, folder
+
+
+def test_no_other_layer_knows_this_cloud() -> None:
+    """Azure DevOps is a code host; its words for itself are no cloud's."""
+    cloud = re.compile(r"azurerm|azure ?ml\b|\binfra_azure\b|azure-identity|management\.azure", re.IGNORECASE)
+    for path in FOLDER.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc" and not str(path.relative_to(FOLDER)).startswith(OWN):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                assert not cloud.search(line), f"{path}: {line}"
+
+
+def test_the_provider_is_pinned_and_only_one_is_needed() -> None:
+    for path in INFRASTRUCTURE.glob("**/versions.tf"):
+        text = path.read_text(encoding="utf-8")
+        pins = re.findall(r'^ {6}(?:source|version) += "(.+)"', text, re.MULTILINE)
+        assert pins == ([] if path.parent.name == "project" else ["hashicorp/azurerm", "~> 4.81"])
+        assert 'required_version = ">= 1.11, < 2"' in text
+
+
+@pytest.mark.parametrize("kind", ["variable", "output"])
+def test_variables_and_outputs_are_described_and_typed(kind: str) -> None:
+    found = 0
+    for path in INFRASTRUCTURE.rglob("*.tf*"):
+        if "tests" in path.parts:
+            continue
+        text = path.read_text(encoding="utf-8")
+        for name, block in re.findall(rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', text, re.DOTALL | re.MULTILINE):
+            assert re.search(r'^  description = ".+\."$', block, re.MULTILINE), f"{path}: {name}"
+            assert kind == "output" or re.search(r"^  type +=", block, re.MULTILINE), f"{path}: {name}"
+            found += 1
+    assert found > 20
+
+
+@MODES
+def test_each_alarm_has_its_section_in_the_runbooks(mode: str, project: Make) -> None:
+    folder = project({"serving_mode": mode}).folder.parent
+    page = (folder / "docs/runbooks.md").read_text(encoding="utf-8")
+    text = (folder / "infra/modules/monitoring/main.tf").read_text(encoding="utf-8")
+    online, _, batch = text.partition("var.batch ? {")
+    names = {"online": set(re.findall(r"^      ([\w-]+) = \{", online, re.MULTILINE))}
+    names["batch"] = set(re.findall(r"^      ([\w-]+) = \{", batch, re.MULTILINE))
+    assert names == {"online": {"errors", "latency"}, "batch": {"scoring-failed"}}
+    here = {name for part, those in names.items() if part in mode for name in those}
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    assert set(headings) - here == {headings[-1]}
+    assert here <= set(headings)
+
+
+def test_a_code_host_s_token_is_for_the_role_that_its_job_takes(project: Make) -> None:
+    """GitLab's tokens tell nothing else of what a job is for; infra/bootstrap/trust.tf makes the same names."""
+    folder = project({"ci_provider": "gitlab"}).folder.parent
+    jobs = yaml.safe_load((folder / ".gitlab/ci/cloud.yml").read_text(encoding="utf-8"))
+    found = {str(each["id_tokens"]["CLOUD_TOKEN"]["aud"]) for each in jobs.values() if "id_tokens" in each}
+    roles = ["plan", "train", *(f"{what}-{name}" for what in ("apply", "deploy") for name in ("staging", "production"))]
+    assert found == {f"api://AzureADTokenExchange/{role}" for role in roles}
+    trust = (folder / "infra/bootstrap/trust.tf").read_text(encoding="utf-8")
+    assert '"api://AzureADTokenExchange/${replace(role, "/", "-")}"' in trust
+
+
+def test_a_project_is_rendered_as_it_is_asked_for(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("azure") / "project"
+    render(folder, {"infrastructure": "azure"})
+    assert "twoloops[training,azure-ml]" in (folder / "pyproject.toml").read_text(encoding="utf-8")
