@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -372,6 +374,36 @@ async def score(request: Request) -> Response:
     return Response(content, 200, headers=more, media_type=kind)
 
 
+# ------------------------------------------------------------------ the workspace's MLflow
+# What Azure ML's server lacks of MLflow's: https://learn.microsoft.com/azure/machine-learning/how-to-use-mlflow
+LACKED = ("registered-models/alias", "logged-models", "/api/3.0/", "model-versions", "registered-models", "server-info")
+
+
+async def track(request: Request) -> Response:
+    """Hand a request on to a real server, for a login that Azure gave, as far as Azure ML's own understands it."""
+    if who_is(request.headers.get("authorization")) is None:
+        return JSONResponse({"error_code": "UNAUTHENTICATED", "message": "no"}, 401)
+    asked = "/" + request.path_params["rest"].partition("/workspaces/")[2].partition("/")[2]
+    state.calls.append({"who": "mlflow", "action": f"{request.method} {asked}", "path": asked})
+    if any(each in asked for each in LACKED):
+        return Response(status_code=404)
+    body = await request.body()
+    address = f"http://127.0.0.1:{os.environ['EMULATOR_TRACKING_PORT']}{asked}?{request.url.query}"
+
+    def ask() -> tuple[int, bytes]:
+        sent = urllib.request.Request(
+            address, body or None, {"Content-Type": "application/json"}, method=request.method
+        )
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sent, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    status, content = await asyncio.get_running_loop().run_in_executor(None, ask)
+    return Response(content, status, media_type="application/json")
+
+
 # ------------------------------------------------------------------ images, and what tests want
 
 
@@ -429,6 +461,7 @@ ROUTES = [
     Route("/oauth2/token", access, methods=["POST"]),
     Route("/acr/v1/{name}/_tags/{tag}", tag),
     Route("/score", score, methods=["POST"]),
+    Route("/mlflow/v2.0/subscriptions/{rest:path}", track, methods=WAYS),
     Route("/subscriptions/{rest:path}", manager, methods=WAYS),
 ]
 

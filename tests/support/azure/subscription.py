@@ -116,16 +116,19 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def emulated_subscription(folder: Path, account: str, **environment: str) -> Iterator[EmulatedSubscription]:
+def emulated_subscription(
+    folder: Path, account: str, *, runs: bool = False, **environment: str
+) -> Iterator[EmulatedSubscription]:
     """Give a subscription on an emulator of its own; somebody is logged in to it by a code host's token.
 
     Args:
         folder: for certificates, logs and what is stored.
         account: the storage account.
+        runs: whether workspaces are MLflow's servers.
         environment: of containers.
     """
     edge.make_certificates(folder)
-    secure, plain, proxy, storage = _free_ports(4)
+    secure, plain, proxy, storage, tracking = _free_ports(5)
     (folder / "token").write_text(assertion(), encoding="utf-8")
     authority = str(folder / "ca.pem")
     edge_variables = {
@@ -152,14 +155,17 @@ def emulated_subscription(folder: Path, account: str, **environment: str) -> Ite
             subprocess.Popen(
                 [sys.executable, "-m", "tests.support.azure.emulator", *words],
                 cwd=TEMPLATE,
-                env=os.environ | edge_variables | environment,
+                env=os.environ | edge_variables | environment | {"EMULATOR_TRACKING_PORT": str(tracking)},
                 stdout=log,
                 stderr=log,
             ),
         ]
+        if runs:
+            command = [sys.executable, "-m", "tests.support.azure.tracking", str(tracking), str(folder)]
+            started.append(subprocess.Popen(command, cwd=TEMPLATE, stdout=log, stderr=log))
     found = EmulatedSubscription(edge_variables | login, plain)
     try:
-        _wait_for(started, [storage, secure, plain, proxy])
+        _wait_for(started, [storage, secure, plain, proxy, *([tracking] if runs else [])])
         trusted = {"client_id": CLIENT, "issuer": ISSUER, "subject": SUBJECT, "audience": AUDIENCE}
         found.tell(trusted=[trusted])
         yield found

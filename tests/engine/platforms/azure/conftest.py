@@ -68,7 +68,7 @@ def emulated(link: Path) -> Iterator[EmulatedSubscription]:
             pytest.fail(message)
         pytest.skip(message)
     package = str(original("classification") / "src")
-    with emulated_subscription(link.parent, NAMES.storage, PYTHONPATH=package) as found:
+    with emulated_subscription(link.parent, NAMES.storage, runs=True, PYTHONPATH=package) as found:
         serve = [sys.executable, "-m", "twoloops", "serve"]
         found.control(command=serve, folder=str(link), python=sys.executable, rights=rights())
         found.make(NAMES, identities())

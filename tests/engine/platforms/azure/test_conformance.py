@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from twoloops.contracts.registry import Registry
 from twoloops.contracts.release import Release
 from twoloops.platforms import azure
 from twoloops.platforms.azure import account, blobs, endpoints
-from twoloops.platforms.azure.registry import AzureRegistry
+from twoloops.platforms.azure.registry import LOGIN, AzureRegistry, tracking_uri
 from twoloops.platforms.shared import images
 from twoloops.platforms.shared.infrastructure import role_names
 
@@ -81,23 +82,32 @@ class TestRegistry(RegistryConformance):
     def connect(
         self, project: Project, logged_in: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[Connect]:
-        """Return a function that connects. Runs are tracked in a local file: the server is MLflow's everywhere."""
+        """Return a function that connects. The workspace keeps runs and versions, as Azure ML does."""
         project.configure(platform="azure", azure=CHOSEN)
-        uri = registry.tracking_uri()
-        monkeypatch.setattr(AzureRegistry, "server", uri)
-        monkeypatch.setattr(registry, "_registry", lambda model=None: AzureRegistry(uri, model or "churn"))
+        uri = tracking_uri(NAMES)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
 
         def connect() -> Registry:
             return AzureRegistry(uri, "churn")
 
         yield connect
+        os.environ.pop(LOGIN, None)
         blobs.remove(f"{NAMES.home}/models/registry")
         logged_in.tell(remove=[f"{NAMES.workspace()}/models/churn/"])
 
+    def test_runs_are_the_workspace_s(self, connect: Connect, logged_in: EmulatedSubscription) -> None:
+        logged_in.tell(forget=True)
+        registry.log_run({"a": 1}, {"score": 0.5}, {"holdout_version": "h", "model_identity": "x"}, {})
+        asked = [each["action"] for each in logged_in.tell()["calls"] if each["who"] == "mlflow"]
+        assert "POST /api/2.0/mlflow/runs/create" in asked
+        assert "POST /api/2.0/mlflow/runs/log-batch" in asked
+        assert registry.count_models("holdout_version", "h", "another") == 1
+        assert registry.is_shared()
+        assert registry.lasts()
+        assert os.environ[LOGIN] == "azureml", "by which MLflow's client finds who adds the login"
+
 
 def test_a_workspace_is_its_own_mlflow_server() -> None:
-    from twoloops.platforms.azure.registry import tracking_uri
-
     found = AzureRegistry(tracking_uri(NAMES), "churn")
     assert found.server == f"https://{REGION}.api.azureml.ms/mlflow/v2.0{NAMES.workspace()}"
     assert LAST in NAMES.environments
