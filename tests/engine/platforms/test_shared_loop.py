@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from twoloops import config
 from twoloops.contracts.graph import Graph, Step
 from twoloops.errors import ProjectError
 from twoloops.platforms.shared import loop, plan
@@ -182,6 +183,15 @@ def test_a_table_that_a_step_makes_is_no_data_to_upload(here: Here, bare_project
     assert here.codes == {"join": 0, "look": 0}
     handed = yaml.safe_load((run_folder(here) / "params.yaml").read_text(encoding="utf-8"))
     assert handed["data"]["source"] == "./data/joined.csv"
+
+
+def test_a_step_works_in_its_own_folder_where_a_container_names_the_image_s(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(config.VARIABLE, str(Path.cwd()))
+    step = Step("a", (f'test "${config.VARIABLE}" = "$PWD" && echo own > own.txt',), (), ("own.txt",))
+    loop.submit(here, Graph((step,)), print)
+    assert here.codes == {"a": 0}
 
 
 def test_another_command_is_another_run(here: Here) -> None:

@@ -17,8 +17,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,7 @@ async def delete(_: Request, path: str, place: str) -> Response:
         return Response(status_code=204)
     if is_busy(place):
         return refuse(409, "Conflict", "There is already an operation in progress.")
-    endpoint, _, name = path.partition("/deployments/")
+    endpoint, name = [*path.split("/deployments/"), ""][:2]
     weights = state.resources.get(key(endpoint), {}).get("properties", {}).get("traffic") or {}
     if name and weights.get(name):
         return refuse(400, "BadRequest", f"Cannot delete the deployment {name} with live traffic.")
@@ -469,9 +469,10 @@ ROUTES = [
 class Server(uvicorn.Server):
     """One of two in a process, which ends both at once."""
 
-    def capture_signals(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""
-        return nullcontext()
+        yield
 
 
 async def main(folder: str, *ports: str) -> None:

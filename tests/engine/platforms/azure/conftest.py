@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twoloops.platforms.azure import account, blobs, rest
+from twoloops import registry
+from twoloops.contracts.release import Release
+from twoloops.platforms import azure
+from twoloops.platforms.azure import account, blobs, endpoints, rest
+from twoloops.platforms.shared import images
+from twoloops.platforms.shared.infrastructure import role_names
 
 from tests.conftest import DEMANDED
-from tests.engine.support.project import original
+from tests.engine.platforms.conformance import Subject
+from tests.engine.support.project import RAW, Project, original
 from tests.support.azure.roles import read_roles
 from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
 from tests.support.azure.subscription import AZURITE, CLIENT, EmulatedSubscription, emulated_subscription
@@ -42,7 +49,9 @@ def rights() -> list[dict[str, Any]]:
     reads = ["Microsoft.ManagedIdentity/userAssignedIdentities/read"]
     found += [{"scope": NAMES.group(each), "actions": reads} for each in (None, *NAMES.environments)]
     found.append({"scope": f"/subscriptions/{SUBSCRIPTION}/", "actions": roles["operations"]})
-    return [each | {"who": CLIENT} for each in found]
+    training = identities()[NAMES.identity("training")]
+    steps = {"scope": NAMES.workspace(), "actions": roles["train"], "who": training}
+    return [*(each | {"who": CLIENT} for each in found), steps]
 
 
 def identities() -> dict[str, str]:
@@ -83,3 +92,53 @@ def logged_in(emulated: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch) -
     forget_clients()
     yield emulated
     forget_clients()
+
+
+def push_images(subscription: EmulatedSubscription) -> None:
+    """Let the registry have the images of the current project's code. Nobody looks into them."""
+    tags = {images.tag(kind): f"sha256:{kind.ljust(64, '0')}" for kind in images.KINDS}
+    subscription.tell(images={f"{NAMES.registry}.azurecr.io/churn": tags})
+
+
+@pytest.fixture
+def subject(
+    promoted: Project, link: Path, logged_in: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Subject]:
+    """Return a project whose platform is Azure. Its registry is a file, and taken for a server's."""
+    promoted.configure(platform="azure", azure=CHOSEN)
+    for name in set(images.FILES) - {"pyproject.toml", "params.yaml"}:
+        (promoted.folder / name).write_text(name, encoding="utf-8")
+    (promoted.folder / "infra").mkdir()
+    (promoted.folder / "infra/machines.yaml").write_text(MACHINES, encoding="utf-8")
+    blobs.upload(promoted.folder / RAW, f"{NAMES.home}/data/rows.parquet")
+    promoted.set(score__source=f"{NAMES.home}/data/rows.parquet")
+    roles = {
+        NAMES.identity(*account.flow_identity(role)): f"00000000-0000-0000-0001-{number:012}"
+        for number, role in enumerate(role_names())
+    }
+    logged_in.tell(resources={path: {"properties": {"clientId": client}} for path, client in roles.items()})
+    push_images(logged_in)
+    link.unlink()
+    link.symlink_to(promoted.folder)
+    monkeypatch.setattr(registry, "is_shared", lambda: True)
+    monkeypatch.setattr(endpoints, "COUNTED_SECONDS", 0.3)
+
+    def spoil(release: Release) -> Release:
+        logged_in.control(fail_next=["ResourceNotReady", "User container has crashed or terminated."])
+        return release
+
+    yield Subject(azure, promoted, spoil, held_by_another())
+    for name in NAMES.environments:
+        azure.stop(name)
+
+
+def held_by_another() -> Callable[[], AbstractContextManager[None]]:
+    """Return what lets somebody else hold the lock for a while."""
+
+    @contextmanager
+    def hold() -> Iterator[None]:
+        lease = blobs.blob(f"{NAMES.home}/locks/deployment").acquire_lease(15)
+        yield
+        lease.release()
+
+    return hold

@@ -93,6 +93,7 @@ def _call(command: list[str], folder: Path, below: str = ".") -> int:
     # The image's user has no home, and the image no git: libraries look for both.
     own = {"HOME": str(folder / ".home"), "MPLCONFIGDIR": str(folder / ".home"), "GIT_PYTHON_REFRESH": "quiet"}
     own["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    own[config.VARIABLE] = str(folder)  # a container may be told of the image's own project: the step's is here
     return subprocess.run(command, cwd=folder / below, env=os.environ | own, check=False).returncode
 
 
