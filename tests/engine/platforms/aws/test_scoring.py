@@ -10,6 +10,7 @@ from twoloops.errors import ProjectError
 from twoloops.paths import paths
 from twoloops.platforms import aws, platform
 from twoloops.platforms.aws import machines, pipelines, scoring, scoring_step
+from twoloops.platforms.shared.scored import find_source
 
 from tests.engine.support.aws_stubs import ACCOUNT, AWS, BUCKET, REGION, Cloud
 from tests.engine.support.configuration import configure
@@ -42,7 +43,7 @@ def test_an_environment_without_its_infrastructure_is_told(
     promoted: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.settle()
-    monkeypatch.setattr(scoring, "_source", lambda _: "s3://other/rows")
+    monkeypatch.setattr(scoring, "find_source", lambda *_: "s3://other/rows")
     monkeypatch.setattr(scoring, "upload_model", lambda *_: "s3://models/1")
     monkeypatch.setattr(scoring.images, "reference", lambda _: "image")
     monkeypatch.setattr(scoring.machines, "load", lambda: Machines)
@@ -95,12 +96,12 @@ def test_what_is_scored_is_where_the_platform_can_read_it(
 ) -> None:
     project.set(score__source=source)
     (project.folder / "lineage.json").write_text(json.dumps({"params": {"data.source": trained_on}}), encoding="utf-8")
-    assert scoring._source(project.folder) == scored
+    assert find_source(project.folder, "s3://BUCKET/data/...") == scored
 
 
 def test_a_file_of_this_machine_cannot_be_scored_there(project: Project) -> None:
     with pytest.raises(ProjectError, match="a file of this machine"):
-        scoring._source(paths().model)
+        find_source(paths().model, "s3://BUCKET/data/...")
 
 
 def test_scoring_by_hand_wants_a_version(cloud: Cloud) -> None:
