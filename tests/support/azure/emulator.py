@@ -206,6 +206,7 @@ async def delete(_: Request, path: str, place: str) -> Response:
             if each in machines:
                 machines.pop(each).stop()
 
+    state.resources[place]["properties"]["provisioningState"] = "Deleting"
     return Response(status_code=202, headers=begin(place, gone))
 
 

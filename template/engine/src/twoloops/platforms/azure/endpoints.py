@@ -8,6 +8,7 @@ then gets its share of them; what gets none is deleted. The endpoint's tags say 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ COUNTED_SECONDS = 15.0  # so often a service tells what it has counted
 SERVING = "serving"  # the identity of an environment's containers
 PROJECT = "/app"  # in the image
 SUCCEEDED, FAILED = "Succeeded", "Failed"
+MOVING = {"Creating", "Updating", "Deleting", "Scaling"}
 # Azure has no machine, or may give none: no fault of the version.
 NO_MACHINES = {"OutOfCapacity", "OutOfQuota", "InsufficientCapacity", *rest.QUOTA}
 START_SECONDS = 300  # in which a container must be ready
@@ -52,14 +54,14 @@ def deployment(environment: str) -> Deployment | None:
 def deploy(environment: str, wanted: Deployment) -> None:
     """Let the environment run `wanted`, and return when it does.
 
-    It can be repeated at any time: what runs already is left as it is.
+    It can be repeated at any time: what is under way ends first, and what runs already is left as it is.
 
     Raises:
         UnfitError: a model does not come up, or does not answer; what ran before goes on.
         ProjectError: an artifact, the image or machines cannot be had, or Azure refuses.
     """
     path, size = _path(environment), machines.load().serving[environment]
-    found = _find(path)
+    found = _wait_until_settled(path)
     contents = {STABLE: _content(environment, wanted.stable, size, size.count)}
     if wanted.canary:
         contents[CANARY] = _content(environment, wanted.canary, size, 1)
@@ -133,7 +135,7 @@ def exists(environment: str) -> bool:
 def stop(environment: str) -> None:
     """Take the machines away; the endpoint, its address and who may ask it stay."""
     path = _path(environment)
-    if _find(path):
+    if _wait_until_settled(path):
         _move(path, {}, {}, 0.0)
         _clear(path, set())
 
@@ -204,6 +206,23 @@ def _find(path: str) -> Json | None:
 def _list(path: str) -> list[Json]:
     with explain_errors(f"Looking at the deployments of {path.rpartition('/')[2]}"):
         return list(rest.pages(f"{path}/deployments"))
+
+
+def _wait_until_settled(path: str) -> Json | None:
+    """Return the endpoint when no change of it, or of a deployment, is under way: one may have been cut off here."""
+    begin, pause = time.monotonic(), rest.FIRST_LOOK
+    while found := _find(path):
+        moving = [each["name"] for each in (found, *_list(path)) if each["properties"]["provisioningState"] in MOVING]
+        if not moving:
+            return found
+        if time.monotonic() - begin > rest.OPERATION_SECONDS:
+            raise rest.BusyError(
+                f"{', '.join(moving)}: a change has been under way for {rest.OPERATION_SECONDS / 60:.0f} minutes.",
+                hint="The studio of Azure ML tells what it waits for. Run the same verb again: it goes on from there.",
+            )
+        time.sleep(pause)
+        pause = min(1.5 * pause, rest.LONGEST_WAIT)
+    return None
 
 
 def _running(environment: str) -> Json:
