@@ -1,0 +1,120 @@
+"""Which tokens may take which identity: what a code host's file and Azure's of bootstrap/ say together, and Entra."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twoloops.contracts.platform import Login, role_variable
+from twoloops.errors import ProjectError
+from twoloops.platforms import azure
+from twoloops.platforms.azure import rest
+
+from commands.rendering import render
+from tests.conftest import DEMANDED
+from tests.support.aws.harness import ASKED
+from tests.support.azure.state import SUBSCRIPTION, TENANT
+from tests.support.azure.subscription import AZURITE, assertion, emulated_subscription
+from tests.support.tools import need
+
+EXCHANGE = "api://AzureADTokenExchange"
+# By host: who issues the tokens, how they name the repository, and how the jobs of main and of an environment.
+MAIN, LIVE = "main", "live"
+ISSUERS = {
+    "github": (
+        "https://token.actions.githubusercontent.com",
+        {
+            "plan": ("repo:ml-team@1/churn@2:pull_request", EXCHANGE),
+            "train": ("repo:ml-team@1/churn@2:ref:refs/heads/main", EXCHANGE),
+            "apply-live": ("repo:ml-team@1/churn@2:environment:live", EXCHANGE),
+            "deploy-live": ("repo:ml-team@1/churn@2:environment:live", EXCHANGE),
+            "deploy-dev": ("repo:ml-team@1/churn@2:environment:dev", EXCHANGE),
+        },
+    ),
+    "gitlab": (
+        "https://gitlab.com",
+        {
+            role: ("project_path:ml-team/churn:ref_type:branch:ref:main", f"{EXCHANGE}/{role}")
+            for role in ("plan", "train", "apply-live", "deploy-live", "deploy-dev")
+        },
+    ),
+    "azure_devops": (
+        "https://vstoken.dev.azure.com/01234567-89ab-cdef-0123-456789abcdef",
+        {
+            role: (f"sc://ml-team/churn/churn-{role}", EXCHANGE)
+            for role in ("plan", "train", "apply-live", "deploy-live", "deploy-dev")
+        },
+    ),
+}
+
+
+def read_trust(host: str, folder: Path) -> dict[str, Any]:
+    """Render a project, and return Terraform's locals for it; no provider is needed, for they know no cloud."""
+    need("terraform")
+    project, alone = folder / "project", folder / "alone"
+    answers = {"azure_subscription": SUBSCRIPTION, "azure_tenant": TENANT, "ci_provider": host}
+    render(project, {"infrastructure": "azure", "environments": "dev, live", **answers})
+    alone.mkdir()
+    for name in ("code_host.tf", "trust.tf"):
+        shutil.copy(project / "infra/bootstrap" / name, alone)
+    shutil.copytree(project / "infra/project", alone / "project")
+    (alone / "main.tf").write_text('module "project" {\n  source = "./project"\n}\n', encoding="utf-8")
+
+    def terraform(*words: str, said: str = "") -> str:
+        command = ["terraform", *words]
+        return subprocess.run(command, cwd=alone, input=said, capture_output=True, text=True, check=True).stdout
+
+    terraform("init", "-input=false")
+    given = [f"-var={name}={value}" for name, value in ASKED[host].items()]
+    answer = terraform("console", *given, said="jsonencode({ issuer = local.issuer, trust = local.trust })")
+    found: dict[str, Any] = json.loads(json.loads(answer))
+    return found
+
+
+@pytest.mark.parametrize("host", ISSUERS)
+def test_a_job_takes_its_own_role_and_no_other(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not AZURITE.exists():
+        message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
+        if DEMANDED:
+            pytest.fail(message)
+        pytest.skip(message)
+    found = read_trust(host, tmp_path)
+    issuer, tokens = ISSUERS[host]
+    assert f"https://{found['issuer']}" == issuer
+    clients = {role: f"00000000-0000-0000-0000-{number:012}" for number, role in enumerate(sorted(found["trust"]))}
+    monkeypatch.chdir(tmp_path / "project")
+    (tmp_path / "emulator").mkdir()
+    with emulated_subscription(tmp_path / "emulator", "stchurn000000") as subscription:
+        for name, value in subscription.environment.items():
+            monkeypatch.setenv(name, value)
+        rest.credential.cache_clear()
+        # What azurerm_federated_identity_credential makes of it: modules/identity.
+        subscription.tell(
+            trusted=[
+                {"client_id": clients[role], "issuer": issuer, "subject": subject, "audience": trust["audience"]}
+                for role, trust in found["trust"].items()
+                for subject in trust["subjects"]
+            ]
+        )
+        variables = {role_variable(role): client for role, client in clients.items()}
+
+        def take(role: str, token: tuple[str, str]) -> bool:
+            said = assertion(token[0], issuer=issuer, audience=token[1])
+            try:
+                azure.log_in(Login(role, said, variables, "a-run", 900, tmp_path))
+            except ProjectError as error:
+                if "trusts no token of this job" in str(error):
+                    return False
+                raise
+            return True
+
+        taken = {(role, of) for role in tokens for of, token in tokens.items() if take(role, token)}
+        # GitHub's tokens name the environment of a job, and not what the job does in it.
+        alike = {("apply-live", "deploy-live"), ("deploy-live", "apply-live"), ("plan", "train")}
+        assert taken == {(role, role) for role in tokens} | (alike if host == "github" else set())
+        for role, (subject, audience) in tokens.items():
+            assert not take(role, (subject.replace("churn", "churm"), audience)), "a repository of a like name"
