@@ -19,6 +19,7 @@ from twoloops.platforms.azure.terraform import REFUSALS
 from twoloops.platforms.shared.infrastructure import MissingSettingsError
 
 from tests.engine.support.project import Project
+from tests.engine.support.verbs import call
 from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
 from tests.support.azure.subscription import AUDIENCE, CLIENT, SUBJECT, EmulatedSubscription, assertion
 
@@ -160,6 +161,33 @@ def test_a_flow_takes_a_role(chosen: Project, tmp_path: Path) -> None:
     foreign = Login("train", assertion("repo:somebody/else:ref:refs/heads/main"), variables, "a-run", 900, tmp_path)
     with pytest.raises(ProjectError, match="trusts no token of this job"):
         azure.log_in(foreign)
+
+
+def test_a_job_that_is_not_trusted_goes_on_where_that_is_asked_for(
+    chosen: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On GitLab, changes have branches of many names, and Azure trusts one."""
+    chosen.configure(platform="azure", azure=CHOSEN, host="gitlab")
+    job = {
+        "GITLAB_CI": "true",
+        "CI_PROJECT_DIR": str(chosen.folder),
+        "CI_JOB_ID": "7",
+        "CI_JOB_URL": "https://gitlab.com/ml-team/churn/-/jobs/7",
+        "JOB_VARIABLES": str(tmp_path / "variables"),
+        "CLOUD_TOKEN": assertion("project_path:ml-team/churn:ref_type:branch:ref:a-change"),
+        "CLOUD_ROLE_PLAN": CLIENT,
+    }
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    told = call("login", "plan", "--optional")
+    assert told.exit_code == 0, told.output
+    assert "No login to Azure: Taking the role plan: Azure trusts no token of this job" in told.output
+    assert not (tmp_path / "variables").exists()
+    told = call("login", "plan")
+    assert told.exit_code == 1
+    monkeypatch.setenv("CLOUD_TOKEN", assertion())
+    told = call("login", "plan", "--optional")
+    assert "logged in to Azure as plan" in told.output, told.output
 
 
 def test_a_login_lasts_longer_than_the_code_host_s_token(

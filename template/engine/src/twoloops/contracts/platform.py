@@ -50,6 +50,10 @@ def role_variable(role: str) -> str:
     return f"CLOUD_ROLE_{role.replace('/', '_').replace('-', '_').upper()}"
 
 
+class UntrustedError(ProjectError):
+    """A platform does not trust the token of a flow's job: it is for another job, branch or repository."""
+
+
 class NotOfferedError(ProjectError):
     """A platform was asked for what it has not."""
 
@@ -180,6 +184,7 @@ class Platform(Protocol):
         """Take a role by a token, and return the variables by which programs find the login; none is secret (LOGIN).
 
         Raises:
+            UntrustedError: the token is not one that the platform trusts for this role.
             ProjectError: the platform does not give the role.
         """
 

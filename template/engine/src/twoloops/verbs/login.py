@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from twoloops import config
-from twoloops.contracts.platform import Login, role_variable
+from twoloops.contracts.platform import Login, UntrustedError, role_variable
 from twoloops.errors import ProjectError
 from twoloops.hosts import host
 from twoloops.platforms import platform
@@ -24,7 +24,11 @@ def login(
     role: Annotated[str, typer.Argument(help="plan, train, deploy-ENVIRONMENT or apply-ENVIRONMENT.")],
     seconds: Seconds = 3600,
     optional: Annotated[
-        bool, typer.Option("--optional", help="Go on without one before 'bootstrap', and for a change from a fork.")
+        bool,
+        typer.Option(
+            "--optional",
+            help="Go on without one before 'bootstrap', for a change from a fork, and where the job is not trusted.",
+        ),
     ] = False,
 ) -> None:
     """Log a flow's job in to the platform, for its later steps: by the code host's token, no key is stored anywhere."""
@@ -41,9 +45,14 @@ def login(
         return
     session = re.sub(r"[^A-Za-z0-9]+", "-", host.run_url() or role).strip("-")
     token = host.token(platform.audience(role))
-    for name, value in platform.log_in(
-        Login(role, token, variables, session, seconds, host.temporary_folder())
-    ).items():
+    try:
+        found = platform.log_in(Login(role, token, variables, session, seconds, host.temporary_folder()))
+    except UntrustedError as error:  # such as on a branch, where a platform can only name one
+        if not optional:
+            raise
+        typer.echo(f"No login to {platform.NAME}: {error}")
+        return
+    for name, value in found.items():
         host.set_variable(name, value)
     typer.echo(f"The later steps of this job are logged in to {platform.NAME} as {role}.")
 

@@ -21,6 +21,7 @@ from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolic
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.identity import CredentialUnavailableError, DefaultAzureCredential
 
+from twoloops.contracts.platform import UntrustedError
 from twoloops.errors import ProjectError
 
 MANAGER: Final = "https://management.azure.com"
@@ -231,7 +232,7 @@ def _explain_login(what: str, error: ClientAuthenticationError) -> ProjectError:
         return ProjectError(f"{what}: the login has expired.", hint="Log in again, and run the same verb again.")
     number = said[said.index("AADSTS") :].partition(":")[0]
     if number in ("AADSTS700211", "AADSTS700212", "AADSTS700213"):
-        return ProjectError(
+        return UntrustedError(
             f"{what}: Azure trusts no token of this job ({number}): {said[:300]}",
             hint="infra/bootstrap names the repository and the environment whose jobs are trusted: apply it again.",
         )
