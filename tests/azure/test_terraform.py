@@ -68,6 +68,7 @@ def test_a_workspace_that_is_no_environment_is_refused(project: Make) -> None:
         ("churn", ("staging", "production")),
         ("churn", ("production",)),
         ("staging", ("staging", "production")),
+        ("churn", ("shared", "state", "production")),
         ("customer_churn_of_the_year", ("dev", "pre-production-eu", "a--b", "c-", "production")),
         ("spending_by_it", ("s", "p")),
     ],
@@ -84,10 +85,10 @@ def test_names_are_those_of_the_verbs(package: str, environments: tuple[str, ...
     assert names.project == found["project"]
     assert (names.storage, names.registry) == (found["storage"], found["registry"])
     for name in (None, *environments):
-        assert names.group(name).rpartition("/")[2] == found["groups"][name or "shared"]
-        assert names.workspace(name).rpartition("/")[2] == found["workspaces"][name or "shared"]
+        assert names.group(name).rpartition("/")[2] == found["groups"][name or "SHARED"]
+        assert names.workspace(name).rpartition("/")[2] == found["workspaces"][name or "SHARED"]
         identity = names.identity("ci-deploy", name).rpartition("/")[2]
-        assert identity == f"{found['identities'][name or 'shared']}-ci-deploy"
+        assert identity == f"{found['identities'][name or 'SHARED']}-ci-deploy"
     endpoints = {name: names.endpoint(name) for name in environments}
     assert endpoints == found["endpoints"]
     # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules

@@ -122,7 +122,8 @@ def action(method: str, path: str) -> str:
 
 def is_allowed(who: str, asked: str, path: str) -> bool:
     """Say whether somebody has a right, at a scope above what is asked for."""
-    mine = [each for each in state.control.rights if each["who"] == who and key(path).startswith(key(each["scope"]))]
+    below = f"{key(path)}/"
+    mine = [each for each in state.control.rights if each["who"] == who and below.startswith(f"{key(each['scope'])}/")]
     return not state.control.rights or any(allows(each["actions"], asked) for each in mine)
 
 

@@ -45,7 +45,9 @@ locals {
         "Microsoft.Resources/subscriptions/resourceGroups/read",
         "Microsoft.Insights/actionGroups/*", "Microsoft.Insights/scheduledQueryRules/*", "Microsoft.Insights/workbooks/*",
         "Microsoft.OperationalInsights/workspaces/read", "Microsoft.OperationalInsights/workspaces/query/read",
-        "${local.learning}/read", "Microsoft.ManagedIdentity/userAssignedIdentities/read",
+        # What deployments have left is looked at before an environment is destroyed.
+        "${local.learning}/read", "${local.learning}/onlineEndpoints/read", "${local.learning}/onlineEndpoints/deployments/read",
+        "${local.learning}/schedules/read", "Microsoft.ManagedIdentity/userAssignedIdentities/read",
       ]
     }
     operations = {
@@ -60,7 +62,7 @@ locals {
 
   group_ids = { for name, group in module.project.groups : name => azurerm_resource_group.this[group].id }
   flows = merge(
-    { for role in ["plan", "train"] : role => { purpose = role, room = "shared" } },
+    { for role in ["plan", "train"] : role => { purpose = role, room = "SHARED" } },
     merge([
       for name in keys(local.rooms) : { for purpose in ["apply", "deploy"] : "${purpose}/${name}" => { purpose = purpose, room = name } }
     ]...),
@@ -71,7 +73,7 @@ resource "azurerm_role_definition" "this" {
   for_each = local.roles
 
   name              = "${module.project.project}-${module.project.registry}-${each.key}"
-  scope             = local.group_ids.shared
+  scope             = local.group_ids.SHARED
   description       = each.value.description
   assignable_scopes = concat(values(azurerm_resource_group.this)[*].id, each.key == "operations" ? ["/subscriptions/${module.project.subscription}"] : [])
 
@@ -95,8 +97,8 @@ module "flow" {
 module "training" {
   source = "../modules/identity"
 
-  name   = "${module.project.identities.shared}-training"
-  group  = azurerm_resource_group.this[module.project.groups.shared].name
+  name   = "${module.project.identities.SHARED}-training"
+  group  = azurerm_resource_group.this[module.project.groups.SHARED].name
   region = module.project.region
 }
 
@@ -114,26 +116,30 @@ module "serving" {
 locals {
   assignments = merge(
     {
-      "plan/logs"  = { who = module.flow["plan"].principal_id, scope = azurerm_log_analytics_workspace.this.id, built_in = "Reader", own = null }
-      "plan/state" = { who = module.flow["plan"].principal_id, scope = module.data.container_ids["state"], built_in = "Storage Blob Data Reader", own = null }
+      "plan/SHARED" = { who = module.flow["plan"].principal_id, scope = local.group_ids.SHARED, built_in = "Reader", own = null }
+      "plan/STATE"  = { who = module.flow["plan"].principal_id, scope = module.data.container_ids["state"], built_in = "Storage Blob Data Reader", own = null }
 
-      "train/workspace" = { who = module.flow["train"].principal_id, scope = module.workspace["shared"].id, built_in = null, own = "train" }
+      "train/workspace" = { who = module.flow["train"].principal_id, scope = module.workspace["SHARED"].id, built_in = null, own = "train" }
       "train/group"     = { who = module.flow["train"].principal_id, scope = module.training.id, built_in = "Reader", own = null }
       "train/images"    = { who = module.flow["train"].principal_id, scope = module.images.id, built_in = "AcrPush", own = null }
       "train/follow"    = { who = module.flow["train"].principal_id, scope = "/subscriptions/${module.project.subscription}", built_in = null, own = "operations" }
 
       "training/images"    = { who = module.training.principal_id, scope = module.images.id, built_in = "AcrPull", own = null }
-      "training/workspace" = { who = module.training.principal_id, scope = module.workspace["shared"].id, built_in = null, own = "train" }
+      "training/workspace" = { who = module.training.principal_id, scope = module.workspace["SHARED"].id, built_in = null, own = "train" }
+    },
+    {
+      for name, room in local.rooms : "plan/${name}" => { who = module.flow["plan"].principal_id, scope = local.group_ids[name], built_in = "Reader", own = null }
+      if room != ""
     },
     merge([
       for name in keys(local.rooms) : {
-        "plan/${name}" = { who = module.flow["plan"].principal_id, scope = local.group_ids[name], built_in = "Reader", own = null }
-
-        "apply/${name}"      = { who = module.flow["apply/${name}"].principal_id, scope = local.group_ids[name], built_in = null, own = "apply" }
-        "apply/${name}/logs" = { who = module.flow["apply/${name}"].principal_id, scope = azurerm_log_analytics_workspace.this.id, built_in = "Log Analytics Reader", own = null }
+        # Every verb looks whether bootstrap/ has been applied: at the workspace that all share.
+        "apply/${name}/shared" = { who = module.flow["apply/${name}"].principal_id, scope = module.workspace["SHARED"].id, built_in = "Reader", own = null }
+        "apply/${name}"        = { who = module.flow["apply/${name}"].principal_id, scope = local.group_ids[name], built_in = null, own = "apply" }
+        "apply/${name}/logs"   = { who = module.flow["apply/${name}"].principal_id, scope = azurerm_log_analytics_workspace.this.id, built_in = "Log Analytics Reader", own = null }
 
         "deploy/${name}"          = { who = module.flow["deploy/${name}"].principal_id, scope = module.workspace[local.workspace_of[name]].id, built_in = null, own = "deploy" }
-        "deploy/${name}/registry" = { who = module.flow["deploy/${name}"].principal_id, scope = module.workspace["shared"].id, built_in = null, own = "register" }
+        "deploy/${name}/registry" = { who = module.flow["deploy/${name}"].principal_id, scope = module.workspace["SHARED"].id, built_in = null, own = "register" }
         "deploy/${name}/images"   = { who = module.flow["deploy/${name}"].principal_id, scope = module.images.id, built_in = "AcrPull", own = null }
         "deploy/${name}/serving"  = { who = module.flow["deploy/${name}"].principal_id, scope = module.serving[name].id, built_in = "Managed Identity Operator", own = null }
         "deploy/${name}/follow"   = { who = module.flow["deploy/${name}"].principal_id, scope = "/subscriptions/${module.project.subscription}", built_in = null, own = "operations" }

@@ -8,9 +8,9 @@ locals {
   rooms    = module.project.environments
   shared   = distinct(values(module.project.groups)) # one environment alone lives with what trains
   # By its resource group, each room once.
-  workspaces = { for name, group in module.project.groups : name => group if name == "shared" || group != module.project.groups.shared }
+  workspaces = { for name, group in module.project.groups : name => group if name == "SHARED" || group != module.project.groups.SHARED }
   # In whose workspace an environment's things are.
-  workspace_of = { for name, room in local.rooms : name => room == "" ? "shared" : name }
+  workspace_of = { for name, room in local.rooms : name => room == "" ? "SHARED" : name }
 }
 
 resource "azurerm_resource_group" "this" {
@@ -25,7 +25,7 @@ module "data" {
   source = "../modules/storage"
 
   name            = module.project.storage
-  group           = azurerm_resource_group.this[module.project.groups.shared].name
+  group           = azurerm_resource_group.this[module.project.groups.SHARED].name
   region          = module.project.region
   private_network = module.project.private_network
   containers      = ["project", "state"]
@@ -52,14 +52,14 @@ module "images" {
   source = "../modules/images"
 
   name            = module.project.registry
-  group           = azurerm_resource_group.this[module.project.groups.shared].name
+  group           = azurerm_resource_group.this[module.project.groups.SHARED].name
   region          = module.project.region
   private_network = module.project.private_network
 }
 
 resource "azurerm_log_analytics_workspace" "this" {
   name                         = "log-${module.project.project}"
-  resource_group_name          = azurerm_resource_group.this[module.project.groups.shared].name
+  resource_group_name          = azurerm_resource_group.this[module.project.groups.SHARED].name
   location                     = module.project.region
   sku                          = "PerGB2018"
   retention_in_days            = var.log_days
@@ -70,7 +70,7 @@ resource "azurerm_log_analytics_workspace" "this" {
 
 resource "azurerm_application_insights" "this" {
   name                         = "appi-${module.project.project}"
-  resource_group_name          = azurerm_resource_group.this[module.project.groups.shared].name
+  resource_group_name          = azurerm_resource_group.this[module.project.groups.SHARED].name
   location                     = module.project.region
   application_type             = "web"
   workspace_id                 = azurerm_log_analytics_workspace.this.id
@@ -97,7 +97,7 @@ module "workspace" {
   private_network = module.project.private_network
 
   clusters = merge(
-    each.key == "shared" ? {
+    each.key == "SHARED" ? {
       train = { machine = local.machines.training.machine, most = try(local.machines.training.most, 1), identity_id = module.training.id }
     } : {},
     module.project.batch && local.workspace_of[module.project.last_environment] == each.key ? {
@@ -111,7 +111,7 @@ module "network" {
   count  = module.project.private_network ? 1 : 0
 
   name   = module.project.project
-  group  = azurerm_resource_group.this[module.project.groups.shared].name
+  group  = azurerm_resource_group.this[module.project.groups.SHARED].name
   region = module.project.region
   cidr   = var.network_cidr
   resources = merge(

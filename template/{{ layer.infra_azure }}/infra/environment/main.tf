@@ -4,13 +4,13 @@ locals {
   # A workspace that is no environment stops at the preconditions below, and gets there by these.
   room   = lookup(module.project.environments, terraform.workspace, "")
   wanted = lookup(var.environments, terraform.workspace, values(var.environments)[0])
-  group  = lookup(module.project.groups, terraform.workspace, module.project.groups.shared)
+  group  = lookup(module.project.groups, terraform.workspace, module.project.groups.SHARED)
 }
 
 # What bootstrap/ has made.
 data "azurerm_log_analytics_workspace" "this" {
   name                = "log-${module.project.project}"
-  resource_group_name = module.project.groups.shared
+  resource_group_name = module.project.groups.SHARED
 
   lifecycle {
     precondition {

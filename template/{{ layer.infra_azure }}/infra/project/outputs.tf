@@ -24,7 +24,8 @@ locals {
   # One environment alone lives with what trains; several have rooms of their own.
   rooms = { for name in var.environments : name => length(var.environments) > 1 ? "-${local.short["environment/${name}"]}" : "" }
 
-  groups = merge({ shared = "rg-${local.project}" }, { for name, room in local.rooms : name => "rg-${local.project}${room}" })
+  # No environment is called so: their names are in lower case.
+  groups = merge({ SHARED = "rg-${local.project}" }, { for name, room in local.rooms : name => "rg-${local.project}${room}" })
 }
 
 output "name" {

@@ -15,11 +15,12 @@ from twoloops.platforms import azure
 from twoloops.platforms.azure import account, images, rest
 from twoloops.platforms.azure.account import Names
 from twoloops.platforms.azure.rest import explain_errors
-from twoloops.platforms.azure.terraform import REFUSALS
+from twoloops.platforms.azure.terraform import REFUSALS, AzureInfrastructure
 from twoloops.platforms.shared.infrastructure import MissingSettingsError
 
 from tests.engine.support.project import Project
 from tests.engine.support.verbs import call
+from tests.support.azure.roles import read_roles
 from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
 from tests.support.azure.subscription import AUDIENCE, CLIENT, SUBJECT, EmulatedSubscription, assertion
 
@@ -138,6 +139,25 @@ def test_a_right_that_a_role_lacks_is_refused(chosen: Project) -> None:
         rest.change("DELETE", NAMES.workspace())
     with pytest.raises(ProjectError, match=r"may not do that: .*jobs/write"), explain_errors("Starting"):
         rest.ask("PUT", f"{NAMES.workspace()[:-1]}/jobs/x", {"properties": {}})
+
+
+def test_who_applies_one_environment_needs_no_right_in_another(
+    chosen: Project, logged_in: EmulatedSubscription
+) -> None:
+    apply = [
+        {"who": CLIENT, "scope": NAMES.group("staging"), "actions": read_roles()["apply"]},
+        {"who": CLIENT, "scope": NAMES.workspace(), "actions": ["*/read"]},  # Reader
+    ]
+    room = azure.infrastructure()
+    logged_in.control(rights=apply)
+    try:
+        assert isinstance(room, AzureInfrastructure)
+        room.check_login()
+        assert room.deployed("staging") == []
+        with pytest.raises(ProjectError, match="may not do that"):
+            room.deployed("production")
+    finally:
+        logged_in.control(rights=rights())
 
 
 def test_a_registry_that_does_not_know_the_login(chosen: Project, logged_in: EmulatedSubscription) -> None:

@@ -68,6 +68,10 @@ class AzureInfrastructure(TerraformInfrastructure):
         roles = {name: find_client_id(*flow_identity(name)) for name in role_names()}
         return FlowSettings(account().region, roles, tracking_uri(known))
 
+    def check_login(self) -> None:
+        """Look whether the login reaches the workspace that all share: who applies sees no other room's roles."""
+        check_made()
+
     def deployed(self, environment: str) -> list[str]:
         """Return in words what deployments have made: an endpoint, and a schedule that scores."""
         return deployed.list_deployed(environment)

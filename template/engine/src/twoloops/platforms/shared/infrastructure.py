@@ -64,6 +64,16 @@ class TerraformInfrastructure(ABC):
             ProjectError: nobody is logged in, or to another account.
         """
 
+    def check_login(self) -> None:
+        """Say in words who is logged in to what, and whether bootstrap/ has been applied.
+
+        A cloud where who plans may not look at every role asks for less.
+
+        Raises:
+            ProjectError: as `read_flow_settings`.
+        """
+        self.read_flow_settings()
+
     @abstractmethod
     def deployed(self, environment: str) -> list[str]:
         """Return in words what deployments have made in an environment, beside its infrastructure."""
@@ -161,7 +171,7 @@ class TerraformInfrastructure(ABC):
         """Look whether all is there that Terraform needs, and let it fetch the provider."""
         config.current().check_environment(environment)
         terraform.check_version()
-        self.read_flow_settings()  # says in words who is logged in to what, and whether bootstrap/ has been applied
+        self.check_login()
         self._run(environment, "init", "-reconfigure", "-backend-config=../state.tfbackend")
 
     def _run(self, environment: str, *words: str, tell: Callable[[str], None] | None = None) -> str:
