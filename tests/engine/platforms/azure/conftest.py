@@ -40,18 +40,29 @@ def forget_clients() -> None:
         cache.cache_clear()
 
 
-def rights() -> list[dict[str, Any]]:
-    """Return the rights that Terraform gives to the flows that train and deploy; the login here has those of all."""
-    roles = read_roles()
-    found = [{"scope": NAMES.workspace(), "actions": [*roles["train"], *roles["register"]]}]
-    found += [{"scope": NAMES.workspace(each), "actions": roles["deploy"]} for each in NAMES.environments]
-    # Managed Identity Operator, and Reader, at identities.
-    reads = ["Microsoft.ManagedIdentity/userAssignedIdentities/read"]
-    found += [{"scope": NAMES.group(each), "actions": reads} for each in (None, *NAMES.environments)]
-    found.append({"scope": f"/subscriptions/{SUBSCRIPTION}/", "actions": roles["operations"]})
+def rights(*roles: str) -> list[dict[str, Any]]:
+    """Return the rights that Terraform gives to flows, as the login of the tests has them.
+
+    Args:
+        roles: train, or deploy and an environment, such as deploy/production; without any, all of these.
+    """
+    actions, wanted = read_roles(), roles or ("train", *(f"deploy/{each}" for each in NAMES.environments))
+    reads = ["Microsoft.ManagedIdentity/userAssignedIdentities/read"]  # Managed Identity Operator, and Reader
+    found = [{"scope": f"/subscriptions/{SUBSCRIPTION}", "actions": actions["operations"]}]
+    for role in wanted:
+        if role == "train":
+            found.append({"scope": NAMES.workspace(), "actions": actions["train"]})
+            found.append({"scope": NAMES.identity("training"), "actions": reads})
+        else:
+            environment = role.partition("/")[2]
+            found.append({"scope": NAMES.workspace(), "actions": actions["register"]})
+            found.append({"scope": NAMES.workspace(environment), "actions": actions["deploy"]})
+            found.append({"scope": NAMES.identity("serving", environment), "actions": reads})
+    if not roles:  # what an owner sees
+        found += [{"scope": NAMES.group(each), "actions": reads} for each in (None, *NAMES.environments)]
+    steps = {"scope": NAMES.workspace(), "actions": actions["train"]}
     training = identities()[NAMES.identity("training")]
-    steps = {"scope": NAMES.workspace(), "actions": roles["train"], "who": training}
-    return [*(each | {"who": CLIENT} for each in found), steps]
+    return [*(each | {"who": CLIENT} for each in found), steps | {"who": training}]
 
 
 def identities() -> dict[str, str]:

@@ -7,15 +7,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from twoloops import registry
 from twoloops.contracts.release import Deployment, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.platforms import azure
 from twoloops.platforms.azure import endpoints, rest
 
-from tests.engine.platforms.conformance import FIRST, Subject
+from tests.engine.platforms.conformance import FIRST, LAST, Subject
 from tests.support.azure.subscription import EmulatedSubscription
 
-from .conftest import NAMES
+from .conftest import NAMES, rights
 
 PATH = f"{NAMES.workspace(FIRST)}/onlineEndpoints/{NAMES.endpoint(FIRST)}"
 
@@ -27,6 +28,23 @@ def begun(subject: Subject, logged_in: EmulatedSubscription) -> Iterator[Emulate
     yield logged_in
     logged_in.control(command=serve, fail_next=[], seconds=0.1, refuse=[])
     azure.remove(FIRST)
+
+
+def test_who_deploys_needs_no_more_than_the_role(subject: Subject, begun: EmulatedSubscription) -> None:
+    begun.control(rights=rights("deploy/production"))
+    try:
+        stable = Deployment(subject.release())
+        azure.deploy(LAST, stable)
+        azure.deploy(LAST, Deployment(subject.release(), subject.release("2"), 0.2))
+        azure.deploy(LAST, stable)
+        azure.follow_champion(registry.get("1"))
+        assert subject.ask(LAST) == ["1"]
+        assert azure.stop(LAST)
+        with pytest.raises(ProjectError, match="may not do that"):
+            azure.deploy(FIRST, stable)
+    finally:
+        begun.control(rights=rights())
+        azure.remove(LAST)
 
 
 @pytest.mark.parametrize("code", ["OutOfCapacity", "OutOfQuota"])
