@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -249,6 +251,14 @@ def test_what_the_project_chose_is_checked(bare_project: Project, table: dict[st
     with pytest.raises(ProjectError, match=words) as refused:
         account.account()
     assert "az account show" in refused.value.hint
+
+
+@pytest.mark.parametrize("module", ["", ".mlflow_login", ".identity"])
+def test_what_every_project_loads_needs_no_library_of_azure(module: str) -> None:
+    """MLflow loads all plugins that are installed, and the image that serves has none of these."""
+    code = f"import sys; sys.modules['azure'] = None; import twoloops.platforms.azure{module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_stay_within_their_limits() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twoloops.registry import Version
 
 NAME: Final = "Azure"
+SCHEME: Final = "azureml"  # of a workspace's address as a registry: an entry point of `twoloops.registries`
 OFFERS: Final = frozenset({PIPELINES, SCORING, IMAGES, LOGIN, INFRASTRUCTURE})
 LATE_SECONDS: Final = 45.0  # services tell their counts every 15 seconds: endpoints.COUNTED_SECONDS
 STOPPED: Final = "its machines are gone, and its address stays"

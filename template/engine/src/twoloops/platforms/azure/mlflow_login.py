@@ -1,4 +1,7 @@
-"""The login to the workspace's MLflow server, as MLflow's client asks for one: its plugin for MLFLOW_TRACKING_AUTH."""
+"""The login to the workspace's MLflow server, as MLflow's client asks for one: its plugin for MLFLOW_TRACKING_AUTH.
+
+MLflow loads every installed plugin, in projects that run elsewhere too: Azure's libraries are loaded when it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ from typing import Any
 
 from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
 
-from twoloops.platforms.azure.registry import SCHEME
-from twoloops.platforms.azure.rest import MANAGER, credential
+from twoloops.platforms.azure import SCHEME
 
 
 class AzureLogin(RequestAuthProvider):
@@ -20,6 +22,7 @@ class AzureLogin(RequestAuthProvider):
     def get_auth(self) -> Any:
         """Return what requests calls for each request."""
         from twoloops.platforms.azure.account import account
+        from twoloops.platforms.azure.rest import MANAGER, credential
 
         login = credential(account().tenant)
 

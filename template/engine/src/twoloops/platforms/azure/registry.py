@@ -19,12 +19,11 @@ from typing import Any
 from twoloops import artifact
 from twoloops.contracts.registry import ARTIFACT, IDENTITY, JUDGED, Version
 from twoloops.errors import ProjectError
-from twoloops.platforms.azure import blobs, rest
+from twoloops.platforms.azure import SCHEME, blobs, rest
 from twoloops.platforms.azure.account import Names, names
 from twoloops.platforms.azure.rest import explain_errors
 from twoloops.platforms.shared.objects import model_url, upload_model
 
-SCHEME = "azureml"
 RUN = "run_id"  # tag of a version
 LOGIN = "MLFLOW_TRACKING_AUTH"  # names, for MLflow's client, who adds the login: `mlflow_login`
 Content = dict[str, Any]
