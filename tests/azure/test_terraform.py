@@ -89,6 +89,9 @@ def test_names_are_those_of_the_verbs(package: str, environments: tuple[str, ...
         assert names.workspace(name).rpartition("/")[2] == found["workspaces"][name or "SHARED"]
         identity = names.identity("ci-deploy", name).rpartition("/")[2]
         assert identity == f"{found['identities'][name or 'SHARED']}-ci-deploy"
+    ground = (terraform.folder / "bootstrap/main.tf").read_text(encoding="utf-8")
+    assert '"log-${module.project.project}"' in ground
+    assert names.logs == f"{names.group()}/providers/Microsoft.OperationalInsights/workspaces/log-{found['project']}"
     endpoints = {name: names.endpoint(name) for name in environments}
     assert endpoints == found["endpoints"]
     # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules

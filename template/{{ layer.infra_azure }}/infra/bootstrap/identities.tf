@@ -33,6 +33,7 @@ locals {
         "${local.learning}/schedules/read", "${local.learning}/schedules/write", "${local.learning}/schedules/delete",
         "${local.learning}/jobs/read", "${local.learning}/jobs/write", "${local.learning}/jobs/cancel/action",
         "Microsoft.ManagedIdentity/userAssignedIdentities/read", "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+        "Microsoft.Insights/diagnosticSettings/read", "Microsoft.Insights/diagnosticSettings/write",
       ]
     }
     register = {
@@ -53,6 +54,10 @@ locals {
     operations = {
       description = "Follows operations that take a while"
       actions     = local.operations
+    }
+    log = {
+      description = "Lets logs go to the workspace of logs"
+      actions     = ["Microsoft.OperationalInsights/workspaces/read", "Microsoft.OperationalInsights/workspaces/sharedKeys/action"]
     }
     score = {
       description = "Asks endpoints"
@@ -141,6 +146,7 @@ locals {
         "deploy/${name}"          = { who = module.flow["deploy/${name}"].principal_id, scope = module.workspace[local.workspace_of[name]].id, built_in = null, own = "deploy" }
         "deploy/${name}/registry" = { who = module.flow["deploy/${name}"].principal_id, scope = module.workspace["SHARED"].id, built_in = null, own = "register" }
         "deploy/${name}/images"   = { who = module.flow["deploy/${name}"].principal_id, scope = module.images.id, built_in = "AcrPull", own = null }
+        "deploy/${name}/logs"     = { who = module.flow["deploy/${name}"].principal_id, scope = azurerm_log_analytics_workspace.this.id, built_in = null, own = "log" }
         "deploy/${name}/serving"  = { who = module.flow["deploy/${name}"].principal_id, scope = module.serving[name].id, built_in = "Managed Identity Operator", own = null }
         "deploy/${name}/follow"   = { who = module.flow["deploy/${name}"].principal_id, scope = "/subscriptions/${module.project.subscription}", built_in = null, own = "operations" }
 

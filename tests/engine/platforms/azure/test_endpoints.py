@@ -35,6 +35,8 @@ def test_who_deploys_needs_no_more_than_the_role(subject: Subject, begun: Emulat
     try:
         stable = Deployment(subject.release())
         azure.deploy(LAST, stable)
+        (kept,) = [each for each in begun.tell()["resources"] if "/diagnosticSettings/" in each["id"]]
+        assert kept["properties"]["workspaceId"] == NAMES.logs, "where infra/modules/monitoring looks"
         azure.deploy(LAST, Deployment(subject.release(), subject.release("2"), 0.2))
         azure.deploy(LAST, stable)
         azure.follow_champion(registry.get("1"))

@@ -110,6 +110,11 @@ class Names:
         return f"{self.group(environment)}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{named}"
 
     @property
+    def logs(self) -> str:
+        """The path of where logs go."""
+        return f"{self.group()}/providers/Microsoft.OperationalInsights/workspaces/log-{self.project}"
+
+    @property
     def storage(self) -> str:
         """The storage account."""
         return f"st{self.project.replace('-', '')[:12]}{self.suffix}"

@@ -70,6 +70,7 @@ def deploy(environment: str, wanted: Deployment) -> None:
         _drain_canary(path, found, wanted)
     if found is None:
         _change("PUT", path, _endpoint(environment), f"Making the endpoint {path.rpartition('/')[2]}")
+    _keep_logs(path)
     for role, content in contents.items():
         _start(path, chosen[role], content, goes_on=bool(found and _roles(found)))
         _resize(path, chosen[role], content["sku"])
@@ -283,6 +284,15 @@ def _endpoint(environment: str) -> Json:
             "publicNetworkAccess": "Disabled" if account().private_network else "Enabled",
         },
     }
+
+
+def _keep_logs(path: str) -> None:
+    """Let an endpoint's logs go where alarms look for them; that of the workspace does not reach its endpoints."""
+    setting = f"{path}/providers/Microsoft.Insights/diagnosticSettings/logs"
+    logs = [{"categoryGroup": "allLogs", "enabled": True}]
+    with explain_errors("Keeping the endpoint's logs"):
+        if rest.find(setting) is None:
+            rest.ask("PUT", setting, {"properties": {"workspaceId": check_made().logs, "logs": logs}})
 
 
 def _content(environment: str, release: Release, size: Service, count: int) -> Json:

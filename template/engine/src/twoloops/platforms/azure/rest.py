@@ -29,6 +29,7 @@ LEARNING: Final = "Microsoft.MachineLearningServices"
 # By provider, the version of the interface that this platform speaks.
 VERSIONS: Final[Mapping[str, str]] = {
     LEARNING: "2025-12-01",
+    "Microsoft.Insights": "2021-05-01-preview",  # the only one that diagnostic settings have
     "Microsoft.ManagedIdentity": "2023-01-31",
 }
 STORED_LOGIN: Final = "TWOLOOPS_AZURE_LOGIN"  # the file in which the verb `login` has left a flow's login
