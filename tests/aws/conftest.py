@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from commands.rendering import render
 from tests.support.aws.harness import Terraform, demand_providers, emulator
+from tests.support.projects import lay_out
 
 Make = Callable[..., Terraform]
 
@@ -22,11 +22,11 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Make:
-    """Return a function that renders a project and returns Terraform in its folder infra/."""
+    """Return a function that lays out a project and returns Terraform in its folder infra/."""
 
     def make(answers: dict[str, Any], environment: dict[str, str] | None = None) -> Terraform:
         folder = tmp_path / f"project-{len(list(tmp_path.iterdir()))}"
-        render(folder, {"infrastructure": "aws", **answers})
+        lay_out(folder, {"infrastructure": "aws", **answers})
         return Terraform(folder / "infra", environment)
 
     return make

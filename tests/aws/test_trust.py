@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from commands.rendering import render
 from tests.support.aws.harness import ASKED
+from tests.support.projects import lay_out
 from tests.support.tools import need
 from tests.support.trust import Trust, trusts
 
@@ -28,7 +28,7 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str,
     """Return a code host and Terraform's locals for it; that this needs no provider, shows that they know no cloud."""
     need("terraform")
     folder, alone = tmp_path / "project", tmp_path / "alone"
-    render(folder, {"infrastructure": "aws", "ci_provider": request.param, "environments": "dev-, live"})
+    lay_out(folder, {"infrastructure": "aws", "ci_provider": request.param, "environments": "dev-, live"})
     alone.mkdir()
     for name in ("code_host.tf", "trust.tf"):
         shutil.copy(folder / "infra/bootstrap" / name, alone)

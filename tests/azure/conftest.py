@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from commands.rendering import TEMPLATE, render
+from commands.rendering import TEMPLATE
 from tests.conftest import DEMANDED, need
 from tests.support.aws.harness import Terraform
+from tests.support.projects import lay_out
 
 Make = Callable[..., Terraform]
 INFRASTRUCTURE = TEMPLATE / "template" / "{{ layer.infra_azure }}" / "infra"
@@ -32,11 +33,11 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Make:
-    """Return a function that renders a project and returns Terraform in its folder infra/."""
+    """Return a function that lays out a project and returns Terraform in its folder infra/."""
 
     def make(answers: dict[str, Any], environment: dict[str, str] | None = None) -> Terraform:
         folder = tmp_path / f"project-{len(list(tmp_path.iterdir()))}"
-        render(folder, {"infrastructure": "azure", **answers})
+        lay_out(folder, {"infrastructure": "azure", **answers}, engine=False)
         return Terraform(folder / "infra", environment)
 
     return make

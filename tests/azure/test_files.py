@@ -12,9 +12,9 @@ import yaml
 from twoloops import config
 from twoloops.platforms.azure import machines
 
-from commands.rendering import TEMPLATE, render
+from commands.rendering import TEMPLATE
 from tests.conftest import need
-from tests.support.answers import HOSTILE_REPOSITORIES, hostile
+from tests.support.answers import hostile
 
 from .conftest import INFRASTRUCTURE, Make
 
@@ -23,7 +23,7 @@ VARIANTS: list[dict[str, Any]] = [
     {},
     {"serving_mode": "batch", "ci_provider": "gitlab"},
     {"serving_mode": "online_and_batch", "private_network": True},
-    *[hostile(provider, azure_region="southeastasia") for provider in HOSTILE_REPOSITORIES],
+    hostile("azure_devops", azure_region="southeastasia"),
 ]
 # What may know Azure's cloud: its own layer, and of the engine its own room, the lists of extras and of versions, and
 # what serves protocols of other services.
@@ -137,7 +137,6 @@ def test_a_code_host_s_token_is_for_the_role_that_its_job_takes(project: Make) -
     assert '"api://AzureADTokenExchange/${replace(role, "/", "-")}"' in trust
 
 
-def test_a_project_is_rendered_as_it_is_asked_for(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("azure") / "project"
-    render(folder, {"infrastructure": "azure"})
+def test_a_project_is_rendered_as_it_is_asked_for(project: Make) -> None:
+    folder = project({}).folder.parent
     assert "twoloops[training,azure-ml]" in (folder / "pyproject.toml").read_text(encoding="utf-8")

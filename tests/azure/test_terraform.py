@@ -34,16 +34,21 @@ def test_valid(root: str, project: Make) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("providers")
-@pytest.mark.parametrize("provider", ["github", "gitlab", "azure_devops"])
+@pytest.mark.parametrize(
+    "provider", ["github", *[pytest.param(name, marks=pytest.mark.twin) for name in ("gitlab", "azure_devops")]]
+)
 def test_its_own_tests_pass(provider: str, project: Make) -> None:
     answers = {"ci_provider": provider, **EVERYTHING}
     terraform = project(answers)
     terraform.run("", "init", "-input=false")
     said = terraform.run("", "test", env={"TF_WORKSPACE": "production"}).stdout
     assert re.search(r"Success! 1\d passed, 0 failed", said), said
+    told = terraform.run("", "test", "-filter=tests/environment.tftest.hcl", code=1, env={"TF_WORKSPACE": "elsewhere"})
+    assert "The workspace elsewhere is no environment." in told.stdout + told.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 @pytest.mark.usefixtures("providers")
 def test_its_own_tests_pass_with_batches_alone(project: Make) -> None:
     """One environment alone: it lives with what trains."""
@@ -51,15 +56,6 @@ def test_its_own_tests_pass_with_batches_alone(project: Make) -> None:
     terraform.run("", "init", "-input=false")
     said = terraform.run("", "test", env={"TF_WORKSPACE": "production"}).stdout
     assert "0 failed" in said
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("providers")
-def test_a_workspace_that_is_no_environment_is_refused(project: Make) -> None:
-    terraform = project({})
-    terraform.run("", "init", "-input=false")
-    said = terraform.run("", "test", "-filter=tests/environment.tftest.hcl", code=1, env={"TF_WORKSPACE": "elsewhere"})
-    assert "The workspace elsewhere is no environment." in said.stdout + said.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,11 @@ from twoloops.errors import ProjectError
 from twoloops.platforms import azure
 from twoloops.platforms.azure import rest
 
-from commands.rendering import render
 from tests.conftest import DEMANDED
 from tests.support.aws.harness import ASKED
 from tests.support.azure.state import SUBSCRIPTION, TENANT
-from tests.support.azure.subscription import AZURITE, assertion, emulated_subscription
+from tests.support.azure.subscription import AZURITE, EmulatedSubscription, assertion, emulated_subscription
+from tests.support.projects import lay_out
 from tests.support.tools import need
 
 EXCHANGE = "api://AzureADTokenExchange"
@@ -57,7 +59,7 @@ def read_trust(host: str, folder: Path) -> dict[str, Any]:
     need("terraform")
     project, alone = folder / "project", folder / "alone"
     answers = {"azure_subscription": SUBSCRIPTION, "azure_tenant": TENANT, "ci_provider": host}
-    render(project, {"infrastructure": "azure", "environments": "dev, live", **answers})
+    lay_out(project, {"infrastructure": "azure", "environments": "dev, live", **answers})
     alone.mkdir()
     for name in ("code_host.tf", "trust.tf"):
         shutil.copy(project / "infra/bootstrap" / name, alone)
@@ -75,46 +77,54 @@ def read_trust(host: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("host", ISSUERS)
-def test_a_job_takes_its_own_role_and_no_other(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSubscription]:
+    """Return a subscription on the emulator."""
     if not AZURITE.exists():
         message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
         if DEMANDED:
             pytest.fail(message)
         pytest.skip(message)
+    with emulated_subscription(tmp_path_factory.mktemp("emulator"), "stchurn000000") as found:
+        yield found
+
+
+@pytest.mark.parametrize("host", ISSUERS)
+def test_a_job_takes_its_own_role_and_no_other(
+    host: str, subscription: EmulatedSubscription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = read_trust(host, tmp_path)
     issuer, tokens = ISSUERS[host]
     assert f"https://{found['issuer']}" == issuer
-    clients = {role: f"00000000-0000-0000-0000-{number:012}" for number, role in enumerate(sorted(found["trust"]))}
+    # Of this host alone: the emulator keeps whom it has been told to trust.
+    clients = {role: str(uuid.uuid4()) for role in sorted(found["trust"])}
     monkeypatch.chdir(tmp_path / "project")
-    (tmp_path / "emulator").mkdir()
-    with emulated_subscription(tmp_path / "emulator", "stchurn000000") as subscription:
-        for name, value in subscription.environment.items():
-            monkeypatch.setenv(name, value)
-        rest.credential.cache_clear()
-        # What azurerm_federated_identity_credential makes of it: modules/identity.
-        subscription.tell(
-            trusted=[
-                {"client_id": clients[role], "issuer": issuer, "subject": subject, "audience": trust["audience"]}
-                for role, trust in found["trust"].items()
-                for subject in trust["subjects"]
-            ]
-        )
-        variables = {role_variable(role): client for role, client in clients.items()}
+    for name, value in subscription.environment.items():
+        monkeypatch.setenv(name, value)
+    rest.credential.cache_clear()
+    # What azurerm_federated_identity_credential makes of it: modules/identity.
+    subscription.tell(
+        trusted=[
+            {"client_id": clients[role], "issuer": issuer, "subject": subject, "audience": trust["audience"]}
+            for role, trust in found["trust"].items()
+            for subject in trust["subjects"]
+        ]
+    )
+    variables = {role_variable(role): client for role, client in clients.items()}
 
-        def take(role: str, token: tuple[str, str]) -> bool:
-            said = assertion(token[0], issuer=issuer, audience=token[1])
-            try:
-                azure.log_in(Login(role, said, variables, "a-run", 900, tmp_path))
-            except ProjectError as error:
-                if "trusts no token of this job" in str(error):
-                    return False
-                raise
-            return True
+    def take(role: str, token: tuple[str, str]) -> bool:
+        said = assertion(token[0], issuer=issuer, audience=token[1])
+        try:
+            azure.log_in(Login(role, said, variables, "a-run", 900, tmp_path))
+        except ProjectError as error:
+            if "trusts no token of this job" in str(error):
+                return False
+            raise
+        return True
 
-        taken = {(role, of) for role in tokens for of, token in tokens.items() if take(role, token)}
-        # GitHub's tokens name the environment of a job, and not what the job does in it.
-        alike = {("apply-live", "deploy-live"), ("deploy-live", "apply-live"), ("plan", "train")}
-        assert taken == {(role, role) for role in tokens} | (alike if host == "github" else set())
-        for role, (subject, audience) in tokens.items():
-            assert not take(role, (subject.replace("churn", "churm"), audience)), "a repository of a like name"
+    taken = {(role, of) for role in tokens for of, token in tokens.items() if take(role, token)}
+    # GitHub's tokens name the environment of a job, and not what the job does in it.
+    alike = {("apply-live", "deploy-live"), ("deploy-live", "apply-live"), ("plan", "train")}
+    assert taken == {(role, role) for role in tokens} | (alike if host == "github" else set())
+    for role, (subject, audience) in tokens.items():
+        assert not take(role, (subject.replace("churn", "churm"), audience)), "a repository of a like name"

@@ -171,7 +171,8 @@ async def manager(request: Request) -> Response:  # noqa: PLR0911 - each is a re
     for fault in state.control.refuse:
         if fault["action"] == asked and fault["times"] > 0:
             fault["times"] -= 1
-            return refuse(fault["status"], fault["code"], fault["message"], **{"Retry-After": "0"})
+            wait = {"Retry-After": "0"} if fault["status"] == 429 else {}
+            return refuse(fault["status"], fault["code"], fault["message"], **wait)
     if "/mfeOperationsStatus/" in path:
         return JSONResponse(state.operations[path.rpartition("/")[2]])
     handler = {"GET": get, "POST": post, "DELETE": delete}.get(request.method, put)

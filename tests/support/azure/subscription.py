@@ -42,9 +42,10 @@ def assertion(subject: str = SUBJECT, *, issuer: str = ISSUER, audience: str = A
 class EmulatedSubscription:
     """A subscription on the emulator."""
 
-    def __init__(self, environment: dict[str, str], plain_port: int) -> None:
-        """Keep the environment in which programs find the emulator."""
+    def __init__(self, environment: dict[str, str], plain_port: int, folder: Path, tracking_port: int) -> None:
+        """Keep the environment in which programs find the emulator, and where a server of MLflow is to be."""
         self.environment, self._control = environment, f"http://127.0.0.1:{plain_port}/-control"
+        self._folder, self._tracking_port = folder, tracking_port
 
     def tell(self, **content: Any) -> Json:
         """Tell the emulator what a test wants, and return what it knows."""
@@ -98,6 +99,19 @@ class EmulatedSubscription:
         )
         assert made.status_code in (201, 409), made.text
 
+    @contextmanager
+    def tracking(self) -> Iterator[None]:
+        """Let workspaces be MLflow's servers: one that is real, behind all of them."""
+        command = [sys.executable, "-m", "tests.support.azure.tracking", str(self._tracking_port), str(self._folder)]
+        with (self._folder / "tracking.log").open("wb") as log:
+            server = subprocess.Popen(command, cwd=TEMPLATE, stdout=log, stderr=log)
+        try:
+            _wait_for([server], [self._tracking_port])
+            yield
+        finally:
+            server.terminate()
+            server.wait(30)
+
     def storage_token(self) -> str:
         """Return a token with which tests look into the storage."""
         from .state import mint
@@ -116,15 +130,12 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def emulated_subscription(
-    folder: Path, account: str, *, runs: bool = False, **environment: str
-) -> Iterator[EmulatedSubscription]:
+def emulated_subscription(folder: Path, account: str, **environment: str) -> Iterator[EmulatedSubscription]:
     """Give a subscription on an emulator of its own; somebody is logged in to it by a code host's token.
 
     Args:
         folder: for certificates, logs and what is stored.
         account: the storage account.
-        runs: whether workspaces are MLflow's servers.
         environment: of containers.
     """
     edge.make_certificates(folder)
@@ -160,12 +171,9 @@ def emulated_subscription(
                 stderr=log,
             ),
         ]
-        if runs:
-            command = [sys.executable, "-m", "tests.support.azure.tracking", str(tracking), str(folder)]
-            started.append(subprocess.Popen(command, cwd=TEMPLATE, stdout=log, stderr=log))
-    found = EmulatedSubscription(edge_variables | login, plain)
+    found = EmulatedSubscription(edge_variables | login, plain, folder, tracking)
     try:
-        _wait_for(started, [storage, secure, plain, proxy, *([tracking] if runs else [])])
+        _wait_for(started, [storage, secure, plain, proxy])
         trusted = {"client_id": CLIENT, "issuer": ISSUER, "subject": SUBJECT, "audience": AUDIENCE}
         found.tell(trusted=[trusted])
         yield found

@@ -71,7 +71,7 @@ def identities() -> dict[str, str]:
     return {path: f"00000000-0000-0000-0000-{number:012}" for number, path in enumerate(paths)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a link to the project that the emulator's containers are made of."""
     path = tmp_path_factory.mktemp("emulator") / "project"
@@ -79,7 +79,7 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def emulated(link: Path) -> Iterator[EmulatedSubscription]:
     """Return a subscription in which everything is made."""
     if not AZURITE.exists():
@@ -88,11 +88,18 @@ def emulated(link: Path) -> Iterator[EmulatedSubscription]:
             pytest.fail(message)
         pytest.skip(message)
     package = str(original("classification") / "src")
-    with emulated_subscription(link.parent, NAMES.storage, runs=True, PYTHONPATH=package) as found:
+    with emulated_subscription(link.parent, NAMES.storage, PYTHONPATH=package) as found:
         serve = [sys.executable, "-m", "twoloops", "serve"]
         found.control(command=serve, folder=str(link), python=sys.executable, rights=rights())
         found.make(NAMES, identities())
         yield found
+
+
+@pytest.fixture(scope="session")
+def runs(emulated: EmulatedSubscription) -> Iterator[None]:
+    """Let the workspaces have a server of MLflow."""
+    with emulated.tracking():
+        yield
 
 
 @pytest.fixture

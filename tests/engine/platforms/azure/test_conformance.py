@@ -24,6 +24,7 @@ class TestAzure(PlatformConformance):
     """The suite of platforms, on Azure."""
 
 
+@pytest.mark.usefixtures("runs")
 class TestRegistry(RegistryConformance):
     """The suite of registries, on Azure ML's."""
 

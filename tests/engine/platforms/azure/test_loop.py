@@ -22,7 +22,7 @@ from .conftest import NAMES, push_images
 
 @pytest.fixture
 def registering(
-    subject: Subject, logged_in: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, logged_in: EmulatedSubscription, runs: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Subject]:
     """Return a project whose registry is the workspace's, in which nothing is registered."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(NAMES))
