@@ -59,7 +59,7 @@ run "an_identity_trusts_no_pattern" {
     name     = "id-churn-ci-plan"
     issuer   = "token.example"
     audience = "api://AzureADTokenExchange"
-    subjects = ["repo:ml-team/churn:*"]
+    subjects = ["repo:owner/name:*"]
   }
 
   expect_failures = [var.subjects]
@@ -76,11 +76,11 @@ run "two_jobs_may_take_an_identity" {
     name     = "id-churn-ci-plan"
     issuer   = "token.example"
     audience = "api://AzureADTokenExchange"
-    subjects = ["repo:ml-team/churn:pull_request", "repo:ml-team/churn:ref:refs/heads/main"]
+    subjects = ["repo:owner/name:pull_request", "repo:owner/name:ref:refs/heads/main"]
   }
 
   assert {
-    condition     = azurerm_federated_identity_credential.second[0].subject == "repo:ml-team/churn:ref:refs/heads/main"
+    condition     = azurerm_federated_identity_credential.second[0].subject == "repo:owner/name:ref:refs/heads/main"
     error_message = "Each subject has a credential of its own."
   }
 }
@@ -133,7 +133,7 @@ run "an_alarm_reads_the_logs" {
 
   variables {
     name                 = "churn-production"
-    contact              = "ml-team@example.com"
+    contact              = "team@example.com"
     logs_id              = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.OperationalInsights/workspaces/log"
     endpoint             = "churn-production-000000"
     online               = true
