@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,7 @@ import pytest
 
 from tests.support.aws.harness import ASKED
 from tests.support.projects import lay_out
-from tests.support.tools import need
-from tests.support.trust import Trust, trusts
+from tests.support.trust import Trust, read_trust, trusts
 
 # By host: who issues the tokens, and how they name the repository.
 ISSUERS = {
@@ -25,25 +21,10 @@ ISSUERS = {
 
 @pytest.fixture(params=ISSUERS)
 def told(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any]]:
-    """Return a code host and Terraform's locals for it; that this needs no provider, shows that they know no cloud."""
-    need("terraform")
-    folder, alone = tmp_path / "project", tmp_path / "alone"
+    """Return a code host and Terraform's locals for it."""
+    folder = tmp_path / "project"
     lay_out(folder, {"infrastructure": "aws", "ci_provider": request.param, "environments": "dev-, live"})
-    alone.mkdir()
-    for name in ("code_host.tf", "trust.tf"):
-        shutil.copy(folder / "infra/bootstrap" / name, alone)
-    shutil.copytree(folder / "infra/project", alone / "project")
-    (alone / "main.tf").write_text('module "project" {\n  source = "./project"\n}\n', encoding="utf-8")
-
-    def terraform(*words: str, said: str = "") -> str:
-        command = ["terraform", *words]
-        return subprocess.run(command, cwd=alone, input=said, capture_output=True, text=True, check=True).stdout
-
-    terraform("init", "-input=false")
-    assert not (alone / ".terraform.lock.hcl").exists()
-    given = [f"-var={name}={value}" for name, value in ASKED[request.param].items()]
-    answer = terraform("console", *given, said="jsonencode({ issuer = local.issuer, trust = local.trust })")
-    return request.param, json.loads(json.loads(answer))
+    return request.param, read_trust(folder, ASKED[request.param], tmp_path / "alone")
 
 
 def test_each_role_trusts_the_tokens_of_its_jobs_alone(told: tuple[str, dict[str, Any]]) -> None:

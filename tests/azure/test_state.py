@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import DEMANDED, need
+from tests.conftest import need
 from tests.support.azure.state import SUBSCRIPTION, TENANT
-from tests.support.azure.subscription import AZURITE, CLIENT, EmulatedSubscription, emulated_subscription
+from tests.support.azure.subscription import CLIENT, EmulatedSubscription, demand_azurite, emulated_subscription
 
 from .conftest import INFRASTRUCTURE
 
@@ -27,11 +27,7 @@ output "environment" {
 @pytest.fixture
 def subscription(tmp_path: Path) -> Iterator[EmulatedSubscription]:
     """Return a subscription that has the container of the state, and nothing else."""
-    if not AZURITE.exists():
-        message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
+    demand_azurite()
     folder = tmp_path / "emulator"
     folder.mkdir()
     with emulated_subscription(folder, ACCOUNT) as found:

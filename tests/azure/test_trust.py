@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twoloops.contracts.platform import Login, role_variable
@@ -16,12 +12,11 @@ from twoloops.errors import ProjectError
 from twoloops.platforms import azure
 from twoloops.platforms.azure import rest
 
-from tests.conftest import DEMANDED
 from tests.support.aws.harness import ASKED
 from tests.support.azure.state import SUBSCRIPTION, TENANT
-from tests.support.azure.subscription import AZURITE, EmulatedSubscription, assertion, emulated_subscription
+from tests.support.azure.subscription import EmulatedSubscription, assertion, demand_azurite, emulated_subscription
 from tests.support.projects import lay_out
-from tests.support.tools import need
+from tests.support.trust import read_trust
 
 EXCHANGE = "api://AzureADTokenExchange"
 # By host: who issues the tokens, how they name the repository, and how the jobs of main and of an environment.
@@ -54,37 +49,10 @@ ISSUERS = {
 }
 
 
-def read_trust(host: str, folder: Path) -> dict[str, Any]:
-    """Render a project, and return Terraform's locals for it; no provider is needed, for they know no cloud."""
-    need("terraform")
-    project, alone = folder / "project", folder / "alone"
-    answers = {"azure_subscription": SUBSCRIPTION, "azure_tenant": TENANT, "ci_provider": host}
-    lay_out(project, {"infrastructure": "azure", "environments": "dev, live", **answers})
-    alone.mkdir()
-    for name in ("code_host.tf", "trust.tf"):
-        shutil.copy(project / "infra/bootstrap" / name, alone)
-    shutil.copytree(project / "infra/project", alone / "project")
-    (alone / "main.tf").write_text('module "project" {\n  source = "./project"\n}\n', encoding="utf-8")
-
-    def terraform(*words: str, said: str = "") -> str:
-        command = ["terraform", *words]
-        return subprocess.run(command, cwd=alone, input=said, capture_output=True, text=True, check=True).stdout
-
-    terraform("init", "-input=false")
-    given = [f"-var={name}={value}" for name, value in ASKED[host].items()]
-    answer = terraform("console", *given, said="jsonencode({ issuer = local.issuer, trust = local.trust })")
-    found: dict[str, Any] = json.loads(json.loads(answer))
-    return found
-
-
 @pytest.fixture(scope="module")
 def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedSubscription]:
     """Return a subscription on the emulator."""
-    if not AZURITE.exists():
-        message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
+    demand_azurite()
     with emulated_subscription(tmp_path_factory.mktemp("emulator"), "stchurn000000") as found:
         yield found
 
@@ -93,12 +61,15 @@ def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedS
 def test_a_job_takes_its_own_role_and_no_other(
     host: str, subscription: EmulatedSubscription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = read_trust(host, tmp_path)
+    project = tmp_path / "project"
+    answers = {"azure_subscription": SUBSCRIPTION, "azure_tenant": TENANT, "ci_provider": host}
+    lay_out(project, {"infrastructure": "azure", "environments": "dev, live", **answers})
+    found = read_trust(project, ASKED[host], tmp_path / "alone")
     issuer, tokens = ISSUERS[host]
     assert f"https://{found['issuer']}" == issuer
     # Of this host alone: the emulator keeps whom it has been told to trust.
     clients = {role: str(uuid.uuid4()) for role in sorted(found["trust"])}
-    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.chdir(project)
     for name, value in subscription.environment.items():
         monkeypatch.setenv(name, value)
     rest.credential.cache_clear()

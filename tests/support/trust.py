@@ -1,10 +1,17 @@
-"""Which tokens of a code host may take which role on AWS: for whom a token has to be, and whom it has to name."""
+"""Which tokens of a code host may take which role: what a project's Terraform says, and what AWS's has to say."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from .tools import need
 
 ACCOUNT = "123456789012"
 AWS, EXCHANGE = "sts.amazonaws.com", "api://AzureADTokenExchange"
@@ -20,6 +27,33 @@ class Trust:
     def allows(self, claims: Mapping[str, str]) -> bool:
         """Say whether a token with these claims gets the role."""
         return claims["aud"] == self.audience and any(fnmatchcase(claims["sub"], each) for each in self.subjects)
+
+
+def read_trust(project: Path, given: Mapping[str, str], alone: Path) -> dict[str, Any]:
+    """Return Terraform's locals about trust; that this needs no provider, shows that they know no cloud.
+
+    Args:
+        project: the folder of a rendered project.
+        given: what bootstrap/ asks for.
+        alone: a folder to make, for what knows no cloud.
+    """
+    need("terraform")
+    alone.mkdir()
+    for name in ("code_host.tf", "trust.tf"):
+        shutil.copy(project / "infra/bootstrap" / name, alone)
+    shutil.copytree(project / "infra/project", alone / "project")
+    (alone / "main.tf").write_text('module "project" {\n  source = "./project"\n}\n', encoding="utf-8")
+
+    def terraform(*words: str, said: str = "") -> str:
+        command = ["terraform", *words]
+        return subprocess.run(command, cwd=alone, input=said, capture_output=True, text=True, check=True).stdout
+
+    terraform("init", "-input=false")
+    assert not (alone / ".terraform.lock.hcl").exists()
+    options = [f"-var={name}={value}" for name, value in given.items()]
+    answer = terraform("console", *options, said="jsonencode({ issuer = local.issuer, trust = local.trust })")
+    found: dict[str, Any] = json.loads(json.loads(answer))
+    return found
 
 
 def arn(name: str) -> str:

@@ -92,6 +92,7 @@ async def token(request: Request) -> Response:
             text = f"No matching federated identity record found for presented assertion {name} '{said}'."
             return refuse_login("invalid_client", number, text)
     resource = form["scope"].removesuffix("/.default")
+    state.calls.append({"who": form["client_id"], "action": "login", "path": resource, "allowed": True})
     made = mint(form["client_id"], resource)
     return JSONResponse({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": made})
 
@@ -116,15 +117,27 @@ def refuse(status: int, code: str, message: str, **headers: str) -> Response:
 def action(method: str, path: str) -> str:
     """Return which action of a role definition a request needs."""
     provider, *rest = path.rpartition("/providers/")[2].split("/")
+    if not rest:
+        return f"Microsoft.Resources/subscriptions/providers/{VERBS[method]}"
     kinds = "/".join(rest[::2])
     return f"{provider}/{kinds}/action" if method == "POST" else f"{provider}/{kinds}/{VERBS[method]}"
 
 
 def is_allowed(who: str, asked: str, path: str) -> bool:
-    """Say whether somebody has a right, at a scope above what is asked for."""
+    """Note what somebody does, and say whether they have the right, at a scope above what is asked for."""
     below = f"{key(path)}/"
     mine = [each for each in state.control.rights if each["who"] == who and below.startswith(f"{key(each['scope'])}/")]
-    return not state.control.rights or any(allows(each["actions"], asked) for each in mine)
+    allowed = not state.control.rights or any(allows(each["actions"], asked) for each in mine)
+    state.calls.append({"who": who, "action": asked, "path": path, "allowed": allowed})
+    return allowed
+
+
+def linked(kinds: str, body: Json) -> Iterator[tuple[str, str]]:
+    """Yield which rights a change needs at what it names: actions and paths."""
+    for identity in (body.get("identity") or {}).get("userAssignedIdentities") or {}:
+        yield "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", identity
+    if kinds == "diagnosticSettings":
+        yield "Microsoft.OperationalInsights/workspaces/sharedKeys/action", body["properties"]["workspaceId"]
 
 
 def begin(path: str, work: Callable[[], tuple[str, str] | None]) -> dict[str, str]:
@@ -162,12 +175,14 @@ async def manager(request: Request) -> Response:  # noqa: PLR0911 - each is a re
     if not path.startswith(f"/subscriptions/{SUBSCRIPTION}/"):
         return refuse(404, "SubscriptionNotFound", f"The subscription '{path.split('/')[2]}' could not be found.")
     asked = action(request.method, path)
-    state.calls.append({"who": me["oid"], "action": asked, "path": path})
-    if not is_allowed(me["oid"], asked, path):
-        message = (
-            f"The client '{me['oid']}' does not have authorization to perform action '{asked}' over scope '{path}'."
-        )
-        return refuse(403, "AuthorizationFailed", message)
+    needed = [(asked, path)]
+    if request.method == "PUT":
+        needed += linked(asked.split("/")[-2], await request.json())
+    for right, scope in needed:
+        if not is_allowed(me["oid"], right, scope):
+            code = "AuthorizationFailed" if right == asked else "LinkedAuthorizationFailed"
+            who = f"The client '{me['oid']}' does not have authorization"
+            return refuse(403, code, f"{who} to perform action '{right}' over scope '{scope}'.")
     for fault in state.control.refuse:
         if fault["action"] == asked and fault["times"] > 0:
             fault["times"] -= 1
@@ -256,6 +271,9 @@ async def post(request: Request, path: str, place: str) -> Response:
     if what == "getlogs":
         kept = machines[target].words() if target in machines else state.resources[target].get("log", "")
         return JSONResponse({"content": kept})
+    if what == "checknameavailability":
+        name = (await request.json())["name"]
+        return JSONResponse({"nameAvailable": name not in state.control.taken, "reason": "AlreadyExists"})
     if what == "cancel":
         jobs[target].cancel()
         return Response(status_code=202)
@@ -384,10 +402,17 @@ LACKED = ("registered-models/alias", "logged-models", "/api/3.0/", "model-versio
 
 async def track(request: Request) -> Response:
     """Hand a request on to a real server, for a login that Azure gave, as far as Azure ML's own understands it."""
-    if who_is(request.headers.get("authorization")) is None:
+    me = who_is(request.headers.get("authorization"))
+    if me is None:
         return JSONResponse({"error_code": "UNAUTHENTICATED", "message": "no"}, 401)
-    asked = "/" + request.path_params["rest"].partition("/workspaces/")[2].partition("/")[2]
-    state.calls.append({"who": "mlflow", "action": f"{request.method} {asked}", "path": asked})
+    before, _, after = f"/subscriptions/{request.path_params['rest']}".partition("/workspaces/")
+    named, _, asked = after.partition("/")
+    asked = f"/{asked}"
+    state.calls.append({"who": "mlflow", "action": f"{request.method} {asked}", "path": asked, "allowed": True})
+    kind = "experiments/runs" if "/mlflow/runs/" in asked else "experiments"
+    way = "read" if asked.rpartition("/")[2].startswith(("get", "search", "list")) else "write"
+    if not is_allowed(me["oid"], f"{LEARNING}/workspaces/{kind}/{way}", f"{before}/workspaces/{named}"):
+        return JSONResponse({"error_code": "PERMISSION_DENIED", "message": f"{kind}/{way}"}, 403)
     if any(each in asked for each in LACKED):
         return Response(status_code=404)
     body = await request.body()

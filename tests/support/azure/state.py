@@ -30,6 +30,7 @@ class Control:
     python: str = "python"  # runs steps
     fail_next: list[str] = field(default_factory=list)  # code and message with which the next deployment fails
     refuse: list[Json] = field(default_factory=list)  # {action, status, code, message, times}
+    taken: list[str] = field(default_factory=list)  # names that somebody else in the world has
     rights: list[Json] = field(default_factory=list)  # {who, scope, actions}; without any, all is allowed
 
 

@@ -16,12 +16,11 @@ from twoloops.platforms.azure import account, blobs, endpoints, rest
 from twoloops.platforms.shared import images
 from twoloops.platforms.shared.infrastructure import role_names
 
-from tests.conftest import DEMANDED
 from tests.engine.platforms.conformance import Subject
 from tests.engine.support.project import RAW, Project, original
-from tests.support.azure.roles import read_roles
+from tests.support.azure.roles import flow_rights
 from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
-from tests.support.azure.subscription import AZURITE, CLIENT, EmulatedSubscription, emulated_subscription
+from tests.support.azure.subscription import CLIENT, EmulatedSubscription, demand_azurite, emulated_subscription
 
 NAMES = account.Names(SUBSCRIPTION, REGION, "churn", ("staging", "production"))
 CHOSEN = {"subscription": SUBSCRIPTION, "tenant": TENANT, "region": REGION}
@@ -46,29 +45,14 @@ def rights(*roles: str) -> list[dict[str, Any]]:
     Args:
         roles: train, or deploy and an environment, such as deploy/production; without any, all of these.
     """
-    actions, wanted = read_roles(), roles or ("train", *(f"deploy/{each}" for each in NAMES.environments))
-    reads = ["Microsoft.ManagedIdentity/userAssignedIdentities/read"]  # Managed Identity Operator, and Reader
-    found = [{"scope": f"/subscriptions/{SUBSCRIPTION}", "actions": actions["operations"]}]
-    for role in wanted:
-        if role == "train":
-            found.append({"scope": NAMES.workspace(), "actions": actions["train"]})
-            found.append({"scope": NAMES.identity("training"), "actions": reads})
-        else:
-            environment = role.partition("/")[2]
-            found.append({"scope": NAMES.workspace(), "actions": actions["register"]})
-            found.append({"scope": NAMES.workspace(environment), "actions": actions["deploy"]})
-            found.append({"scope": NAMES.identity("serving", environment), "actions": reads})
+    clients, _, given = flow_rights(NAMES)
+    wanted = [clients[each] for each in roles or ("train", *(f"deploy/{each}" for each in NAMES.environments))]
+    found = [each | {"who": CLIENT} for each in given if each["who"] in wanted]
     if not roles:  # what an owner sees
-        found += [{"scope": NAMES.group(each), "actions": reads} for each in (None, *NAMES.environments)]
-    steps = {"scope": NAMES.workspace(), "actions": actions["train"]}
-    training = identities()[NAMES.identity("training")]
-    return [*(each | {"who": CLIENT} for each in found), steps | {"who": training}]
-
-
-def identities() -> dict[str, str]:
-    """Return a number for each identity that infra/ makes."""
-    paths = [NAMES.identity("training"), *(NAMES.identity("serving", each) for each in NAMES.environments)]
-    return {path: f"00000000-0000-0000-0000-{number:012}" for number, path in enumerate(paths)}
+        reads = ["Microsoft.ManagedIdentity/userAssignedIdentities/read"]
+        groups = [NAMES.group(each) for each in (None, *NAMES.environments)]
+        found += [{"who": CLIENT, "scope": group, "actions": reads} for group in groups]
+    return [*found, *(each for each in given if each["who"] == clients["training"])]
 
 
 @pytest.fixture(scope="session")
@@ -82,16 +66,12 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def emulated(link: Path) -> Iterator[EmulatedSubscription]:
     """Return a subscription in which everything is made."""
-    if not AZURITE.exists():
-        message = f"{AZURITE} is missing: .ci/run tells how azurite is installed"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
+    demand_azurite()
     package = str(original("classification") / "src")
     with emulated_subscription(link.parent, NAMES.storage, PYTHONPATH=package) as found:
         serve = [sys.executable, "-m", "twoloops", "serve"]
         found.control(command=serve, folder=str(link), python=sys.executable, rights=rights())
-        found.make(NAMES, identities())
+        found.make(NAMES, flow_rights(NAMES)[1])
         yield found
 
 

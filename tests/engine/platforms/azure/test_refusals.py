@@ -14,7 +14,7 @@ import pytest
 from twoloops.contracts.platform import Login
 from twoloops.errors import ProjectError
 from twoloops.platforms import azure
-from twoloops.platforms.azure import account, images, rest
+from twoloops.platforms.azure import account, images, preflight, rest
 from twoloops.platforms.azure.account import Names
 from twoloops.platforms.azure.rest import explain_errors
 from twoloops.platforms.azure.terraform import REFUSALS, AzureInfrastructure
@@ -26,7 +26,7 @@ from tests.support.azure.roles import read_roles
 from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
 from tests.support.azure.subscription import AUDIENCE, CLIENT, SUBJECT, EmulatedSubscription, assertion
 
-from .conftest import CHOSEN, NAMES, forget_clients, rights
+from .conftest import CHOSEN, MACHINES, NAMES, forget_clients, rights
 
 READ = "Microsoft.MachineLearningServices/workspaces/read"
 OTHER = "99999999-9999-9999-9999-999999999999"
@@ -160,6 +160,50 @@ def test_who_applies_one_environment_needs_no_right_in_another(
             room.deployed("production")
     finally:
         logged_in.control(rights=rights())
+
+
+def test_what_stands_in_the_way_of_bootstrap_is_told_before_anything_is_made(
+    chosen: Project, logged_in: EmulatedSubscription
+) -> None:
+    (chosen.folder / "infra").mkdir()
+    (chosen.folder / "infra/machines.yaml").write_text(MACHINES, encoding="utf-8")
+    here = f"/subscriptions/{SUBSCRIPTION}/providers"
+    insights, permissions = f"{here}/Microsoft.Insights", f"{here}/Microsoft.Authorization/permissions"
+    sizes = f"{here}/Microsoft.MachineLearningServices/locations/{REGION}/vmSizes"
+    contributor = {"actions": ["*"], "notActions": ["Microsoft.Authorization/*/Write"]}
+    before = {
+        each["id"]: each for each in logged_in.tell()["resources"] if each["id"] in (insights, permissions, sizes)
+    }
+    assert len(before) == 3
+    logged_in.control(rights=[])
+    try:
+        preflight.check()
+        logged_in.tell(resources={insights: {"registrationState": "NotRegistered"}})
+        with pytest.raises(ProjectError, match=r"az provider register --namespace Microsoft\.Insights"):
+            preflight.check()
+        logged_in.control(taken=[NAMES.storage])
+        logged_in.tell(
+            resources={
+                insights: before[insights],
+                permissions: {"value": [contributor]},
+                sizes: {"value": [{"name": "standard_d4s_V5"}]},
+            }
+        )
+        with pytest.raises(ProjectError, match="cannot be made yet") as refused:
+            azure.infrastructure().make({}, ask=False)
+        told = str(refused.value)
+        for words in ("may not give rights", f"the name {NAMES.storage} is taken", "no Standard_D2as_v5 in westeurope"):
+            assert words in told
+        assert NAMES.registry not in told
+        assert "Nothing has been changed" in refused.value.hint
+        # What is taken by the project itself is there from an earlier run.
+        own = f"{NAMES.group()}/providers/Microsoft.Storage/storageAccounts/{NAMES.storage}"
+        logged_in.tell(resources={**before, own: {"location": REGION}})
+        preflight.check()
+        logged_in.tell(remove=[own])
+    finally:
+        logged_in.tell(resources=before)
+        logged_in.control(rights=rights(), taken=[])
 
 
 def test_a_registry_that_does_not_know_the_login(chosen: Project, logged_in: EmulatedSubscription) -> None:

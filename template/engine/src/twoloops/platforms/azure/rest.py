@@ -31,6 +31,8 @@ VERSIONS: Final[Mapping[str, str]] = {
     LEARNING: "2025-12-01",
     "Microsoft.Insights": "2021-05-01-preview",  # the only one that diagnostic settings have
     "Microsoft.ManagedIdentity": "2023-01-31",
+    "Microsoft.Storage": "2023-05-01",
+    "Microsoft.ContainerRegistry": "2023-07-01",
 }
 STORED_LOGIN: Final = "TWOLOOPS_AZURE_LOGIN"  # the file in which the verb `login` has left a flow's login
 TRIES = 6  # Azure asks to slow down under load, and says for how long
@@ -100,17 +102,19 @@ def _version(path: str) -> dict[str, str]:
     return {"api-version": VERSIONS[provider]}
 
 
-def ask(method: str, path: str, body: Any = None, **query: str) -> Any:
+def ask(method: str, path: str, body: Any = None, version: str | None = None, **query: str) -> Any:
     """Send one request, and return what it answers, if anything.
 
     Args:
         method: GET, PUT, PATCH or POST.
         path: of the resource, from /subscriptions on; or a page's whole address, as Azure names the next one.
         body: is sent as JSON.
+        version: of the interface, where it is not the provider's.
         query: beside the interface's version.
     """
     whole = path.startswith("https://")
-    response = _send(method, path if whole else MANAGER + path, body, None if whole else _version(path) | query)
+    chosen = {"api-version": version} if version else {} if whole else _version(path)
+    response = _send(method, path if whole else MANAGER + path, body, chosen | query)
     return response.json() if response.text() else None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from twoloops.platforms.azure import deployed
+from collections.abc import Mapping
+
+from twoloops.platforms.azure import deployed, preflight
 from twoloops.platforms.azure.account import account, check_made, find_client_id, flow_identity
 from twoloops.platforms.azure.registry import tracking_uri
 from twoloops.platforms.shared.infrastructure import FlowSettings, TerraformInfrastructure, role_names
@@ -71,6 +73,11 @@ class AzureInfrastructure(TerraformInfrastructure):
     def check_login(self) -> None:
         """Look whether the login reaches the workspace that all share: who applies sees no other room's roles."""
         check_made()
+
+    def make(self, identifiers: Mapping[str, str], *, ask: bool) -> None:
+        """Look whether everything can be made, and apply infra/bootstrap."""
+        preflight.check()
+        super().make(identifiers, ask=ask)
 
     def deployed(self, environment: str) -> list[str]:
         """Return in words what deployments have made: an endpoint, and a schedule that scores."""
