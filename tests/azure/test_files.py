@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import hcl2
@@ -14,6 +16,7 @@ from twoloops.platforms.azure import machines
 
 from commands.rendering import TEMPLATE
 from tests.conftest import need
+from tests.flows.hosts.azure_devops import expanded, steps_of
 from tests.support.answers import hostile
 
 from .conftest import INFRASTRUCTURE, Make
@@ -135,6 +138,95 @@ def test_a_code_host_s_token_is_for_the_role_that_its_job_takes(project: Make) -
     assert found == {f"api://AzureADTokenExchange/{role}" for role in roles}
     trust = (folder / "infra/bootstrap/trust.tf").read_text(encoding="utf-8")
     assert '"api://AzureADTokenExchange/${replace(role, "/", "-")}"' in trust
+
+
+def test_on_gitlab_a_change_asks_for_no_login_that_it_would_not_get(project: Make) -> None:
+    """Its branch has any name, and Azure compares to the letter: bootstrap/trust.tf leaves main."""
+    folder = project({"ci_provider": "gitlab"}).folder.parent
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (folder / ".gitlab/ci").glob("*.yml")}
+    flows = {name: [*yaml.safe_load_all(text.replace("!reference ", ""))][-1] for name, text in texts.items()}
+    asking = {
+        (flow, name): next(line for line in job["script"] if " login " in line)
+        for flow, jobs in flows.items()
+        for name, job in jobs.items()
+        if isinstance(job, dict) and any(" login plan" in line for line in job.get("script", []))
+    }
+    on_main = {("infrastructure", f"plan {name}") for name in ("staging", "production")}
+    for of, line in asking.items():
+        assert line.endswith(" --optional") == (of not in on_main), of
+    assert len(asking) > len(on_main)
+
+
+@pytest.mark.parametrize(("flow", "verb", "role"), [("train", "retrain", "TRAIN"), ("deploy", "deploy", "DEPLOY_LIVE")])
+def test_what_outlasts_a_login_may_renew_it_on_azure_devops(flow: str, verb: str, role: str, project: Make) -> None:
+    """There a step has no token but what its file gives it; on the other hosts each step of the job has."""
+    folder = project({"ci_provider": "azure_devops", "environments": "dev, live"}).folder.parent
+    jobs = [job for stage in expanded(folder, flow, Build_Reason="Manual")["stages"] for job in stage["jobs"]]
+    steps = [step for job in jobs for step in steps_of(job) if f" {verb} " in step.get("script", "")]
+    given = [each["env"] for each in steps]
+    assert f"$(CLOUD_CONNECTION_{role})" in {each["CLOUD_CONNECTION"] for each in given}
+    assert {each["SYSTEM_ACCESSTOKEN"] for each in given} == {"$(System.AccessToken)"}
+
+
+# Stands for Terraform: it notes what it is asked, and fails as the test says, a line each: how often, when, with what.
+TERRAFORM = """#!/bin/sh
+echo "$*" >> "$NOTES/asked"
+[ "$1" = apply ] && [ -f first_override.tf ] && : > terraform.tfstate
+[ "$*" = "output -raw environments" ] && echo "staging production"
+for failure in "$NOTES"/fails-*; do
+  case "$*" in
+    *"$(sed -n 2p "$failure")"*)
+      left=$(sed -n 1p "$failure")
+      [ "$left" -gt 0 ] || continue
+      sed -i "1s/.*/$((left - 1))/" "$failure"
+      sed -n 3p "$failure" >&2
+      exit 1 ;;
+  esac
+done
+exit 0
+"""
+NO_STATE = ("1", "init -input=false -reconfigure -backend-config", "Error: container state: ContainerNotFound")
+LATE_RIGHT = ("2", "-migrate-state", "Error: status 403: AuthorizationPermissionMismatch")
+
+
+@pytest.mark.parametrize(
+    ("failures", "code", "words"),
+    [
+        ((NO_STATE, LATE_RIGHT), 0, "not known everywhere yet"),
+        ((NO_STATE, ("99", *LATE_RIGHT[1:])), 1, "AuthorizationPermissionMismatch"),
+        ((NO_STATE, ("9", "-migrate-state", "Error: no such tenant")), 1, "no such tenant"),
+        ((("1", "-reconfigure", "Error: no login"),), 1, "no login"),
+    ],
+)
+def test_bootstrap_goes_on_where_azure_is_late(
+    failures: tuple[tuple[str, ...], ...], code: int, words: str, project: Make, tmp_path: Path
+) -> None:
+    """Terraform is played: what Azure says when a right is young, no emulator does."""
+    folder, notes = project({}).folder, tmp_path / "notes"
+    notes.mkdir()
+    for name, text in {"terraform": TERRAFORM, "sleep": "#!/bin/sh\n"}.items():
+        (notes / name).write_text(text, encoding="utf-8")
+        (notes / name).chmod(0o755)
+    for number, lines in enumerate(failures):
+        (notes / f"fails-{number}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def bootstrap() -> subprocess.CompletedProcess[str]:
+        env = os.environ | {"PATH": f"{notes}:{os.environ['PATH']}", "NOTES": str(notes)}
+        return subprocess.run(["sh", "bootstrap.sh"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+    done = bootstrap()
+    assert done.returncode == code, done.stderr
+    assert words in done.stdout + done.stderr
+    for each in notes.glob("fails-*"):
+        each.unlink()
+    (notes / "fails-none").write_text("0\nnothing\n", encoding="utf-8")
+    assert bootstrap().returncode == 0, "it goes on where it stopped"
+    assert not (folder / "bootstrap/terraform.tfstate").exists()
+    asked = (notes / "asked").read_text(encoding="utf-8").splitlines()
+    assert asked[-4:] == [
+        "init -input=false -reconfigure -backend-config=../state.tfbackend",
+        *(f"workspace select -or-create=true {name}" for name in ("staging", "production", "default")),
+    ]
 
 
 def test_a_project_is_rendered_as_it_is_asked_for(project: Make) -> None:

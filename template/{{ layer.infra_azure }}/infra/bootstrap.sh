@@ -18,8 +18,19 @@ keep() {
   done
 }
 
+# The right to write the state was given a moment ago, and takes some minutes to be known everywhere.
 move() {
-  terraform init -input=false -migrate-state -force-copy -backend-config=../state.tfbackend
+  tries=20
+  until said=$(terraform init -input=false -migrate-state -force-copy -backend-config=../state.tfbackend 2>&1); do
+    tries=$((tries - 1))
+    case $tries$said in
+      0*) printf '%s\n' "$said" >&2 && exit 1 ;;
+      *AuthorizationPermissionMismatch* | *AuthorizationFailed* | *"403"*) ;;
+      *) printf '%s\n' "$said" >&2 && exit 1 ;;
+    esac
+    echo "The right to write the state is not known everywhere yet. Trying again in 30 seconds."
+    sleep 30
+  done
   rm -f terraform.tfstate terraform.tfstate.backup
 }
 

@@ -76,7 +76,9 @@ class GitLabHost(CodeHost):
                 "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "8",
                 "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "stranger/churn",
             }
-        jobs = ["check", "judge", *(["plan"] if self.project.on_a_cloud and not fork else [])]
+        infrastructure = self.project.folder / ".gitlab/ci/infrastructure.yml"
+        plans = infrastructure.exists() and "\nplan:\n" in infrastructure.read_text(encoding="utf-8")
+        jobs = ["check", "judge", *(["plan"] if plans and not fork else [])]
         with self._pushed():
             return self._outcome(self._pipelines.run("merge_request_event", jobs=jobs, variables=told))
 
