@@ -60,6 +60,7 @@ def flow_rights(names: Any) -> tuple[dict[str, str], dict[str, str], list[dict[s
             (names.logs, "log"),
             (names.identity("serving", each), "operator"),
             subscription,
+            *((names.workspace(other), "look") for other in names.environments if other != each),
         ]
     identity = "Microsoft.ManagedIdentity/userAssignedIdentities"
     actions |= {"reader": [f"{identity}/read"], "operator": [f"{identity}/read", f"{identity}/assign/action"]}

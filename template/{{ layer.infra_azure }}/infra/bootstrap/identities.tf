@@ -16,7 +16,6 @@ locals {
         "${local.learning}/models/read", "${local.learning}/models/versions/read", "${local.learning}/models/versions/write",
         "${local.learning}/experiments/read", "${local.learning}/experiments/write",
         "${local.learning}/experiments/runs/read", "${local.learning}/experiments/runs/write",
-        "Microsoft.ManagedIdentity/userAssignedIdentities/read",
       ]
     }
     deploy = {
@@ -32,13 +31,16 @@ locals {
         "${local.learning}/components/versions/read", "${local.learning}/components/versions/write",
         "${local.learning}/schedules/read", "${local.learning}/schedules/write", "${local.learning}/schedules/delete",
         "${local.learning}/jobs/read", "${local.learning}/jobs/write", "${local.learning}/jobs/cancel/action",
-        "Microsoft.ManagedIdentity/userAssignedIdentities/read", "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
         "Microsoft.Insights/diagnosticSettings/read", "Microsoft.Insights/diagnosticSettings/write",
       ]
     }
     register = {
       description = "Reads and names versions in the registry of models"
       actions     = ["${local.learning}/read", "${local.learning}/models/read", "${local.learning}/models/versions/read", "${local.learning}/models/versions/write"]
+    }
+    look = {
+      description = "Sees what runs"
+      actions     = ["${local.learning}/onlineEndpoints/read", "${local.learning}/onlineEndpoints/deployments/read"]
     }
     apply = {
       description = "Changes alarms and pictures"
@@ -151,6 +153,14 @@ locals {
         "deploy/${name}/follow"   = { who = module.flow["deploy/${name}"].principal_id, scope = "/subscriptions/${module.project.subscription}", built_in = null, own = "operations" }
 
         "serving/${name}/images" = { who = module.serving[name].principal_id, scope = module.images.id, built_in = "AcrPull", own = null }
+      }
+    ]...),
+    # A version on trial in one environment is compared with what runs in the last one.
+    merge([
+      for name in keys(local.rooms) : {
+        for other in keys(local.rooms) :
+        "look/${name}/${other}" => { who = module.flow["deploy/${name}"].principal_id, scope = module.workspace[local.workspace_of[other]].id, built_in = null, own = "look" }
+        if other != name
       }
     ]...),
   )

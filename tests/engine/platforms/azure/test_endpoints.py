@@ -42,6 +42,7 @@ def test_who_deploys_needs_no_more_than_the_role(subject: Subject, begun: Emulat
         azure.follow_champion(registry.get("1"))
         assert subject.ask(LAST) == ["1"]
         assert azure.stop(LAST)
+        assert azure.deployment(FIRST) is None, "it sees what runs in the other one"
         with pytest.raises(ProjectError, match="may not do that"):
             azure.deploy(FIRST, stable)
     finally:
