@@ -17,6 +17,7 @@ from twoloops import registry
 from twoloops.errors import ProjectError, explain_disk
 from twoloops.outer_loop.promote import promote
 from twoloops.platforms import platform
+from twoloops.registry.mlflow import connection
 
 from tests.engine.support import faults
 from tests.engine.support.project import RAW, Project
@@ -65,7 +66,7 @@ def demand_words(exception: BaseException | None) -> None:
 
 
 def numbers() -> list[str]:
-    with registry._connection() as client:
+    with connection(registry.tracking_uri()) as client:
         return sorted(str(each.version) for each in client.search_model_versions(f"name = '{registry.model_name()}'"))
 
 

@@ -325,6 +325,7 @@ def _look() -> dict[str, Any]:
     """Return what there is in the project that is the working folder."""
     from pyarrow import parquet
     from twoloops import registry
+    from twoloops.registry.mlflow import connection
 
     found: dict[str, Any] = {}
     own = [path for path in Path().rglob("*") if path.is_file() and not any(part[0] == "." for part in path.parts)]
@@ -339,7 +340,7 @@ def _look() -> dict[str, Any]:
         {"/".join(path.parts[:2]) for path in own if path.parts[0] in ("artifacts", "data", "reports")}
     )
     if not registry.is_empty():
-        with registry._connection() as client:
+        with connection(registry.tracking_uri()) as client:
             name = registry.model_name()
             models = client.search_registered_models(filter_string=f"name = '{name}'")
             found["aliases"] = {alias: str(number) for alias, number in models[0].aliases.items()} if models else {}

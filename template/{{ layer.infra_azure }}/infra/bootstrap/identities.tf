@@ -210,14 +210,19 @@ module "blobs" {
   source = "../modules/blob_access"
   for_each = merge(
     {
-      training = { who = module.training.principal_id, reads = ["data/*"], writes = ["models/*", "monitoring/*"] }
-      train    = { who = module.flow["train"].principal_id, reads = ["captures/*", "predictions/*"], writes = ["data/*", "models/*", "monitoring/*"] }
-      plan     = { who = module.flow["plan"].principal_id, reads = ["data/*", "models/*"], writes = [] }
+      training = { who = module.training.principal_id, reads = ["data/*"], writes = ["models/*", "monitoring/*"], keeps = [] }
+      train    = { who = module.flow["train"].principal_id, reads = ["captures/*", "predictions/*"], writes = ["data/*", "models/*", "monitoring/*"], keeps = [] }
+      plan     = { who = module.flow["plan"].principal_id, reads = ["data/*", "models/*"], writes = [], keeps = [] }
     },
     merge([
       for name in keys(local.rooms) : {
-        "serving/${name}" = { who = module.serving[name].principal_id, reads = ["models/*", "data/*"], writes = ["captures/${name}/*", "predictions/${name}/*"] }
-        "deploy/${name}"  = { who = module.flow["deploy/${name}"].principal_id, reads = ["data/*", "predictions/${name}/*"], writes = ["models/*", "locks/*", "captures/${name}/*", "monitoring/*"] }
+        "serving/${name}" = { who = module.serving[name].principal_id, reads = ["models/*", "data/*"], writes = ["captures/${name}/*", "predictions/${name}/*"], keeps = [] }
+        "deploy/${name}" = {
+          who    = module.flow["deploy/${name}"].principal_id, reads = ["data/*", "predictions/${name}/*", "records/*"],
+          writes = ["models/*", "locks/*", "captures/${name}/*", "monitoring/*"],
+          # What was tried in an environment, its own deployments alone say; and what was champion, those of the last one.
+          keeps = concat(["records/trials/${name}/*"], name == module.project.last_environment ? ["records/champions/*"] : [])
+        }
       }
     ]...),
   )
@@ -226,4 +231,5 @@ module "blobs" {
   principal_id = each.value.who
   reads        = each.value.reads
   writes       = each.value.writes
+  keeps        = each.value.keeps
 }

@@ -116,11 +116,17 @@ run "who_writes_is_bound_to_paths" {
     principal_id = "00000000-0000-0000-0000-000000000000"
     reads        = ["models/*"]
     writes       = ["captures/production/*"]
+    keeps        = ["records/production/*"]
   }
 
   assert {
-    condition     = length(regexall("StringLike 'models/[*]'", azurerm_role_assignment.this.condition)) == 1 && length(regexall("StringLike 'captures/production/[*]'", azurerm_role_assignment.this.condition)) == 2
+    condition     = length(regexall("StringLike 'models/[*]'", azurerm_role_assignment.this.condition)) == 1 && length(regexall("StringLike 'captures/production/[*]'", azurerm_role_assignment.this.condition)) == 3
     error_message = "What may be written may be read; what may be read may not be written."
+  }
+
+  assert {
+    condition     = length(regexall("StringLike 'records/production/[*]'", azurerm_role_assignment.this.condition)) == 2
+    error_message = "What is kept may be read and written, and not deleted."
   }
 }
 

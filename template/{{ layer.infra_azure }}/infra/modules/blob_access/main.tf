@@ -3,13 +3,17 @@
 locals {
   blobs = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
   path  = "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path]"
-  reads = join(" OR ", [for path in concat(var.reads, var.writes) : "${local.path} StringLike '${path}'"])
-  write = join(" OR ", [for path in var.writes : "${local.path} StringLike '${path}'"])
+  reads = join(" OR ", [for path in concat(var.reads, var.writes, var.keeps) : "${local.path} StringLike '${path}'"])
+  write = join(" OR ", [for path in concat(var.writes, var.keeps) : "${local.path} StringLike '${path}'"])
+  take  = join(" OR ", [for path in var.writes : "${local.path} StringLike '${path}'"])
   writing = join(" AND ", [
-    for action in ["write", "add/action", "delete", "deleteBlobVersion/action", "move/action"] : "!(ActionMatches{'${local.blobs}/${action}'})"
+    for action in ["write", "add/action"] : "!(ActionMatches{'${local.blobs}/${action}'})"
+  ])
+  taking = join(" AND ", [
+    for action in ["delete", "deleteBlobVersion/action", "move/action"] : "!(ActionMatches{'${local.blobs}/${action}'})"
   ])
   read_only  = "((!(ActionMatches{'${local.blobs}/read'} AND NOT SubOperationMatches{'Blob.List'})) OR (${local.reads}))"
-  write_only = "((${local.writing}) OR (${local.write}))"
+  write_only = "((${local.writing}) OR (${local.write})) AND ((${local.taking}) OR (${local.take}))"
 }
 
 resource "azurerm_role_assignment" "this" {

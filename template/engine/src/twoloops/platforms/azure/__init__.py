@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
     from twoloops.contracts.graph import Graph
     from twoloops.contracts.platform import Infrastructure
+    from twoloops.contracts.records import Records
     from twoloops.contracts.release import Deployment, Status, Traffic
+    from twoloops.contracts.scan import Scan
     from twoloops.registry import Version
 
 NAME: Final = "Azure"
@@ -99,6 +101,29 @@ def follow_champion(version: Version) -> None:
         from twoloops.platforms.azure import scoring
 
         scoring.schedule(version)
+
+
+def records() -> Records:
+    """Return the notes in the container: bootstrap/ lets each role write its own, and delete none."""
+    from twoloops.platforms.azure import blobs
+    from twoloops.platforms.azure.account import check_made
+    from twoloops.platforms.shared.objects import StoredRecords
+
+    return StoredRecords(blobs, check_made().home)
+
+
+def image(tolerated: Scan) -> str:
+    """Return the image that endpoints run. Azure's registry scans none by itself, so `tolerated` decides nothing here.
+
+    Args:
+        tolerated: what may be found. Defender for Cloud, a plan of the subscription, tells its findings elsewhere.
+
+    Raises:
+        ProjectError: nobody has pushed it.
+    """
+    from twoloops.platforms.azure import images
+
+    return images.reference(images.SERVE)
 
 
 def captures() -> AbstractContextManager[None]:

@@ -62,6 +62,16 @@ def upload(source: Path, url: str) -> None:
         blob(url).upload_blob(file, overwrite=True)
 
 
+def create(content: bytes, url: str) -> bool:
+    """Write a file where none is, in one step; what is there stays. Return whether it was written."""
+    with explain_errors(f"Writing {url}"):
+        try:
+            blob(url).upload_blob(content, overwrite=False)
+        except ResourceExistsError:
+            return False
+    return True
+
+
 def upload_bytes(content: bytes, url: str) -> None:
     """Write a small file at a URL."""
     with explain_errors(f"Writing {url}"):

@@ -14,7 +14,9 @@ from twoloops.platforms.azure import rest
 from twoloops.platforms.azure.account import account, check_made
 from twoloops.platforms.azure.rest import explain_errors
 from twoloops.platforms.shared import images
+from twoloops.platforms.shared.images import SERVE
 
+__all__ = ["SERVE", "ContainerRegistry", "push", "reference"]
 # By which a registry knows that the password is a token: https://learn.microsoft.com/azure/container-registry
 NOBODY = "00000000-0000-0000-0000-000000000000"
 

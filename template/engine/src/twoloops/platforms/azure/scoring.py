@@ -42,7 +42,8 @@ def schedule(version: Version) -> None:
         ProjectError: the tables are nowhere that the platform reads, or the image is not in the registry.
     """
     known, place, last = check_made(), _place(), config.current().last
-    with registry.download(version.uri) as folder:
+    release = Release.of(version)
+    with registry.download(release.uri, release.identity) as folder:
         source = find_source(folder, EXAMPLE)
         model = upload_model(blobs, known.home, folder)
     job = machines.load().scores
@@ -55,7 +56,7 @@ def schedule(version: Version) -> None:
             "captures": f"{known.home}/captures/{last}",
             "model": model,
         },
-        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: Release.of(version).identity},
+        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: release.identity},
         job=job,
         program=PROGRAM,
     )
