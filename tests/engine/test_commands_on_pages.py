@@ -44,6 +44,7 @@ LOOKED_UP = {
     "docs/organizations.md": "they publish; tests/organization/test_walk.py goes the same way, and runs the last block",
     "docs/serving.md": "they build an image; tests/walks/test_deployment.py and test_images.py do",
     "docs/start.md": "tests/walks/test_demo.py and test_deployment.py run the verbs; the figures are compared there",
+    "docs/verifying-azure.md": "they ask for a subscription; tests/azure goes the way on an emulator",
     "engine/README.md": "a debugger waits for a person",
     "engine/docs/flows.md": "they set up a code host",
     "project/README.md": "they push to a code host, and open notebooks",
@@ -57,6 +58,7 @@ LOOKED_UP = {
 PROJECTS: list[dict[str, Any]] = [
     {},
     {"ci_provider": "gitlab", "infrastructure": "aws", "serving_mode": "online_and_batch"},
+    {"infrastructure": "azure", "serving_mode": "online_and_batch"},
     {"ci_provider": "azure_devops", "problem_type": "regression", "serving_mode": "batch"},
 ]
 ROOMS = (
@@ -69,7 +71,7 @@ SCRIPTS = {"demo": "commands/demo.py", "changes": "commands/changes.py", "api": 
 SCRIPTS["expected-files"] = "commands/expected_files.py"
 # Programs of others: what they offer is theirs.
 OF_OTHERS = {
-    "cd", "cp", "curl", "docker", "export", "git", "grep", "jq", "mkdir", "mv", "printf", "rm", "sh", "terraform",
+    "az", "cd", "cp", "curl", "docker", "export", "git", "grep", "jq", "mkdir", "mv", "printf", "rm", "sh", "terraform",
     "bash", "uv", "pip", "prek", "jupyter", "ruff", "mypy", "dvc", "detect-secrets", "python3",
 }  # fmt: skip
 OPTION = re.compile(r"--[a-z][a-z-]*")
