@@ -44,7 +44,7 @@ LOOKED_UP = {
     "docs/organizations.md": "they publish; tests/organization/test_walk.py goes the same way, and runs the last block",
     "docs/serving.md": "they build an image; tests/walks/test_deployment.py and test_images.py do",
     "docs/start.md": "tests/walks/test_demo.py and test_deployment.py run the verbs; the figures are compared there",
-    "docs/verifying-azure.md": "they ask for a subscription; tests/azure goes the way on an emulator",
+    "docs/verifying-azure.md": "they ask for a subscription; tests/engine/platforms/azure has an emulator",
     "engine/README.md": "a debugger waits for a person",
     "engine/docs/flows.md": "they set up a code host",
     "project/README.md": "they push to a code host, and open notebooks",
