@@ -214,16 +214,6 @@ class PlatformConformance:
         for _ in range(2):
             subject.platform.follow_champion(registry.get("1"))
 
-    def test_notes_stay_as_they_were_written(self, subject: Subject) -> None:
-        notes = subject.platform.records()
-        folder = "trials/staging/an-identity"
-        before = notes.read(folder)
-        for number in (1, 2):
-            notes.add(folder, {"number": number})
-        assert [each["number"] for each in notes.read("trials/staging")][-2:] == [1, 2]
-        assert len(notes.read(folder)) == len(before) + 2
-        assert notes.read("trials/nowhere") == []
-
     def test_what_the_monitor_needs(self, subject: Subject) -> None:
         with subject.platform.captures():
             pass

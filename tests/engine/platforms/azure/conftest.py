@@ -108,6 +108,7 @@ def subject(
         (promoted.folder / name).write_text(name, encoding="utf-8")
     (promoted.folder / "infra").mkdir()
     (promoted.folder / "infra/machines.yaml").write_text(MACHINES, encoding="utf-8")
+    blobs.remove(f"{NAMES.home}/records")
     blobs.upload(promoted.folder / RAW, f"{NAMES.home}/data/rows.parquet")
     promoted.set(score__source=f"{NAMES.home}/data/rows.parquet")
     roles = {
