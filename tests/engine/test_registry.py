@@ -1,6 +1,7 @@
 """Where models are registered."""
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from twoloops import artifact, registry
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
@@ -60,3 +61,19 @@ def test_a_registry_lies_in_its_project_whatever_the_folder_is_called(
         assert [path.read_text() for path in folder.iterdir()] == ["model"]
     assert (around / name / "mlflow.db").exists()
     assert {path.name for path in around.iterdir()} == {name, "rows.txt"}
+
+
+def test_a_registry_that_can_only_be_read_is_told_in_words(
+    promoted: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = registry.get("1")
+    with registry._connection() as client:
+        store = client._get_registry_client().store
+
+        def refuses(*_: object, **__: object) -> None:
+            raise OperationalError("INSERT", {}, Exception("attempt to write a readonly database"))
+
+        monkeypatch.setattr(store.engine.dialect, "do_execute", refuses)
+    with pytest.raises(ProjectError, match="did not do what was asked"):
+        registry.set_tag(version, "note", "x")
+    assert not [record for record in caplog.records if record.exc_info], "no traceback is printed"

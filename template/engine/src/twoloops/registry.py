@@ -164,8 +164,9 @@ def _client(uri: str) -> MlflowClient:
     import mlflow
 
     # Making the local database would print each of its hundred migrations.
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What the database refuses is told once, in words: this one would print how it came about before.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # Not mlflow.set_tracking_uri: it sets the variable for the whole process, which may work for two projects.
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
