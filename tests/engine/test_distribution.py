@@ -83,7 +83,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     code = {path.relative_to(ENGINE / "src").as_posix() for path in (ENGINE / "src").rglob("*.py")}
     described = {name for name in names if ".dist-info/" in name}
-    assert names - described == {*code, "twoloops/py.typed", "twoloops/proved.txt"}
+    pages = {path.relative_to(ENGINE / "src").as_posix() for path in (ENGINE / "src").rglob("*.j2")}
+    assert pages
+    assert names - described == {*code, *pages, "twoloops/py.typed", "twoloops/proved.txt"}
     assert any(name.endswith("licenses/LICENSE") for name in described)
     for kind, name in (("problems", "classification"), ("platforms", "local"), ("hosts", "github")):
         assert f"[twoloops.{kind}]" in points

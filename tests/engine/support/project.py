@@ -103,9 +103,9 @@ def signature_of(predictor: Predictor) -> Signature:
     return predictor.signature
 
 
-def example_rows() -> pd.DataFrame:
-    """Return the rows that the tests of the current project use."""
-    rows: pd.DataFrame = problem.module("sample").simulate(rows=1500, seed=1)
+def example_rows(seed: int = 1) -> pd.DataFrame:
+    """Return the rows that the tests of the current project use; of another seed, rows that no model has seen."""
+    rows: pd.DataFrame = problem.module("sample").simulate(rows=1500, seed=seed)
     return rows
 
 
