@@ -52,6 +52,15 @@ def in_processes(
 
 
 def _leave_interrupts() -> None:
-    """Leave Ctrl-C to the process that the person talks to; large files stay at the remote, where git has git-lfs."""
+    """Leave Ctrl-C to the process that the person talks to; large files stay at the remote, where git has git-lfs.
+
+    To ignore the signal is not enough: git sets handlers of its own, which take away what it has just made, and its
+    failure would be the repository's verdict. A terminal sends Ctrl-C to one group of processes, so this one leaves it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    # Nor can it ask at the terminal any more: ssh would be stopped there. A program of the person's own may ask.
+    os.environ.setdefault("SSH_ASKPASS", "false")
+    os.environ["SSH_ASKPASS_REQUIRE"] = "force"
     os.environ["GIT_LFS_SKIP_SMUDGE"] = "1"

@@ -73,6 +73,7 @@ def there(project: Installed, providers: None, store: dict[str, str], tmp_path: 
             found.end()
 
 
+@pytest.mark.timeout(1800)  # some ten minutes beside others
 def test_from_nothing_to_production_and_back_to_nothing(there: Account, store: dict[str, str], tmp_path: Path) -> None:
     applied(there)
     # The emulator's ECR keeps what it is told about images, and not the images.

@@ -51,7 +51,7 @@ def test_the_loop_closes(trained: Installed) -> None:
     assert verdict["gains"]["champion"]["low"] > 0, "on the new holdout the new model is better beyond doubt"
     # The graph agrees with what was done, and no second retraining is asked for meanwhile.
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
-    assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 4
+    assert trained.run("dvc", "repro").stdout.count("didn't change, skipping") == 5
     traffic(trained, 900, 5, 0.9)
     waiting = monitor(trained, code=0)
     assert (waiting["decision"], waiting["retrain"]) == ("red", False)

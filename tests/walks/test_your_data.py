@@ -101,7 +101,7 @@ def test_a_real_table_goes_all_the_way(example: Example, tmp_path: Path) -> None
     assert "--new-holdout" in project.verb("prepare", code=1).stderr
     more = json.loads(project.verb("prepare", "--new-holdout", "--json").stdout)
     assert set(more["features"]) > set(fewer["features"])
-    assert more["holdout_rows"] == fewer["holdout_rows"]
+    assert more["holdout_rows"] == fewer["holdout_rows"], "of the same rows, so that the champion can be compared"
     project.verb("run")
     result = verdict(project)
     assert result["gains"]["champion"]["value"] > 0

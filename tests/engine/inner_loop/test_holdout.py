@@ -69,6 +69,9 @@ def test_a_new_holdout_of_new_data_holds_other_groups() -> None:
     assert before.frozen == again.frozen, "nobody draws holdouts of the same rows until one is easy"
     renewed = by_group(pd.concat([ROWS, ROWS.head(5)]), "key", 0.3, None)
     assert set(renewed.holdout["key"]) != set(before.holdout["key"])
+    # A new feature is no new data: the champion has not seen these rows either.
+    richer = by_group(ROWS.assign(feature=1.5), "key", 0.3, None)
+    assert list(richer.holdout["value"]) == list(before.holdout["value"])
 
 
 @pytest.mark.usefixtures("keyed")

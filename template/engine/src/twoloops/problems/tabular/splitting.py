@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from twoloops.contracts.split import Frozen, Split, is_held_out
@@ -44,16 +45,20 @@ def by_time(frame: pd.DataFrame, time: str, share: float, frozen: Frozen | None)
 def by_group(frame: pd.DataFrame, group: str, share: float, frozen: Frozen | None) -> Split:
     """Hold out whole groups, such as customers: all rows of one are on the same side.
 
-    A group's side follows from a hash of its key and of the table that the holdout was frozen from, so it
-    stays there when rows are added. A new holdout of new data holds other groups; of the same data the
-    same ones: nobody draws holdouts until one is easy.
+    A group's side follows from a hash of its key and of the keys of all rows that the holdout was frozen from, so it
+    stays there when rows are added. A new holdout of new rows holds other groups; of the same rows the same ones,
+    with whatever columns: nobody draws holdouts until one is easy, and a model with a new feature is compared with
+    the champion on rows that neither has seen.
 
     Args and errors as in `by_time`; `group` is the column of the group's key.
     """
     _check_rule(frozen, "group", share)
-    salt = frozen.salt if frozen else data_version(frame)[:16]
     keys = frame[group].astype(str)
-    sides = {key: is_held_out(key, share, salt) for key in keys.unique()}
+    counts = keys.value_counts().sort_index()
+    # A key's length parts it from what follows: no other rows give the same bytes.
+    rows = "".join(f"{len(key)} {key} {count} " for key, count in counts.items())
+    salt = frozen.salt if frozen else sha256(rows.encode()).hexdigest()[:16]
+    sides = {key: is_held_out(key, share, salt) for key in counts.index}
     held_out = keys.map(sides).astype(bool)
     return _checked(frame[~held_out], frame[held_out], {"split": "group", "group": group, "salt": salt}, share, frozen)
 
