@@ -33,6 +33,7 @@ from tests.updates.history import git
 from tests.updates.projects import COPIER, write
 
 Edit = Callable[[Path], None]
+twin = pytest.mark.twin
 LINES = "".join(f"line {number}\n" for number in range(30))
 
 QUESTIONS = """
@@ -201,7 +202,7 @@ def test_a_folder_whose_only_file_was_renamed_gets_new_ones(small: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=twin) for seed in range(2, 8))])
 def test_the_dry_run_says_what_the_update_does_for_any_of_the_edits(seed: int, small: Path, tmp_path: Path) -> None:
     random = Random(seed)  # noqa: S311 - nothing is secret here
     edits = random.sample(EDITS, k=random.randint(2, len(EDITS) - 1))
@@ -216,7 +217,10 @@ def spoil(project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("life", ["files come and go", "files are renamed", "everything is ours"])
+@pytest.mark.parametrize(
+    "life",
+    ["files come and go", *(pytest.param(life, marks=twin) for life in ("files are renamed", "everything is ours"))],
+)
 def test_the_dry_run_says_what_an_update_of_this_template_does(
     life: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -69,7 +69,7 @@ def test_the_shipped_model_has_parity_on_rounded_values(table: str, seed: int) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("rows", [300, 2_000, 60_000])
+@pytest.mark.parametrize("rows", [300, 2_000, pytest.param(60_000, marks=pytest.mark.twin)])
 def test_no_table_of_many_is_refused(table: str, rows: int) -> None:
     refused = [seed for seed in range(20) if largest_difference(table, rows, seed) >= TOLERANCE]
     assert refused == []
