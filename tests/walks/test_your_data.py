@@ -44,7 +44,7 @@ TUMOURS = Example(
     {"project_name": "Tumours", "minimum_metric": 0.95},
     ["python", "-c", PAGE.split('uv run python -c "\n')[1].split('"\n```')[0]],
     '    "texture": 100,\n',
-    {"roc_auc": 0.9877, "log_loss": 0.1186, "harm_per_tumour": 0.2536},
+    {"roc_auc": 0.9981, "log_loss": 0.05368, "harm_per_tumour": 0.1048},
 )
 HEALTH_INSURANCE = Example(
     EXAMPLES / "health_insurance",
@@ -102,9 +102,17 @@ def test_a_real_table_goes_all_the_way(example: Example, tmp_path: Path) -> None
     more = json.loads(project.verb("prepare", "--new-holdout", "--json").stdout)
     assert set(more["features"]) > set(fewer["features"])
     assert more["holdout_rows"] == fewer["holdout_rows"], "of the same rows, so that the champion can be compared"
+    if example is TUMOURS:
+        # So few rows tell no difference between two good models, and the gate says so: a person decides.
+        told = project.verb("run", code=2).stderr
+        assert "Where there are no more rows a person has to decide" in told
+        settings = project.folder / "params.yaml"
+        text = settings.read_text(encoding="utf-8")
+        settings.write_text(text.replace("with_champion: true", "with_champion: false"), encoding="utf-8")
     project.verb("run")
     result = verdict(project)
-    assert result["gains"]["champion"]["value"] > 0
+    if example is not TUMOURS:
+        assert result["gains"]["champion"]["value"] > 0
     values = {name: metric["value"] for name, metric in result["metrics"].items()}
     print(json.dumps({name: result[name] for name in ("metrics", "gains", "slices", "groups")}, indent=1))
     # Libraries change a model a little; more than that, and the page must be measured anew.

@@ -237,7 +237,10 @@ def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interva
             detail += "gate.champion_margin."
     else:
         detail = f"(The gain is {gain.value:.4g}; no interval: {gain.reason}.) Nothing can be shown by it: freeze a "
-        detail += "larger holdout, or choose a gate.primary_metric that does not hang on a few rows."
+        detail += (
+            "larger holdout, or choose a gate.primary_metric that does not hang on a few rows. Where there are no "
+        )
+        detail += "more rows a person has to decide: gate.compare_with_champion: false, for this one release."
     return Rule(
         "champion",
         f"lower {params.gate.confidence:.0%} limit of the gain in {metric.name} over the champion",
