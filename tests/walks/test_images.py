@@ -175,9 +175,10 @@ def answers_and_ends(image: str, deployments: Path, row: dict[str, Any]) -> None
     with container(*mounted, image, "serve", "deployments/production") as name:
         address = f"http://127.0.0.1:{port}"
         seconds_until(lambda: ask(f"{address}/health/ready")["ready"], 15)
-        # Beside other tests a start takes as long as they leave it; what it works is its own.
+        # Beside other tests a start takes as long as they leave it; what it works is its own, and up to twice as much
+        # where others share a core's caches. What would be wrong, a library for training, takes seconds more.
         worked = processor_seconds(name)
-        assert worked <= 1.5, f"ready after {worked:.2f} s of processor time"
+        assert worked <= 2.5, f"ready after {worked:.2f} s of processor time"
         answer = ask(f"{address}/predict", row)
         assert answer["model_version"] == "1"
         assert len(answer["predictions"]) == 1
