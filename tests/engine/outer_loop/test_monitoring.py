@@ -386,7 +386,6 @@ def test_labels_that_come_late_tell_the_performance(watched: Project) -> None:
     labels.to_csv("labels.csv", index=False)
     # The file was consumed before: labels are joined to whatever is on disk.
     told = monitor(params.load(), labels="labels.csv")
-    print([c for c in told["checks"] if c["name"] == "performance"] if "checks" in told else told)
     assert (told["decision"], state(told, "performance")) == ("waiting", "green")
     measured = told["performance"]
     assert measured["reason"] or measured["low"] <= measured["value"] <= measured["high"]

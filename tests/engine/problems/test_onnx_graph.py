@@ -21,6 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from twoloops.problems.tabular import onnx_graph
 
+from tests.support.twins import twins
+
 TOLERANCE = 1e-4  # of gate.parity_tolerance in a fresh project
 Draw = Callable[[np.random.Generator, int], Any]
 TABLES: dict[str, Draw] = {
@@ -69,7 +71,7 @@ def test_the_shipped_model_has_parity_on_rounded_values(table: str, seed: int) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("rows", [300, 2_000, pytest.param(60_000, marks=pytest.mark.twin)])
+@pytest.mark.parametrize("rows", [300, 2_000, *twins([60_000])])
 def test_no_table_of_many_is_refused(table: str, rows: int) -> None:
     refused = [seed for seed in range(20) if largest_difference(table, rows, seed) >= TOLERANCE]
     assert refused == []
