@@ -247,11 +247,11 @@ def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interva
             detail += " Too few rows to tell whether it is worse than allowed: freeze a larger holdout, or widen "
             detail += "gate.champion_margin."
     else:
-        detail = f"(The gain is {gain.value:.4g}; no interval: {gain.reason}.) Nothing can be shown by it: freeze a "
-        detail += (
-            "larger holdout, or choose a gate.primary_metric that does not hang on a few rows. Where there are no "
+        detail = (
+            f"(The gain is {gain.value:.4g}; no interval: {gain.reason}.) Nothing can be shown by it: freeze a larger "
+            "holdout, or choose a gate.primary_metric that does not hang on a few rows. Where there are no more rows "
+            "a person has to decide: gate.compare_with_champion: false, for this one release."
         )
-        detail += "more rows a person has to decide: gate.compare_with_champion: false, for this one release."
     return Rule(
         "champion",
         f"lower {params.gate.confidence:.0%} limit of the gain in {metric.name} over the champion",
