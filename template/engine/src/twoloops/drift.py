@@ -357,14 +357,15 @@ class Sample:
     shares: NDArray[np.float64]  # shape [bins]
     rows: float  # effective: as many independent ones
     groups: int | None = None  # of entities, from which this is estimated; None: it is not estimated
+    uneven: float = 1.0  # by how much fewer degrees of freedom there are, because bins do not vary alike
 
     @classmethod
     def of_groups(cls, counts: Counts) -> Sample:
         """Measure how rows of one entity go together, by the spread from group to group.
 
-        The design effect of Rao and Scott, The Analysis of Categorical Data from Complex Sample Surveys (1981), as a
-        mean over the bins: the variance of the shares, of ratios (Cochran, Sampling Techniques, 1977), to that of as
-        many independent rows.
+        The design effects of Rao and Scott, The Analysis of Categorical Data from Complex Sample Surveys (1981): the
+        variance of the shares, of ratios (Cochran, Sampling Techniques, 1977), to that of as many independent rows.
+        Their mean gives the rows; how unequal they are, the degrees of freedom (Satterthwaite's approximation).
 
         Args:
             counts: shape [groups, bins]; one group: nothing is known of entities.
@@ -372,14 +373,17 @@ class Sample:
         sizes = counts.sum(axis=1)
         total = float(sizes.sum())
         shares = counts.sum(axis=0) / total
-        filled = int((sizes > 0).sum())
-        if filled < 2:
+        filled, seen = int((sizes > 0).sum()), shares > 0
+        freedom = int(seen.sum()) - 1
+        if filled < 2 or freedom < 1:
             return cls(shares, total)
-        spread = counts - sizes[:, np.newaxis] * shares
-        variance = filled / (filled - 1) * (spread**2).sum() / total**2
-        independent = (shares * (1 - shares)).sum() / total
-        effect = max(1.0, float(variance / independent)) if independent > 0 else 1.0
-        return cls(shares, total / effect, filled)
+        spread = (counts - sizes[:, np.newaxis] * shares)[:, seen]
+        effects = filled / (filled - 1) * spread.T @ spread / total / shares[seen]
+        whole, squares = float(np.trace(effects)), float((effects * effects.T).sum())
+        # The squares of estimates are too large by their own noise, as of a Wishart matrix.
+        squares = (squares - whole**2 / (filled - 1)) / (1 + 1 / (filled - 1))
+        uneven = float(np.clip(freedom * squares / whole**2, 1, freedom)) if whole > 0 else 1.0
+        return cls(shares, total / max(1.0, whole / freedom), filled, uneven)
 
     def halves(self) -> Sample:
         """Return the same of two bins: all known values, and the missing ones, which are last."""
@@ -460,7 +464,8 @@ def homogeneity(before: Sample, now: Sample) -> float:
     """Return the p-value of the chi-squared test that both samples are of one distribution.
 
     Pearson's test of homogeneity, with the effective numbers of rows in place of the rows (Rao and Scott, 1981). Where
-    these are estimated from groups, F in place of chi-squared reckons with that (Thomas and Rao, 1987). Bins in which
+    these are estimated from groups, F in place of chi-squared reckons with that (Thomas and Rao, 1987), with as many
+    degrees of freedom below as there are groups less one: with more, few users are falsely red. Bins in which
     fewer than 5 rows are expected are put together (Cochran, Some Methods for Strengthening the Common chi-squared
     Tests, 1954).
     """
@@ -484,4 +489,5 @@ def homogeneity(before: Sample, now: Sample) -> float:
     statistic = float(((shares[0] - shares[1]) ** 2 / pooled).sum() / (1 / sizes).sum())
     if now.groups is None:
         return float(chi2.sf(statistic, bins - 1))
-    return float(f.sf(statistic / (bins - 1), bins - 1, (bins - 1) * (now.groups - 1)))
+    freedom = max(1.0, (bins - 1) / now.uneven)
+    return float(f.sf(statistic / (bins - 1), freedom, now.groups - 1))

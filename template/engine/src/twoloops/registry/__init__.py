@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 from twoloops import config, plugins
 from twoloops.contracts.registry import ARTIFACT, IDENTITY, JUDGED, Registry
@@ -36,7 +35,6 @@ CHALLENGER = "challenger"
 COMPARED_WITH = "compared_with"  # tag of a version: the champion in its verdict, by number
 NONE = "none"  # in tags that name a champion: there was none
 MANIFEST = "manifest.json"  # of the artifact: its SHA-256 is the identity
-MEANT_BY_URLS = {"?", "%"}
 MLFLOW_SCHEMES = ("sqlite", "https", "http", "file")  # nobody else serves these
 
 
@@ -47,19 +45,7 @@ def model_name() -> str:
 
 def tracking_uri() -> str:
     """Return where runs and models are kept."""
-    return server() or _local()
-
-
-def _local() -> str:
-    path = paths().database.absolute().as_posix()
-    if not MEANT_BY_URLS & set(path):
-        return f"sqlite:///{path}"
-    from sqlalchemy.engine import make_url
-
-    # What means something in a URL, such as ? and %, is quoted. SQLAlchemy 2.1 reads that, before it only SQLite did.
-    if make_url("sqlite:///%3F").database == "?":
-        return f"sqlite:///{quote(path)}"
-    return f"sqlite:///file:{quote(path)}?uri=true"
+    return server() or mlflow.local_address(paths().database)
 
 
 def server() -> str:

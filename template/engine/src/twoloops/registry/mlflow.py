@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from urllib.parse import quote
 from twoloops.contracts.registry import ARTIFACT, Version
 from twoloops.errors import ProjectError, explain_disk
 from twoloops.paths import paths
+from twoloops.storage import sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +33,20 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+MEANT_BY_URLS = {"?", "%"}
+
+
+def local_address(database: Path) -> str:
+    """Return the address of a file as a tracking URI."""
+    path = database.absolute().as_posix()
+    if not MEANT_BY_URLS & set(path):
+        return f"sqlite:///{path}"
+    from sqlalchemy.engine import make_url
+
+    # What means something in a URL, such as ? and %, is quoted. SQLAlchemy 2.1 reads that, before it only SQLite did.
+    if make_url("sqlite:///%3F").database == "?":
+        return f"sqlite:///{quote(path)}"
+    return f"sqlite:///file:{quote(path)}?uri=true"
 
 
 @contextmanager
@@ -74,15 +91,35 @@ def client(uri: str) -> MlflowClient:
     logger.debug("the registry is %s", uri.rpartition("@")[2])  # what stands before @ may be a password
     if _making:
         _making.wait()
-    if uri.startswith("sqlite:"):
-        paths().database.parent.mkdir(parents=True, exist_ok=True)
     import mlflow
 
     # Making the local database would print each of its hundred migrations.
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What the database refuses is told once, in words: this one would print how it came about before.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if uri.startswith("sqlite:") and not paths().database.exists():
+        _make(paths().database)
     # Not mlflow.set_tracking_uri: it sets the variable for the whole process, which may work for two projects.
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _make(database: Path) -> None:
+    """Make an empty registry, whole or not at all: half of its migrations could neither be used nor made again."""
+    import mlflow
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    opened, name = tempfile.mkstemp(prefix=f"{database.name}-", dir=database.parent)
+    os.close(opened)
+    try:
+        uri = local_address(Path(name))
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        sync(Path(name))
+        if not database.exists():  # else another verb was quicker, and may have registered already
+            Path(name).rename(database)
+            sync(database.parent)
+    finally:
+        for left in database.parent.glob(f"{glob.escape(Path(name).name)}*"):  # SQLite's journal too
+            left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -90,7 +127,7 @@ def _without_stray_folder() -> Iterator[None]:
     """Remove the empty folder that MLflow makes where it takes a quoted address for a path."""
     folder = paths().database.absolute().parent.as_posix()
     stray = Path(quote(folder))
-    before = stray.exists() or quote(folder) == folder
+    before = stray.exists() or not MEANT_BY_URLS & set(folder)
     try:
         yield
     finally:
