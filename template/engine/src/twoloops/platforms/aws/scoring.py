@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from twoloops import artifact, config, params, registry
+from twoloops import artifact, config, registry
 from twoloops.contracts.release import Release
 from twoloops.errors import ProjectError
 from twoloops.platforms.aws import bucket, images, machines, pipelines
 from twoloops.platforms.aws.account import client, explain_errors, settings
 from twoloops.platforms.shared.images import SERVE
 from twoloops.platforms.shared.objects import upload_model
+from twoloops.platforms.shared.schedule import locate_source
 from twoloops.registry import Version
 
 ENTRYPOINT = ["python", "-m", "twoloops.platforms.aws.scoring_step"]
@@ -47,7 +47,7 @@ def schedule(version: Version) -> None:
     made, chosen = settings(), config.current()
     release = Release.of(version)
     with registry.download(release.uri, release.identity) as folder:
-        source = _source(folder)
+        source = locate_source(folder)
         model = upload_model(bucket, made.home, folder)
     role = made.serving_role_arns[chosen.last]
     places = [f"{made.home}/{folder}/{chosen.last}" for folder in ("predictions", "captures")]
@@ -70,21 +70,6 @@ def schedule(version: Version) -> None:
 
 def _pipeline() -> str:
     return f"{settings().environments[config.current().last]}--score"
-
-
-def _source(model: Path) -> str:
-    """Return what is scored; as long as the data is a file of this machine, what the model was trained on."""
-    checked = params.load()
-    source = checked.score.source or checked.data.source
-    if "://" not in source:
-        lineage = json.loads((model / "lineage.json").read_text(encoding="utf-8"))
-        source = lineage["params"]["data.source"]
-    if "://" not in source:
-        raise ProjectError(
-            f"The platform cannot read {source}, which is a file of this machine.",
-            hint="Let score.source in params.yaml name a URL, such as s3://BUCKET/data/...",
-        )
-    return str(source)
 
 
 def _switch(state: str) -> bool:

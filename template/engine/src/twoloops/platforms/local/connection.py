@@ -1,18 +1,16 @@
-"""The way to a service of this machine: plain HTTP, on which also its counts are read."""
+"""The way to a service of this machine: plain HTTP."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from twoloops.contracts.client import JSON, Answer, SilentError
-from twoloops.contracts.release import Traffic
 from twoloops.errors import ProjectError
 
 TIMEOUT_SECONDS = 10.0
@@ -97,33 +95,3 @@ class Client:
                 f"{self._url} does not answer {method} {path}: {type(error).__name__} {error}".rstrip(),
                 hint="The verb 'status' tells what runs where.",
             ) from error
-
-
-ANSWERED = "service_model_seconds_count"
-SECONDS = "service_model_seconds_sum"
-BUCKETS = "service_model_seconds_bucket"
-ERRORS = "service_model_errors_total"
-
-
-def traffic_of(text: str) -> dict[str, Traffic]:
-    """Read each version's traffic from a service's metrics.
-
-    Args:
-        text: what GET /metrics answers, in Prometheus' text format.
-    """
-    from prometheus_client.parser import text_string_to_metric_families
-
-    found: dict[str, dict[str, list[Any]]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in (ANSWERED, SECONDS, BUCKETS, ERRORS):
-                found.setdefault(sample.labels["model_version"], {}).setdefault(sample.name, []).append(sample)
-    return {version: _traffic(samples) for version, samples in found.items()}
-
-
-def _traffic(samples: Mapping[str, list[Any]]) -> Traffic:
-    answered, seconds, errors = (
-        sum(sample.value for sample in samples.get(name, [])) for name in (ANSWERED, SECONDS, ERRORS)
-    )
-    buckets = sorted((float(sample.labels["le"]), sample.value) for sample in samples.get(BUCKETS, []))
-    return Traffic(answered, errors, seconds, tuple(buckets))

@@ -1,0 +1,80 @@
+"""The inner loop on the cluster: one Job whose containers are the graph's steps, or a run of Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twoloops import lineage
+from twoloops.contracts.graph import Graph
+from twoloops.errors import ProjectError
+from twoloops.platforms.kubernetes import images, jobs, machines, pods, store
+from twoloops.platforms.kubernetes.api import Object, explain_errors
+from twoloops.platforms.kubernetes.cluster import api, home, name, settings
+from twoloops.platforms.shared import loop
+from twoloops.platforms.shared.loop import Attempt
+from twoloops.platforms.shared.objects import ObjectStore
+
+COMPONENT = ACCOUNT = "training"
+PROGRAM = ["python", "-m", "twoloops.platforms.kubernetes.steps"]
+
+
+class Jobs:
+    """Runs the loop as a Job in the project's own namespace: one step after the other, in the graph's order."""
+
+    store: ObjectStore = store
+
+    @property
+    def home(self) -> str:
+        """The project's place in the object store."""
+        return home()
+
+    def default_tracking_uri(self) -> str | None:
+        """Return the MLflow server that bootstrap/ knows of."""
+        return settings().tracking_uri
+
+    def image(self, kind: str) -> str:
+        """Return an image of this very code, by its digest."""
+        return images.reference(kind)
+
+    def find_attempt(self, inputs: str) -> Attempt:
+        """Return the Job of these inputs that is under way, or the name of the next one."""
+        with explain_errors("Looking at the jobs"):
+            return jobs.find_attempt(api(), name(), f"train-{inputs}")
+
+    def start(self, called: str, graph: Graph, parameters: dict[str, str]) -> str:
+        """Start the Job, and return its name."""
+        with explain_errors(f"Starting the job {called}"):
+            return jobs.start(api(), name(), called, called.rpartition("-")[0], COMPONENT, define(graph, parameters))
+
+    def wait(self, address: str, tell: Callable[[str], None]) -> ProjectError | None:
+        """Wait until the Job has ended, and return what to tell people if it has not succeeded."""
+        ended = jobs.wait(api(), name(), address, tell)
+        return None if ended.succeeded else jobs.explain_failure(address, ended)
+
+
+def submit(graph: Graph, tell: Callable[[str], None]) -> None:
+    """Run the inner loop on the cluster; `shared.loop.submit` tells more."""
+    loop.submit(Jobs(), graph, tell)
+
+
+def environment(parameters: dict[str, str]) -> dict[str, str]:
+    """Return the variables of every step."""
+    return {loop.TRACKING_URI: parameters[loop.TRACKING], lineage.CODE_VERSION: parameters[loop.CODE_VERSION]}
+
+
+def define(graph: Graph, parameters: dict[str, str]) -> Object:
+    """Return the specification of a Job with a container for each step of the graph."""
+    job = machines.load().training
+    steps = [
+        pods.container(
+            jobs.container_name(step.name),
+            parameters[loop.IMAGE],
+            [parameters[loop.RUN], step.name],
+            command=PROGRAM,
+            environment=environment(parameters),
+            resources=job.resources,
+            mounts={},
+        )
+        for step in graph.steps
+    ]
+    return jobs.template(COMPONENT, ACCOUNT, steps, job)

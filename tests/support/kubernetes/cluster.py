@@ -1,0 +1,191 @@
+"""A real API server, etcd and the controllers of Deployments and Jobs on loopback, with a node of processes.
+
+The programs come from a folder that KUBERNETES_BINARIES names: kube-apiserver and kube-controller-manager, as
+tests/kubernetes/build.sh builds them. etcd is Debian's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from twoloops.platforms.kubernetes.api import Api
+
+from tests.support.servers import free_port
+
+from .kubelet import Node, serving_logs
+
+VARIABLE = "KUBERNETES_BINARIES"
+PROGRAMS = ("kube-apiserver", "kube-controller-manager")
+CONTROLLERS = (
+    "deployment,replicaset,job,cronjob,serviceaccount,serviceaccount-token,endpoint,namespace,garbagecollector,"
+    "resourcequota,root-ca-cert-publisher,ttl-after-finished"
+)
+NETWORK = "10.244.77"  # of pods; a real API server asks none at a loopback address
+GROUP = "ml-deployers"
+
+
+@dataclass
+class Cluster:
+    """A cluster that runs."""
+
+    url: str
+    folder: Path
+    admin: Api
+    node: Node
+
+    def kubeconfig(self, user: str) -> Path:
+        """Return a kubeconfig of one of the users in tokens.csv."""
+        path = self.folder / f"kubeconfig-{user}"
+        cluster = {"server": self.url, "certificate-authority": str(self.folder / "tls.crt")}
+        content = {
+            "clusters": [{"name": "here", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": user}}],
+            "contexts": [{"name": user, "context": {"cluster": "here", "user": user}}],
+            "current-context": user,
+        }
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        return path
+
+
+def binaries() -> Path:
+    """Return the folder of the programs; skip the test, and say so, where there is none."""
+    folder = Path(os.environ.get(VARIABLE, "/nowhere"))
+    missing = [name for name in PROGRAMS if not (folder / name).exists()]
+    if missing or not shutil.which("etcd"):
+        pytest.skip(f"a real API server: {VARIABLE} names no folder with {' and '.join(PROGRAMS)}, or etcd is missing")
+    return folder
+
+
+@contextmanager
+def cluster(folder: Path, image: Path, users: Mapping[str, str]) -> Iterator[Cluster]:
+    """Start a cluster, and end it.
+
+    Args:
+        folder: for its files.
+        image: the folder that every image holds: a project's.
+        users: beside the administrator: their tokens, and what each is called.
+    """
+    programs = binaries()
+    _make_keys(folder)
+    lines = ["admin,admin,1,system:masters", *(f"{token},{name},{token},{GROUP}" for token, name in users.items())]
+    (folder / "tokens.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    etcd, peer, port, manager, logs = (free_port() for _ in range(5))
+    url = f"https://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        commands = [
+            [
+                "etcd",
+                "--data-dir=etcd",
+                f"--listen-client-urls=http://127.0.0.1:{etcd}",
+                f"--advertise-client-urls=http://127.0.0.1:{etcd}",
+                f"--listen-peer-urls=http://127.0.0.1:{peer}",
+                "--unsafe-no-fsync",
+            ],
+            [
+                str(programs / "kube-apiserver"),
+                f"--etcd-servers=http://127.0.0.1:{etcd}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={port}",
+                "--insecure-port=0",
+                "--tls-cert-file=tls.crt",
+                "--tls-private-key-file=tls.key",
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--authorization-mode=RBAC",
+                "--token-auth-file=tokens.csv",
+                "--service-account-issuer=https://kubernetes",
+                "--service-account-signing-key-file=sa.key",
+                "--service-account-key-file=sa.pub",
+                "--client-ca-file=ca.crt",
+                "--endpoint-reconciler-type=none",
+                "--disable-admission-plugins=TaintNodesByCondition",
+            ],
+        ]
+        for command in commands:
+            stack.enter_context(_running(command, folder))
+        context = ssl.create_default_context(cafile=str(folder / "tls.crt"))
+        admin = Api(url, lambda again: {"Authorization": "Bearer admin"}, context)
+        _wait(admin)
+        node = Node(admin, folder, image, NETWORK, logs)
+        found = Cluster(url, folder, admin, node)
+        kubeconfig = f"--kubeconfig={found.kubeconfig('admin')}"
+        words = [
+            str(programs / "kube-controller-manager"),
+            *(kubeconfig, f"--authentication-{kubeconfig[2:]}", f"--authorization-{kubeconfig[2:]}"),
+            "--leader-elect=false",
+            "--service-account-private-key-file=sa.key",
+            "--root-ca-file=ca.crt",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={manager}",
+            "--port=0",
+            f"--controllers={CONTROLLERS}",
+        ]
+        stack.enter_context(_running(words, folder))
+        stack.enter_context(serving_logs(node, folder / "tls.crt", folder / "tls.key"))
+        node.register()
+        stack.callback(node.end)
+        threading.Thread(target=node.follow, daemon=True).start()
+        yield found
+
+
+@contextmanager
+def _running(command: list[str], folder: Path) -> Iterator[None]:
+    with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait(admin: Api, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if admin.send("GET", "/readyz").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"the API server does not answer within {seconds} s")
+
+
+def _make_keys(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    for words in (
+        ["genrsa", "-out", "sa.key", "2048"],
+        ["rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"],
+        [*_certificate("tls"), "-subj", "/CN=localhost", "-addext", names],
+        [*_certificate("ca"), "-subj", "/CN=kubernetes"],
+    ):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+
+def _certificate(name: str) -> list[str]:
+    return [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        f"{name}.key",
+        "-out",
+        f"{name}.crt",
+        *["-days", "30"],
+    ]

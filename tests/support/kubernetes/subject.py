@@ -1,0 +1,121 @@
+"""A project whose platform is Kubernetes, as the suite of platforms wants it; on whatever API server there is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from twoloops import config, registry
+from twoloops.contracts.release import Release
+from twoloops.platforms import kubernetes
+from twoloops.platforms.kubernetes import cluster as known
+from twoloops.platforms.kubernetes import store
+from twoloops.platforms.kubernetes.api import Api, namespaced
+from twoloops.platforms.shared import images
+
+from .stores import BUCKET, Registry
+
+NAME = "churn"
+SPACES = {"staging": f"{NAME}-staging", "production": f"{NAME}-production"}
+HOME = f"s3://{BUCKET}/{NAME}"
+MACHINES = {
+    "training": {"cpu": "1", "memory": "1Gi", "disk": "1Gi", "hours": 1},
+    "scoring": {"cpu": "1", "memory": "1Gi", "disk": "1Gi", "hours": 1, "schedule": "0 3 * * *"},
+    "serving": {
+        "staging": {"cpu": "100m", "memory": "512Mi", "least": 1, "most": 1},
+        "production": {"cpu": "100m", "memory": "512Mi", "least": 2, "most": 2},
+    },
+}
+
+
+def settings(environment: dict[str, str], **changes: Any) -> dict[str, Any]:
+    """Return what bootstrap/ leaves to know."""
+    roles = ["plan", "train", *(f"{what}/{name}" for what in ("apply", "deploy") for name in SPACES)]
+    return {
+        "environments": SPACES,
+        "tracking_uri": "http://127.0.0.1:9",  # no step of these tests asks the server
+        "pod_environment": environment,
+        "roles": {role: f"repo:acme/churn:{role}" for role in roles},
+        **changes,
+    }
+
+
+def make_ground(admin: Api, environment: dict[str, str]) -> None:
+    """Make what infra/bootstrap makes, as far as the verbs meet it."""
+    for space in (NAME, *SPACES.values()):
+        admin.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+        for account in ("serving", "training", "scoring"):
+            body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": space}}
+            admin.create(namespaced("v1", "serviceaccounts", space), body)
+    settle(admin, environment)
+
+
+def settle(admin: Api, environment: dict[str, str], **changes: Any) -> None:
+    """Write what bootstrap/ leaves, with changes."""
+    data = {known.KEY: json.dumps(settings(environment, **changes))}
+    metadata = {"name": known.SETTINGS, "namespace": NAME}
+    admin.apply(
+        namespaced("v1", "configmaps", NAME, known.SETTINGS),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
+    )
+    known.forget()
+
+
+def table(url: str, image_repository: str, **changes: Any) -> dict[str, Any]:
+    """Return [tool.twoloops] of such a project."""
+    own = {"cluster": url, "object_store": HOME, "image_repository": image_repository, **changes}
+    return {"platform": "kubernetes", "kubernetes": own}
+
+
+def prepare(folder: Path, pushed: Registry) -> None:
+    """Write what such a project has besides, and let the registry have its images."""
+    (folder / "infra").mkdir(exist_ok=True)
+    (folder / "infra/machines.yaml").write_text(yaml.safe_dump(MACHINES), encoding="utf-8")
+    for name in set(images.FILES) - {"pyproject.toml", "params.yaml"}:
+        (folder / name).write_text(name, encoding="utf-8")
+    pushed.tags |= set(map(images.tag, images.KINDS))
+
+
+def spoil(release: Release) -> Release:
+    """Return a release under whose identity the bucket holds other bytes."""
+    identity = "b" * 64
+    for name in store.sizes(f"{HOME}/models/{release.identity}"):
+        content = store.read_bytes(f"{HOME}/models/{release.identity}/{name}")
+        store.upload_bytes(content, f"{HOME}/models/{identity}/{name}")
+    return Release(release.version, identity, release.registered_at)
+
+
+def held_by_another() -> AbstractContextManager[None]:
+    """Let somebody else change what runs."""
+    return kubernetes.lock("Somebody else's deployment")
+
+
+def share_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the registry, a file, for a server's."""
+    monkeypatch.setattr(registry, "is_shared", lambda: True)
+
+
+def until(condition: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait until a call returns something true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+@contextmanager
+def cleaned() -> Iterator[None]:
+    """End what a test has left running."""
+    try:
+        yield
+    finally:
+        for name in config.current().environments:
+            kubernetes.stop(name)
+            kubernetes.remove(name)
+        known.forget()
