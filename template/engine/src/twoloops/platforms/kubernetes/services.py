@@ -41,8 +41,6 @@ LOG_LINES = 10
 NO_IMAGE = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 NO_START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 RESTARTS = 2  # after which a container is taken for one that does not come up
-# Who changes a workload beside deployments and does well: the cluster's own parts.
-OWN_MANAGERS = ("kube-", "kserve", "manager")
 
 
 @dataclass(frozen=True)
@@ -155,11 +153,8 @@ def _problem(found: Object, said: list[dict[str, Any]]) -> str | None:
             return str(each["problem"])
     if condition := _condition(found, "Progressing", "False"):
         return f"the last change does not come up: {condition.get('message', condition.get('reason'))}"
-    for entry in found["metadata"].get("managedFields", []):
-        changed = entry.get("fieldsV1", {}).get("f:spec", {}).get("f:template")
-        who = entry.get("manager", "")
-        if changed and who != "twoloops" and not who.startswith(OWN_MANAGERS):
-            return f"somebody has changed it by hand with {who}, at {entry.get('time')}; 'deploy' puts it back"
+    if who := workloads.changed_by_hand(found):
+        return f"{who}; 'deploy' puts it back"
     return None
 
 

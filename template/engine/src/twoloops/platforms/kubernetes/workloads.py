@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from twoloops.platforms.kubernetes import cluster, pods
-from twoloops.platforms.kubernetes.api import Api, Object, namespaced
+from twoloops.platforms.kubernetes.api import MANAGER, Api, Object, namespaced
 from twoloops.platforms.kubernetes.cluster import home, name
 from twoloops.platforms.kubernetes.machines import Service
 
@@ -22,6 +22,8 @@ PROGRESS_SECONDS: Final = 300  # in which a new pod has to come up
 START_SECONDS: Final = 240  # in which it has to answer, once its container runs
 LEAVE_SECONDS: Final = 45  # in which a pod answers what it has begun
 FOLDER: Final = "/deployments"
+# Who changes a workload beside deployments and does well: the cluster's own parts.
+OWN_MANAGERS = ("kube-", "kserve", "manager")
 
 
 def template(environment: str, configuration: str, image: str, size: Service) -> Object:
@@ -81,6 +83,20 @@ def template(environment: str, configuration: str, image: str, size: Service) ->
 
 def _probe(path: str) -> Object:
     return {"httpGet": {"path": path, "port": PORT}, "timeoutSeconds": 2}
+
+
+def changed_by_hand(found: Object) -> str | None:
+    """Say in words who has changed the pods' template beside deployments, or None.
+
+    Args:
+        found: a Deployment, which says of each field whose it is.
+    """
+    for entry in found["metadata"].get("managedFields", []):
+        changed = entry.get("fieldsV1", {}).get("f:spec", {}).get("f:template")
+        who = entry.get("manager", "")
+        if changed and who != MANAGER and not who.startswith(OWN_MANAGERS):
+            return f"somebody has changed it by hand with {who}, at {entry.get('time')}"
+    return None
 
 
 class Workload(ABC):
@@ -176,8 +192,15 @@ class Deployments(Workload):
             "revisionHistoryLimit": 3,
             "template": template,
         }
+        live = api.find(self.path(namespace))
         if not keep_count:
             spec["replicas"] = size.least
+        if live and changed_by_hand(live):
+            # What others have added stays where fields are applied, and goes where the whole is replaced.
+            head = self._head(namespace)
+            head["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+            whole = {"replicas": live["spec"]["replicas"], **spec}
+            api.call("PUT", f"{self.path(namespace)}?fieldManager={MANAGER}", {**head, "spec": whole})
         api.apply(self.path(namespace), {**self._head(namespace), "spec": spec})
 
     def stop(self, api: Api, namespace: str) -> None:
