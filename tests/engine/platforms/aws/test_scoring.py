@@ -42,7 +42,7 @@ def test_an_environment_without_its_infrastructure_is_told(
     promoted: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.settle()
-    monkeypatch.setattr(scoring, "_source", lambda _: "s3://other/rows")
+    monkeypatch.setattr(scoring, "locate_source", lambda _: "s3://other/rows")
     monkeypatch.setattr(scoring, "upload_model", lambda *_: "s3://models/1")
     monkeypatch.setattr(scoring.images, "reference", lambda _: "image")
     monkeypatch.setattr(scoring.machines, "load", lambda: Machines)
@@ -95,12 +95,12 @@ def test_what_is_scored_is_where_the_platform_can_read_it(
 ) -> None:
     project.set(score__source=source)
     (project.folder / "lineage.json").write_text(json.dumps({"params": {"data.source": trained_on}}), encoding="utf-8")
-    assert scoring._source(project.folder) == scored
+    assert scoring.locate_source(project.folder) == scored
 
 
 def test_a_file_of_this_machine_cannot_be_scored_there(project: Project) -> None:
     with pytest.raises(ProjectError, match="a file of this machine"):
-        scoring._source(paths().model)
+        scoring.locate_source(paths().model)
 
 
 def test_scoring_by_hand_wants_a_version(cloud: Cloud) -> None:
