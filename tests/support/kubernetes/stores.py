@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,8 @@ def bucket() -> Iterator[dict[str, str]]:
     _, port = server.get_host_and_port()
     login = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "eu-west-1"}
     found = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "eu-west-1", **login}
+    # The server keeps everything in this process: what an earlier one was given is still there.
+    urllib.request.urlopen(urllib.request.Request(f"{found['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST"))  # noqa: S310
     try:
         client(found).create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         yield found
