@@ -126,7 +126,7 @@ class Pod:
             state["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
             self._tell("Pending")
             time.sleep(LOOK_SECONDS)
-        command = container.get("command") or [sys.executable, "-m", "twoloops"]
+        command = container.get("command") or self.node.entrypoint
         words = [sys.executable if command[0] == "python" else command[0], *command[1:], *container.get("args", [])]
         log = self.log(name)
         if log.exists():
@@ -251,6 +251,7 @@ class Node:
             port: that tells the pods' logs.
         """
         self.api, self.folder, self.image, self.network, self.port = api, folder, image, network, port
+        self.entrypoint = [sys.executable, "-m", "twoloops"]  # of every image
         self.environment: dict[str, str] = {}  # of every container, as an image has it
         self.no_image: set[str] = set()  # images that cannot be pulled
         self.pods: dict[str, Pod] = {}

@@ -233,7 +233,7 @@ def deploy(environment: str, wanted: Deployment) -> None:
         try:
             _wait(place, configuration, wanted)
         except ProjectError:
-            _take_back(place, before)
+            _take_back(place, before, configuration)
             raise
         _clear(place, configuration)
 
@@ -261,13 +261,29 @@ def _write_configuration(place: Place, wanted: Deployment) -> str:
     return called
 
 
-def _take_back(place: Place, before: Object | None) -> None:
-    """Let run again what ran before a change that failed: its pods are still there, and the new ones go."""
+def _take_back(place: Place, before: Object | None, failed: str) -> None:
+    """Let run again what ran before a change that failed: its pods are still there, and the new ones go.
+
+    Args:
+        place: the environment's.
+        before: what ran.
+        failed: the configuration of the change; nothing answers with it any more afterwards.
+    """
     if before is None:
         remove(place.environment)
         return
     place.workload.restore(place.api, place.namespace, before)
-    _clear(place, place.workload.configuration(before))
+    runs = place.workload.configuration(before)
+    if runs != failed:
+        _wait_until_gone(place, failed)
+    _clear(place, runs)
+
+
+def _wait_until_gone(place: Place, configuration: str | None) -> None:
+    """Wait until the pods of a configuration, or all, have been told to end: requests reach them no more."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while place.pods(configuration) and time.monotonic() < deadline:
+        time.sleep(PAUSE_SECONDS)
 
 
 def _clear(place: Place, used: str | None) -> None:
@@ -284,9 +300,7 @@ def stop(environment: str) -> bool:
         return False
     with explain_errors(f"Stopping the service in {environment}"):
         place.workload.stop(place.api, place.namespace)
-        deadline = time.monotonic() + workloads.LEAVE_SECONDS + GRACE_SECONDS
-        while place.pods(None) and time.monotonic() < deadline:
-            time.sleep(PAUSE_SECONDS)
+        _wait_until_gone(place, None)
     return True
 
 
