@@ -245,7 +245,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             merge(changed, body)
             if "template" in body.get("spec", {}):
-                fields = {"f:spec": {"f:template": {"f:metadata": {}}}}
+                fields: Json = {"f:spec": {"f:template": {"f:metadata": {}}}}
                 entry = {"manager": manager, "operation": "Update", "time": now(), "fieldsV1": fields}
                 changed["metadata"].setdefault("managedFields", []).append(entry)
         if self.command == "PUT":
