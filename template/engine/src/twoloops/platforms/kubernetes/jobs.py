@@ -6,8 +6,6 @@ begins after a failure. So a chain of steps needs no engine of pipelines.
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +26,6 @@ INPUTS = "twoloops/inputs"  # the label that says what goes into a Job
 QUEUE = "kueue.x-k8s.io/queue-name"
 KEPT_SECONDS = 7 * 24 * 3600  # so long an ended Job can be looked at
 LOG_LINES = 30
-LONGEST_NAME = 63
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two looks at a Job
 STOP_GRACE_SECONDS = 5.0  # in which a second Ctrl-C leaves a Job alone
 NO_IMAGE = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -67,14 +64,6 @@ def queue_label() -> dict[str, str]:
     """Return the label by which Kueue lets a Job wait, where the project has a queue."""
     queue = settings().queue
     return {QUEUE: queue} if queue else {}
-
-
-def container_name(step: str) -> str:
-    """Return what a step's container is called: names of containers have no underscore, and 63 characters at most."""
-    plain = re.sub(r"[^a-z0-9]+", "-", step.lower()).strip("-")
-    if plain == step and len(plain) <= LONGEST_NAME:
-        return step
-    return f"{plain[: LONGEST_NAME - 7].strip('-') or 'step'}-{hashlib.sha256(step.encode()).hexdigest()[:6]}"
 
 
 def find_attempt(api: Api, namespace: str, inputs: str) -> Attempt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twoloops import lineage
-from twoloops.contracts.graph import Graph
+from twoloops.contracts.graph import Graph, label
 from twoloops.errors import ProjectError
 from twoloops.platforms.kubernetes import images, jobs, machines, pods, store
 from twoloops.platforms.kubernetes.api import Object, explain_errors
@@ -67,7 +67,7 @@ def define(graph: Graph, parameters: dict[str, str]) -> Object:
     job = machines.load().training
     steps = [
         pods.container(
-            jobs.container_name(step.name),
+            label(step.name),
             parameters[loop.IMAGE],
             [parameters[loop.RUN], step.name],
             command=PROGRAM,
