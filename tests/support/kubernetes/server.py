@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +72,7 @@ class Store:
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.lock = threading.RLock()
         self.asked: list[tuple[str, str]] = []  # method and kind, with what is below it
+        self.outside: dict[tuple[str, str], int] = {}  # services that are none of pods: their ports on loopback
         self.version = 0
 
     def list(self, kind: str, space: str | None = None) -> list[Json]:
@@ -190,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         kind, space, name, below = (where[key] for key in ("kind", "space", "name", "below"))
         self.store.asked.append((self.command, f"{kind}/{below}" if below else kind))
         if below == "proxy":
-            self._proxy(where, content)
+            self._proxy(where, content, f"?{urlsplit(self.path).query}" if "?" in self.path else "")
         elif below == "log":
             lines = int(query["tailLines"]) if "tailLines" in query else None
             previous = query.get("previous") == "true"
@@ -252,8 +253,12 @@ class Handler(BaseHTTPRequestHandler):
             changed["metadata"].pop("managedFields", None)
         return self.store.change(kind, space, name, changed)
 
-    def _proxy(self, where: dict[str, str], content: bytes) -> None:
+    def _proxy(self, where: dict[str, str], content: bytes, query: str) -> None:
         name, _, port = where["name"].partition(":")
+        if outside := self.store.outside.get((where["space"], where["name"])):
+            if not self._hand_on("127.0.0.1", outside, where["rest"] + query, content):
+                raise RefusedError(503, "ServiceUnavailable", f'error trying to reach service "{name}"')
+            return
         pods = self.store.list("pods", where["space"])
         if where["kind"] == "services":
             selector = self.store.get("services", where["space"], name)["spec"]["selector"]
@@ -263,14 +268,24 @@ class Handler(BaseHTTPRequestHandler):
         else:
             pods = [each for each in pods if each["metadata"]["name"] == name]
         for pod in sorted(pods, key=lambda _: uuid4().hex):
-            connection = HTTPConnection(pod.get("status", {}).get("podIP", "127.0.0.1"), int(port), timeout=10)
-            headers = {key: value for key, value in self.headers.items() if key not in ("Authorization", "Host")}
-            with suppress(OSError, HTTPException):
-                connection.request(self.command, where["rest"] or "/", content or None, headers)
-                answer = connection.getresponse()
-                self._answer(answer.status, answer.read(), answer.headers.get("Content-Type", ""))
+            if self._hand_on(pod.get("status", {}).get("podIP", "127.0.0.1"), int(port), where["rest"] or "/", content):
                 return
         raise RefusedError(503, "ServiceUnavailable", f'no endpoints available for service "{name}"')
+
+    def _hand_on(self, host: str, port: int, path: str, content: bytes) -> bool:
+        """Hand the request on, and the answer back; return False when nobody answers."""
+        headers = {key: value for key, value in self.headers.items() if key not in ("Authorization", "Host")}
+        connection = HTTPConnection(host, port, timeout=10)
+        try:
+            connection.request(self.command, path, content or None, headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+        self._answer(answer.status, body, answer.headers.get("Content-Type", ""))
+        return True
 
 
 def _is_ready(pod: Json) -> bool:

@@ -25,6 +25,7 @@ locals {
     pod_environment   = var.pod_environment
     image_pull_secret = var.image_pull_secret
     queue             = var.queue
+    kubeflow          = var.kubeflow
     roles             = { for role, users in local.users : role => join(", ", users) }
   }
 }

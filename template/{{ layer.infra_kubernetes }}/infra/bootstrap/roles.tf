@@ -51,6 +51,12 @@ locals {
     { api_groups = [""], resources = ["pods/log"], resource_names = null, verbs = ["get"] },
   ]
 
+  # In the namespace of Kubeflow Pipelines: its interface, and the logs of the steps.
+  pipeline_rules = [
+    { api_groups = [""], resources = ["services/proxy"], resource_names = try([split("/", var.kubeflow)[1]], []), verbs = ["get", "create"] },
+    { api_groups = [""], resources = ["pods/log"], resource_names = null, verbs = ["get"] },
+  ]
+
   # Of who plans, and of who applies: what stands in environment/.
   read_rules = concat(
     [{ api_groups = [""], resources = ["configmaps"], resource_names = null, verbs = ["get", "list"] }],
@@ -85,6 +91,9 @@ locals {
       "plan/state"     = { role = "plan", namespace = module.project.state_namespace, rules = local.state_read_rules }
       "train/training" = { role = "train", namespace = module.project.name, rules = concat(local.settings_right, local.train_rules) }
     },
+    { for each in [var.kubeflow] : "train/pipelines" => {
+      role = "train", namespace = split("/", each)[0], rules = local.pipeline_rules
+    } if each != null },
     merge([
       for name, namespace in local.environments : {
         "plan/${name}"           = { role = "plan", namespace = namespace, rules = local.read_rules }

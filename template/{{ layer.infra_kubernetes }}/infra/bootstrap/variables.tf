@@ -38,6 +38,17 @@ variable "queue" {
   default     = null
 }
 
+variable "kubeflow" {
+  description = "Where Kubeflow Pipelines answers in the cluster, as NAMESPACE/SERVICE:PORT, such as kubeflow/ml-pipeline:8888; null without it. Its namespace needs a service account training."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kubeflow == null || can(regex("^[a-z0-9-]+/[a-z0-9-]+:[a-z0-9]+$", var.kubeflow))
+    error_message = "kubeflow is a namespace, a service and its port, such as kubeflow/ml-pipeline:8888."
+  }
+}
+
 variable "username_prefix" {
   description = "What the API server puts before the subject of the code host's tokens: --oidc-username-prefix, or the expression in its AuthenticationConfiguration."
   type        = string

@@ -77,3 +77,25 @@ run "an_address_with_a_password_is_refused" {
 
   expect_failures = [var.tracking_uri]
 }
+
+run "with_kubeflow_pipelines" {
+  command = plan
+
+  module {
+    source = "./bootstrap"
+  }
+
+  variables {
+    kubeflow = "kubeflow/ml-pipeline:8888"
+  }
+
+  assert {
+    condition     = kubernetes_role_v1.this["train/pipelines"].metadata[0].namespace == "kubeflow"
+    error_message = "Who trains may ask Kubeflow Pipelines."
+  }
+
+  assert {
+    condition     = output.settings.kubeflow == "kubeflow/ml-pipeline:8888"
+    error_message = "The verbs know where it is."
+  }
+}

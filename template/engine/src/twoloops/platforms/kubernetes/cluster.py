@@ -40,7 +40,7 @@ class Settings(BaseModel):
     pod_environment: dict[str, str] = {}  # of every pod, such as AWS_ENDPOINT_URL
     image_pull_secret: str | None = None
     queue: str | None = None  # of Kueue, in which jobs wait
-    kubeflow: str | None = None  # the address of the interface of Kubeflow Pipelines
+    kubeflow: str | None = None  # NAMESPACE/SERVICE:PORT of the interface of Kubeflow Pipelines
     roles: dict[str, str] = {}  # of the flows: whom the cluster takes a job for
 
 

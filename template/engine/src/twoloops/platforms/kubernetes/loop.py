@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twoloops import lineage
-from twoloops.contracts.graph import Graph, label
+from twoloops.contracts.graph import Graph, Step, label
 from twoloops.errors import ProjectError
+from twoloops.pipelines import kfp
 from twoloops.platforms.kubernetes import images, jobs, machines, pods, store
 from twoloops.platforms.kubernetes.api import Object, explain_errors
-from twoloops.platforms.kubernetes.cluster import api, home, name, settings
+from twoloops.platforms.kubernetes.cluster import api, chosen, home, name, settings
+from twoloops.platforms.kubernetes.kubeflow import Kubeflow
 from twoloops.platforms.shared import loop
 from twoloops.platforms.shared.loop import Attempt
 from twoloops.platforms.shared.objects import ObjectStore
@@ -52,9 +55,55 @@ class Jobs:
         return None if ended.succeeded else jobs.explain_failure(address, ended)
 
 
+class Pipelines(Jobs):
+    """Runs the loop as a run of Kubeflow Pipelines: steps that do not wait for each other run at the same time."""
+
+    def find_attempt(self, inputs: str) -> Attempt:
+        """Return the run of these inputs that is under way, or the name of the next one."""
+        return Kubeflow.of(api()).find_attempt(f"{name()}-{inputs}")
+
+    def start(self, called: str, graph: Graph, parameters: dict[str, str]) -> str:
+        """Start a run, and return its identifier."""
+        return Kubeflow.of(api()).start(called, specify(graph, parameters), ACCOUNT)
+
+    def wait(self, address: str, tell: Callable[[str], None]) -> ProjectError | None:
+        """Wait until the run has ended, and return what to tell people if it has not succeeded."""
+        return Kubeflow.of(api()).wait(address, tell)
+
+
 def submit(graph: Graph, tell: Callable[[str], None]) -> None:
     """Run the inner loop on the cluster; `shared.loop.submit` tells more."""
-    loop.submit(Jobs(), graph, tell)
+    loop.submit(Pipelines() if chosen().pipelines == "kubeflow" else Jobs(), graph, tell)
+
+
+def specify(graph: Graph, parameters: dict[str, str]) -> dict[str, Any]:
+    """Return the specification of a pipeline with a container for each step of the graph, and what is Kubernetes'."""
+    job, secret = machines.load().training, settings().image_pull_secret
+
+    def container(step: Step) -> kfp.Container:
+        return kfp.Container(
+            parameters[loop.IMAGE],
+            PROGRAM,
+            [parameters[loop.RUN], step.name],
+            {**settings().pod_environment, **environment(parameters)},
+            cpu=job.cpu,
+            memory=job.memory,
+            accelerator=machines.GPU,
+            accelerators=job.gpus,
+        )
+
+    own: dict[str, Any] = {
+        "activeDeadlineSeconds": job.seconds,
+        "podMetadata": {"labels": pods.labels(COMPONENT)},
+        "emptyDirMounts": [{"volumeName": "tmp", "mountPath": "/tmp", "sizeLimit": job.disk}],  # noqa: S108
+    }
+    if secret:
+        own["imagePullSecret"] = [{"secretNameParameter": {"runtimeValue": {"constant": secret}}}]
+    executors = {kfp.executor(step): own for step in graph.steps}
+    return {
+        "pipeline_spec": kfp.compile_graph(f"{name()}-train", graph, container),
+        "platform_spec": {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}},
+    }
 
 
 def environment(parameters: dict[str, str]) -> dict[str, str]:
