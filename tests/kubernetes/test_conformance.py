@@ -9,6 +9,8 @@ import pytest
 
 from tests.engine.platforms.conformance import PlatformConformance, Subject
 
+pytestmark = pytest.mark.slow  # a cluster, and services with models
+
 
 class TestKubernetes(PlatformConformance):
     """The suite, on Kubernetes."""

@@ -14,6 +14,8 @@ from tests.support.kubernetes import subject as own
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.roles import rules
 
+pytestmark = pytest.mark.slow  # a cluster, and services with models
+
 
 def test_a_job_for_production_deploys_there_and_nowhere_else(
     subject: Subject, running: Cluster, monkeypatch: pytest.MonkeyPatch

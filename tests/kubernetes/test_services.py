@@ -19,6 +19,7 @@ from twoloops.platforms.kubernetes import images
 from tests.engine.platforms.conformance import LAST, Subject
 from tests.support.kubernetes.cluster import Cluster
 
+pytestmark = pytest.mark.slow  # a cluster, and services with models
 SPACE = "churn-production"
 BUDGET_SECONDS = 10.0  # of a change, on a quiet machine
 LEAST_REQUESTS = 2000

@@ -11,7 +11,7 @@ from commands.rendering import TEMPLATE
 FILE = TEMPLATE / "template/{{ layer.infra_kubernetes }}/infra/bootstrap/roles.tf"
 RULE = re.compile(
     r"\{ api_groups = \[(?P<groups>[^]]*)\], resources = \[(?P<resources>[^]]*)\], "
-    r"resource_names = (?P<names>null|\[[^]]*\]), verbs = \[(?P<verbs>[^]]*)\] \},"
+    r"resource_names = (?P<names>null|\[[^]]*\]), verbs = \[(?P<verbs>[^]]*)\] \}"
 )
 
 
