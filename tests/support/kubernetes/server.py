@@ -206,11 +206,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(201 if self.command == "POST" else 200, answered)
 
     def _object(self, kind: str, space: str, name: str, below: str, query: dict[str, str], body: Json) -> Json:
-        if self.command == "POST" and below == "binding":
-            self.store.get(kind, space, name)["spec"]["nodeName"] = body["target"]["name"]
-            return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
         if self.command == "POST":
-            return self.store.create(kind, space, body)
+            return self._post(kind, space, name, below, body)
         if self.command == "DELETE":
             return self.store.delete(kind, space, name, at_once=body.get("gracePeriodSeconds") == 0)
         if self.command == "GET" and not name:
@@ -221,6 +218,17 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             return self.store.get(kind, space, name)
         return self._change(kind, space, name, below, query.get("fieldManager", "unknown"), body)
+
+    def _post(self, kind: str, space: str, name: str, below: str, body: Json) -> Json:
+        if below == "binding":
+            self.store.get(kind, space, name)["spec"]["nodeName"] = body["target"]["name"]
+            return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+        if below == "token":
+            self.store.get(kind, space, name)
+            assert body["kind"] == "TokenRequest", body
+            seconds = body["spec"]["expirationSeconds"]
+            return {"kind": "TokenRequest", "status": {"token": f"{space}/{name} for {seconds} s"}}
+        return self.store.create(kind, space, body)
 
     def _change(self, kind: str, space: str, name: str, below: str, manager: str, body: Json) -> Json:
         applies = "apply-patch" in self.headers.get("Content-Type", "")

@@ -42,7 +42,7 @@ def settings(environment: dict[str, str], **changes: Any) -> dict[str, Any]:
         "environments": SPACES,
         "tracking_uri": "http://127.0.0.1:9",  # no step of these tests asks the server
         "pod_environment": environment,
-        "roles": {role: f"repo:acme/churn:{role}" for role in roles},
+        "roles": {role: f"{NAME}-flows/{role.replace('/', '-')}" for role in roles},
         **changes,
     }
 

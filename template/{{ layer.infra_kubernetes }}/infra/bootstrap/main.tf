@@ -26,7 +26,7 @@ locals {
     image_pull_secret = var.image_pull_secret
     queue             = var.queue
     kubeflow          = var.kubeflow
-    roles             = { for role, users in local.users : role => join(", ", users) }
+    roles             = { for role, account in kubernetes_service_account_v1.flow : role => "${module.project.flows_namespace}/${account.metadata[0].name}" }
   }
 }
 

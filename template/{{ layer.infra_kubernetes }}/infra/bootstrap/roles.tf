@@ -144,8 +144,69 @@ resource "kubernetes_role_binding_v1" "this" {
     name      = kubernetes_role_v1.this[each.key].metadata[0].name
   }
 
+  subject {
+    kind      = "ServiceAccount"
+    name      = kubernetes_service_account_v1.flow[each.value.role].metadata[0].name
+    namespace = module.project.flows_namespace
+  }
+}
+
+# A job's token lasts minutes. It is exchanged for one of its role's account, which lasts as long as the job: that is the
+# only right that a job has by its own token.
+
+resource "kubernetes_namespace_v1" "flows" {
+  metadata {
+    name   = module.project.flows_namespace
+    labels = merge(module.project.labels, { "pod-security.kubernetes.io/enforce" = "restricted" })
+  }
+}
+
+resource "kubernetes_service_account_v1" "flow" {
+  for_each = module.project.roles
+
+  metadata {
+    name      = each.value
+    namespace = kubernetes_namespace_v1.flows.metadata[0].name
+    labels    = module.project.labels
+  }
+
+  automount_service_account_token = false
+}
+
+resource "kubernetes_role_v1" "flow" {
+  for_each = kubernetes_service_account_v1.flow
+
+  metadata {
+    name      = each.value.metadata[0].name
+    namespace = each.value.metadata[0].namespace
+    labels    = module.project.labels
+  }
+
+  rule {
+    api_groups     = [""]
+    resources      = ["serviceaccounts/token"]
+    resource_names = [each.value.metadata[0].name]
+    verbs          = ["create"]
+  }
+}
+
+resource "kubernetes_role_binding_v1" "flow" {
+  for_each = kubernetes_role_v1.flow
+
+  metadata {
+    name      = each.value.metadata[0].name
+    namespace = each.value.metadata[0].namespace
+    labels    = module.project.labels
+  }
+
+  role_ref {
+    api_group = "rbac.authorization.k8s.io"
+    kind      = "Role"
+    name      = each.value.metadata[0].name
+  }
+
   dynamic "subject" {
-    for_each = local.bound[each.value.role]
+    for_each = local.bound[each.key]
     content {
       kind      = subject.value.kind
       name      = subject.value.name

@@ -3,10 +3,10 @@
 locals {
   name = replace(var.name, "_", "-")
 
-  # A namespace ends with a letter or a digit. A name that would spoil this gets a digest.
+  # A namespace ends with a letter or a digit, and two are taken. A name that would spoil this gets a digest.
   environments = {
     for name in var.environments : name =>
-    endswith(name, "-") ? "${local.name}-${trim(name, "-")}-${substr(sha1(name), 0, 5)}" : "${local.name}-${name}"
+    endswith(name, "-") || contains(["state", "flows"], name) ? "${local.name}-${trim(name, "-")}-${substr(sha1(name), 0, 5)}" : "${local.name}-${name}"
   }
 
   # What the audiences of tokens end with, where a code host says by the audience what a job is for.
@@ -27,6 +27,11 @@ output "name" {
 output "state_namespace" {
   description = "The namespace of Terraform's state, which holds nothing else."
   value       = "${local.name}-state"
+}
+
+output "flows_namespace" {
+  description = "The namespace of the flows' accounts. It holds nothing else, and nobody may make a pod or a secret there: who may, could take any of them."
+  value       = "${local.name}-flows"
 }
 
 output "environments" {

@@ -17,7 +17,6 @@ from twoloops.contracts.platform import Login
 from twoloops.errors import ProjectError
 from twoloops.platforms import kubernetes
 from twoloops.platforms.kubernetes import cluster, images, kubeconfig, machines
-from twoloops.platforms.kubernetes.login import AUTHORITY
 from twoloops.platforms.shared.images import tag
 
 from tests.engine.support.configuration import configure
@@ -151,18 +150,34 @@ def test_what_is_no_kubeconfig(text: str, tmp_path: Path, monkeypatch: pytest.Mo
 # ------------------------------------------------------------------ a flow's job
 
 
-def test_a_job_logs_in_by_its_token(tmp_path: Path, project: Path, running: StandIn) -> None:
+ROLE = {"CLOUD_ROLE_DEPLOY_STAGING": "churn-staging/serving"}
+
+
+def test_a_job_exchanges_its_token(tmp_path: Path, project: Path, running: StandIn) -> None:
     folder = tmp_path / "job"
     folder.mkdir()
-    variables = {"CLOUD_ROLE_DEPLOY_STAGING": "ci:repo:acme/churn:environment:staging", AUTHORITY: "PEM\\nPEM"}
-    login = Login("deploy-staging", "admin", variables, "run", 900, folder)
-    found = kubernetes.log_in(login)
-    assert found == {"KUBECONFIG": str(folder / "kubeconfig"), "KUBE_CONFIG_PATH": str(folder / "kubeconfig")}
+    for seconds in (900, 60):  # again: an earlier login is replaced
+        found = kubernetes.log_in(Login("deploy-staging", "admin", ROLE, "run", seconds, folder))
+        assert found == {"KUBECONFIG": str(folder / "kubeconfig"), "KUBE_CONFIG_PATH": str(folder / "kubeconfig")}
+        token = (folder / "cluster-token").read_text(encoding="utf-8")
+        assert token == f"churn-staging/serving for {max(seconds, 600)} s"
     for path in folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    assert "admin" not in (folder / "kubeconfig").read_text(encoding="utf-8"), "the token is in a file of its own"
-    assert (folder / "cluster-ca.pem").read_text(encoding="utf-8") == "PEM\nPEM"
+        assert "admin" not in path.read_text(encoding="utf-8"), "a job's own token is kept nowhere"
+    assert "for 600 s" not in (folder / "kubeconfig").read_text(encoding="utf-8"), "the token is in a file of its own"
     assert kubernetes.audience("deploy-staging") == running.url
+
+
+def test_a_job_that_the_cluster_does_not_know(tmp_path: Path, project: Path) -> None:
+    with pytest.raises(ProjectError, match="does not know the token of this job") as refused:
+        kubernetes.log_in(Login("deploy-staging", "a stranger's", ROLE, "run", 900, tmp_path))
+    assert "output -raw authentication" in refused.value.hint
+
+
+def test_an_account_that_is_gone(tmp_path: Path, project: Path) -> None:
+    gone = {"CLOUD_ROLE_DEPLOY_STAGING": "churn-staging/nobody"}
+    with pytest.raises(ProjectError, match=r"Taking the role deploy-staging, .*has no such thing"):
+        kubernetes.log_in(Login("deploy-staging", "admin", gone, "run", 900, tmp_path))
 
 
 def test_a_role_that_bootstrap_has_not_told_of(tmp_path: Path, project: Path) -> None:

@@ -41,7 +41,7 @@ class Settings(BaseModel):
     image_pull_secret: str | None = None
     queue: str | None = None  # of Kueue, in which jobs wait
     kubeflow: str | None = None  # NAMESPACE/SERVICE:PORT of the interface of Kubeflow Pipelines
-    roles: dict[str, str] = {}  # of the flows: whom the cluster takes a job for
+    roles: dict[str, str] = {}  # of the flows: the service account of each, as NAMESPACE/NAME
 
 
 def chosen() -> Chosen:

@@ -1,51 +1,57 @@
-"""A login to the cluster by the token of a flow's job: the API server itself knows the code host, and takes the token.
+"""A login to the cluster by the token of a flow's job: it is exchanged for one of the role's service account.
 
-https://kubernetes.io/docs/reference/access-authn-authz/authentication/#openid-connect-tokens
+The API server itself knows the code host (infra/README.md), and a job's own token lasts minutes; the other lasts as
+long as the job: https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/.
 """
 
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import yaml
 
 from twoloops.contracts.platform import Login, role_variable
 from twoloops.errors import ProjectError
+from twoloops.platforms.kubernetes.api import Api, RefusedError, explain_errors, namespaced
 from twoloops.platforms.kubernetes.cluster import chosen, forget
 from twoloops.platforms.kubernetes.kubeconfig import VARIABLE
 
 FILE: Final = "kubeconfig"
 TOKEN: Final = "cluster-token"  # noqa: S105 - a file's name
 AUTHORITY: Final = "CLOUD_CLUSTER_CA"  # the variable with the authority of the cluster's certificate, as PEM
+SHORTEST: Final = 600  # seconds: no token may last less
 
 
 def log_in(login: Login) -> dict[str, str]:
-    """Leave the token where programs find it, in files that only this user can read.
+    """Take a role, and leave its token where programs find it, in files that only this user can read.
 
     Args:
-        login: the role and the token that says who asks. How long it lasts, the code host has decided.
+        login: the role and the token that says who asks.
 
     Returns:
         The variables by which the verbs, kubectl and Terraform find the login.
 
     Raises:
-        ProjectError: nothing says that the cluster knows this role.
+        ProjectError: nothing says which account the role has, or the cluster does not give it.
     """
     name = role_variable(login.role)
-    if not login.variables.get(name):
+    namespace, _, account = login.variables.get(name, "").partition("/")
+    if not account:
         raise ProjectError(
-            f"The code host has no variable {name}: whom the cluster takes the role {login.role} for is not known.",
+            f"The code host has no variable {name}: which account the role {login.role} has there is not known.",
             hint="The verb 'bootstrap' sets it.",
         )
+    authority = login.variables.get(AUTHORITY, "").replace("\\n", "\n")
     token, path = login.folder / TOKEN, login.folder / FILE
-    authority = login.folder / "cluster-ca.pem"
-    _write(token, login.token)
+    _write(token, _exchange(login, authority, namespace, account))
     cluster = {"server": chosen().cluster}
-    if login.variables.get(AUTHORITY):
-        _write(authority, login.variables[AUTHORITY].replace("\\n", "\n"))
-        cluster["certificate-authority"] = str(authority)
+    if authority:
+        _write(login.folder / "cluster-ca.pem", authority)
+        cluster["certificate-authority"] = str(login.folder / "cluster-ca.pem")
     content = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -58,6 +64,31 @@ def log_in(login: Login) -> dict[str, str]:
     forget()
     # The verbs and kubectl read the one, Terraform's providers the other.
     return {VARIABLE: str(path), "KUBE_CONFIG_PATH": str(path)}
+
+
+def _exchange(login: Login, authority: str, namespace: str, account: str) -> str:
+    """Return a token of a service account that lasts as long as the job."""
+    server = chosen().cluster
+    what = f"Taking the role {login.role}, the account {namespace}/{account}"
+    asked = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": max(SHORTEST, login.seconds)},
+    }
+    with explain_errors(what):
+        context = ssl.create_default_context(cadata=authority or None) if urlsplit(server).scheme == "https" else None
+        api = Api(server, lambda again: {"Authorization": f"Bearer {login.token}"}, context)
+        try:
+            answered = api.call("POST", namespaced("v1", "serviceaccounts", namespace, account, "token"), asked)
+        except RefusedError as refused:
+            if refused.status != 401:
+                raise
+            raise ProjectError(
+                f"{what}: the cluster does not know the token of this job.",
+                hint="Whoever runs the API server tells it of the code host: "
+                "'terraform -chdir=infra/bootstrap output -raw authentication' says how.",
+            ) from refused
+    return str(answered["status"]["token"])
 
 
 def _write(file: Path, text: str) -> None:
