@@ -99,6 +99,7 @@ def test_kserve_gets_the_very_same_pod(project: Path, running: StandIn) -> None:
     (ours,) = template["spec"]["containers"]
     assert container["name"] == "kserve-container"
     assert {"name": "PROTOCOL", "value": "v2"} in container["env"]
+    assert {"name": "SERVE_MODEL_NAME", "value": "churn"} in container["env"], "by which clients ask"
     assert container["readinessProbe"] == ours["readinessProbe"], "KServe's own would be a TCP probe"
     assert predictor["initContainers"] == template["spec"]["initContainers"]
     assert predictor["annotations"] == template["metadata"]["annotations"]

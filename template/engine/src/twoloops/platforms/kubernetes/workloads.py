@@ -244,7 +244,8 @@ class InferenceServices(Workload):
         containers = [{**each, "name": "kserve-container"} for each in pod.pop("containers")]
         surge = {"maxUnavailable": 0, "maxSurge": "100%"} if size.surge else {"maxUnavailable": 1, "maxSurge": 0}
         for each in containers:
-            each["env"] = [*each["env"], {"name": "PROTOCOL", "value": "v2"}]
+            named = {"PROTOCOL": "v2", "SERVE_MODEL_NAME": name()}  # clients ask for the model by the service's name
+            each["env"] = [*each["env"], *({"name": key, "value": value} for key, value in named.items())]
         head = self._head(namespace)
         head["metadata"]["annotations"] = {
             "serving.kserve.io/deploymentMode": "Standard",
