@@ -5,14 +5,14 @@
 set -eu
 cd "$(dirname "$0")/bootstrap"
 unset TF_WORKSPACE # it is for environment/
-# Terraform's providers read one kubeconfig, and not the variable that kubectl reads.
-export KUBE_CONFIG_PATH="${KUBE_CONFIG_PATH:-${KUBECONFIG:-$HOME/.kube/config}}"
+# Terraform's providers do not read the variable that kubectl reads.
+export KUBE_CONFIG_PATHS="${KUBE_CONFIG_PATHS:-${KUBECONFIG:-$HOME/.kube/config}}"
 server=$(sed -n 's/^host *= *"\(.*\)"$/\1/p' ../state.tfbackend)
 namespace=$(sed -n 's/^namespace *= *"\(.*\)"$/\1/p' ../state.tfbackend)
 
 # The context decides who asks, and this which cluster is asked: no other one is changed.
 kubectl() {
-  command kubectl --kubeconfig "$KUBE_CONFIG_PATH" --server "$server" "$@"
+  KUBECONFIG=$KUBE_CONFIG_PATHS command kubectl ${KUBE_CTX:+--context "$KUBE_CTX"} --server "$server" "$@"
 }
 
 kubectl get namespace "$namespace" > /dev/null 2>&1 || kubectl create namespace "$namespace"

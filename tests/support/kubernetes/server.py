@@ -72,6 +72,11 @@ class Store:
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.lock = threading.RLock()
         self.asked: list[tuple[str, str]] = []  # method and kind, with what is below it
+        own = [
+            {"versions": [{"groupVersion": each}]} for each in ("apps/v1", "batch/v1", "autoscaling/v2", "policy/v1")
+        ]
+        # What is told of the server itself, by path.
+        self.told: dict[str, Json] = {"/version": {"major": "1", "minor": "37+"}, "/apis": {"groups": own}}
         self.outside: dict[tuple[str, str], int] = {}  # services that are none of pods: their ports on loopback
         self.version = 0
 
@@ -153,6 +158,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
                 raise RefusedError(401, "Unauthorized", "Unauthorized")
+            if parts.path in self.store.told:
+                self._answer(200, self.store.told[parts.path])
+                return
             found = PATH.match(unquote(parts.path))
             if found is None:
                 raise RefusedError(404, "NotFound", "the server could not find the requested resource")

@@ -17,6 +17,7 @@ from twoloops.contracts.platform import Login
 from twoloops.errors import ProjectError
 from twoloops.platforms import kubernetes
 from twoloops.platforms.kubernetes import cluster, images, kubeconfig, machines
+from twoloops.platforms.kubernetes.terraform import KubernetesInfrastructure
 from twoloops.platforms.shared.images import tag
 
 from tests.engine.support.configuration import configure
@@ -158,7 +159,7 @@ def test_a_job_exchanges_its_token(tmp_path: Path, project: Path, running: Stand
     folder.mkdir()
     for seconds in (900, 60):  # again: an earlier login is replaced
         found = kubernetes.log_in(Login("deploy-staging", "admin", ROLE, "run", seconds, folder))
-        assert found == {"KUBECONFIG": str(folder / "kubeconfig"), "KUBE_CONFIG_PATH": str(folder / "kubeconfig")}
+        assert found == {"KUBECONFIG": str(folder / "kubeconfig"), "KUBE_CONFIG_PATHS": str(folder / "kubeconfig")}
         token = (folder / "cluster-token").read_text(encoding="utf-8")
         assert token == f"churn-staging/serving for {max(seconds, 600)} s"
     for path in folder.iterdir():
@@ -166,6 +167,13 @@ def test_a_job_exchanges_its_token(tmp_path: Path, project: Path, running: Stand
         assert "admin" not in path.read_text(encoding="utf-8"), "a job's own token is kept nowhere"
     assert "for 600 s" not in (folder / "kubeconfig").read_text(encoding="utf-8"), "the token is in a file of its own"
     assert kubernetes.audience("deploy-staging") == running.url
+
+
+def test_terraform_has_the_login_of_the_verbs(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(current="there", there=(THERE, {"token": "theirs"}), here=(HERE, {"token": "ours"}))
+    configure(tmp_path, **own.table(HERE, "registry.example.com/churn"))
+    monkeypatch.chdir(tmp_path)
+    assert KubernetesInfrastructure().login_variables() == {"KUBE_CONFIG_PATHS": str(path), "KUBE_CTX": "here"}
 
 
 def test_a_job_that_the_cluster_does_not_know(tmp_path: Path, project: Path) -> None:

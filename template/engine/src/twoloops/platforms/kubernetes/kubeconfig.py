@@ -30,6 +30,16 @@ KINDS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 Headers = Callable[[bool], Mapping[str, str]]
 
 
+def context(server: str) -> str | None:
+    """Return the name of the context that is of a cluster, or None where a pod's account logs in.
+
+    Args:
+        server: the address of the project's cluster.
+    """
+    files = _files()
+    return _choose(files, server)[0] if files else None
+
+
 def authority(server: str) -> str | None:
     """Return the authority that signs the certificate of a cluster, as PEM, or None where any public one does.
 

@@ -63,7 +63,7 @@ def log_in(login: Login) -> dict[str, str]:
     _write(path, yaml.safe_dump(content))
     forget()
     # The verbs and kubectl read the one, Terraform's providers the other.
-    return {VARIABLE: str(path), "KUBE_CONFIG_PATH": str(path)}
+    return {VARIABLE: str(path), "KUBE_CONFIG_PATHS": str(path)}
 
 
 def _exchange(login: Login, authority: str, namespace: str, account: str) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from twoloops.platforms.kubernetes import deployed, kubeconfig
+import os
+import re
+
+from twoloops import config
+from twoloops.contracts.platform import Plan
+from twoloops.paths import paths
+from twoloops.platforms.kubernetes import deployed, kubeconfig, preflight
 from twoloops.platforms.kubernetes.cluster import chosen, settings
 from twoloops.platforms.kubernetes.login import AUTHORITY
 from twoloops.platforms.shared.infrastructure import FlowSettings, TerraformInfrastructure
@@ -28,10 +34,30 @@ REFUSALS = (
 )
 
 
+def _monitors(environment: str) -> bool:
+    """Say whether an environment is to have alerts, as its settings say; the block of each ends with a brace."""
+    path = paths().infrastructure / "environment/environments.auto.tfvars"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    block = re.search(rf'^\s*"?{re.escape(environment)}"?\s*=\s*{{(.*?)^\s*}}', text, re.DOTALL | re.MULTILINE)
+    return not (block and re.search(r"^\s*monitors\s*=\s*false\b", block[1], re.MULTILINE))
+
+
 class KubernetesInfrastructure(TerraformInfrastructure):
     """Terraform with the providers of Kubernetes and Helm."""
 
     refusals = REFUSALS
+
+    def plan(self, environment: str) -> Plan:
+        """Look whether the cluster has what the project uses, then what would change."""
+        config.current().check_environment(environment)
+        preflight.check(monitors=_monitors(environment))
+        return super().plan(environment)
+
+    def login_variables(self) -> dict[str, str]:
+        """Return the kubeconfig and its context in the providers' own variables: they do not read kubectl's."""
+        files = os.environ.get(kubeconfig.VARIABLE) or str(kubeconfig.DEFAULT.expanduser())
+        context = kubeconfig.context(chosen().cluster)
+        return {"KUBE_CONFIG_PATHS": files, **({"KUBE_CTX": context} if context else {})}
 
     def read_flow_settings(self) -> FlowSettings:
         """Return the flows' roles, and in the region's place the address of the cluster."""
