@@ -170,7 +170,7 @@ def endpoint(environment: str) -> Endpoint:
         ProjectError: it does not run.
     """
     place = _running(environment)
-    return Endpoint(place.api, namespaced("v1", "services", place.namespace, f"{place.workload.service}:http", "proxy"))
+    return Endpoint(place.api, namespaced("v1", "services", place.namespace, f"{place.workload.service}:80", "proxy"))
 
 
 def _running(environment: str) -> Place:
