@@ -34,6 +34,7 @@ Json = dict[str, Any]
 VERSION = "1.37"  # of the schemas
 TURN_SECONDS = 0.05  # between two looks of the controllers
 NETWORK = "127.77.0"  # of pods
+USERS = ("admin", "deploy", "train")  # each with a token of the same name
 PATH = re.compile(
     r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))(?:/namespaces/(?P<space>[^/]+))?/(?P<kind>[a-z]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<below>[a-z]+)(?P<rest>/.*)?)?\Z"
@@ -71,7 +72,7 @@ class Store:
         """Begin with nothing."""
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.lock = threading.RLock()
-        self.asked: list[tuple[str, str]] = []  # method and kind, with what is below it
+        self.rights: set[tuple[str, str, str, str, str]] = set()  # used: who, where, group, resource and verb of each
         own = [
             {"versions": [{"groupVersion": each}]} for each in ("apps/v1", "batch/v1", "autoscaling/v2", "policy/v1")
         ]
@@ -156,7 +157,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         try:
-            if self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+            self.user = self.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "), "")
+            if not self.user:
                 raise RefusedError(401, "Unauthorized", "Unauthorized")
             if parts.path in self.store.told:
                 self._answer(200, self.store.told[parts.path])
@@ -197,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _dispatch(self, where: dict[str, str], query: dict[str, str], content: bytes) -> None:
         kind, space, name, below = (where[key] for key in ("kind", "space", "name", "below"))
-        self.store.asked.append((self.command, f"{kind}/{below}" if below else kind))
+        self._note_right(where, applies="apply-patch" in self.headers.get("Content-Type", ""))
         if below == "proxy":
             self._proxy(where, content, f"?{urlsplit(self.path).query}" if "?" in self.path else "")
         elif below == "log":
@@ -212,6 +214,22 @@ class Handler(BaseHTTPRequestHandler):
                 body = json.loads(content) if content else {}
                 answered = copy.deepcopy(self._object(kind, space, name, below, query, body))
             self._answer(201 if self.command == "POST" else 200, answered)
+
+    def _note_right(self, where: dict[str, str], *, applies: bool) -> None:
+        """Note the right that a request needs: https://kubernetes.io/docs/reference/access-authn-authz/authorization/."""
+        space, kind, name, below = (where[key] for key in ("space", "kind", "name", "below"))
+        verb = {
+            "GET": "get" if name else "list",
+            "POST": "create",
+            "PUT": "update",
+            "PATCH": "patch",
+            "DELETE": "delete",
+        }
+        verbs = {verb[self.command]}
+        if applies and (kind, space, name) not in self.store.objects:
+            verbs.add("create")
+        resource = f"{kind}/{below}" if below else kind
+        self.store.rights |= {(self.user, space, where["group"].partition("/")[0], resource, each) for each in verbs}
 
     def _object(self, kind: str, space: str, name: str, below: str, query: dict[str, str], body: Json) -> Json:
         if self.command == "POST":
@@ -415,7 +433,7 @@ def stand_in(folder: Path, image: Path) -> Iterator[StandIn]:
     url = f"http://127.0.0.1:{free_port()}"
     store, admin = Store(), Api(url, lambda again: {"Authorization": "Bearer admin"})
     node = Node(admin, folder, image, NETWORK, 0)
-    own = type("Own", (Handler,), {"store": store, "node": node, "tokens": {"admin": "admin"}})
+    own = type("Own", (Handler,), {"store": store, "node": node, "tokens": {each: each for each in USERS}})
     server = ThreadingHTTPServer(("127.0.0.1", int(url.rpartition(":")[2])), own)
     controllers = Controllers(store)
     for thread in (threading.Thread(target=server.serve_forever, daemon=True), controllers):
