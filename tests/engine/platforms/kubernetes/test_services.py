@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from twoloops.errors import ProjectError
 from twoloops.platforms import kubernetes
 from twoloops.platforms.kubernetes import images, store
 
-from tests.support.kubernetes.server import StandIn
+from tests.support.kubernetes.server import Controllers, Json, StandIn
 from tests.support.kubernetes.subject import HOME
 
 from .conftest import make_release
@@ -105,3 +106,61 @@ def test_the_lock_names_who_has_it(project: Path) -> None:
         assert "60 seconds" in refused.value.hint
     with kubernetes.lock("Another"):
         pass
+
+
+def test_what_the_cluster_says_of_an_earlier_change_is_no_news(
+    project: Path, running: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that was cut off and never came up leaves its condition until the cluster has begun with the next."""
+    one, two = make_release("1"), make_release("2")
+    kubernetes.deploy(STAGING, Deployment(one))
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too late"}
+    turn, held = Controllers._deployment, time.monotonic() + 2
+
+    def hold(controllers: Controllers, found: Json) -> None:
+        if found["metadata"]["generation"] > 1 and time.monotonic() < held:
+            found["status"] = {**found["status"], "observedGeneration": 1, "conditions": [late]}
+        else:
+            turn(controllers, found)
+
+    monkeypatch.setattr(Controllers, "_deployment", hold)
+    kubernetes.deploy(STAGING, Deployment(two))
+    assert ask(STAGING) == ["2"]
+
+
+def test_a_change_that_does_not_come_up_in_time(
+    project: Path, running: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make_release("1")
+    kubernetes.deploy(STAGING, Deployment(one))
+    turn = Controllers._deployment
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too late"}
+
+    def hold(controllers: Controllers, found: Json) -> None:
+        turn(controllers, found)
+        if found["metadata"]["generation"] == 2:
+            found["status"] |= {"conditions": [late], "availableReplicas": 0}
+
+    monkeypatch.setattr(Controllers, "_deployment", hold)
+    with pytest.raises(ProjectError, match=r"have not come up in 300 seconds: too late") as refused:
+        kubernetes.deploy(STAGING, Deployment(make_release("2")))
+    assert "surge: false" in refused.value.hint
+    assert kubernetes.deployment(STAGING) == Deployment(one)
+
+
+def test_a_pod_that_a_node_has_given_up_does_not_count(project: Path, running: StandIn) -> None:
+    one = make_release("1")
+    kubernetes.deploy(STAGING, Deployment(one))
+    (pod,) = running.store.list("pods", "churn-staging")
+    evicted = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**pod["metadata"], "name": "evicted"},
+        "spec": pod["spec"],
+    }
+    evicted["metadata"]["ownerReferences"] = [{**pod["metadata"]["ownerReferences"][0], "uid": "another"}]
+    with running.store.lock:
+        running.store.create("pods", "churn-staging", evicted)["status"] = {"phase": "Failed", "reason": "Evicted"}
+    kubernetes.deploy(STAGING, Deployment(one))
+    assert ask(STAGING) == ["1"]
+    running.store.delete("pods", "churn-staging", "evicted")

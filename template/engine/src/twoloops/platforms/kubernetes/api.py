@@ -222,6 +222,22 @@ def namespaced(group: str, kind: str, namespace: str, *name: str) -> str:
 # ------------------------------------------------------------------ refusals
 
 
+def own_refusal(answer: Answer) -> RefusedError | None:
+    """Return the API server's own refusal of a request that it was to hand on; None where whoever was asked answered.
+
+    Args:
+        answer: to a request by way of the proxy.
+    """
+    if answer.status < 400:
+        return None
+    try:
+        said = json.loads(answer.content)
+    except ValueError:
+        return None
+    is_own = isinstance(said, dict) and (said.get("kind"), said.get("apiVersion")) == ("Status", "v1")
+    return RefusedError(answer.status, answer.content) if is_own else None
+
+
 @contextmanager
 def explain_errors(what: str) -> Iterator[None]:
     """Turn what the API server refuses, or that it does not answer, into an error for people.

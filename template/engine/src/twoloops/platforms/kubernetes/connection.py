@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from twoloops.contracts.client import JSON, Answer, SilentError
-from twoloops.platforms.kubernetes.api import Api, RefusedError, explain
+from twoloops.platforms.kubernetes.api import Api, explain, own_refusal
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class Client:
             SilentError: the API server finds no pod that answers.
             ProjectError: it refuses the request.
         """
-        if answer.status < 400 or not answer.content.startswith(b'{"kind":"Status"'):
+        refused = own_refusal(answer)
+        if refused is None:
             return answer
-        refused = RefusedError(answer.status, answer.content)
-        if answer.status in (401, 403):
+        if refused.status in (401, 403):
             raise explain("Asking the service through the API server", refused)
         raise SilentError(
             f"The API server reaches no pod of the service: {refused.message}",

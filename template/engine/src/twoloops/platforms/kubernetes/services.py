@@ -26,7 +26,7 @@ from urllib.parse import urlencode
 from twoloops.contracts.release import Deployment, Release, Status, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.platforms.kubernetes import images, machines, pods, store, workloads
-from twoloops.platforms.kubernetes.api import Api, Object, RefusedError, explain_errors, namespaced
+from twoloops.platforms.kubernetes.api import Api, Object, RefusedError, explain_errors, namespaced, own_refusal
 from twoloops.platforms.kubernetes.cluster import api, home, name, namespace
 from twoloops.platforms.kubernetes.connection import Endpoint
 from twoloops.platforms.kubernetes.workloads import COMPONENT, CONFIGURATION, FILE, Workload
@@ -67,12 +67,16 @@ class Place:
         return self.api.find(self.workload.path(self.namespace))
 
     def pods(self, configuration: str | None) -> list[Object]:
-        """Return the pods that have not been told to end, of one configuration or of all."""
+        """Return the pods that are to answer, of one configuration or of all.
+
+        One that was told to end is not among them, and none that a node has given up: another takes its place.
+        """
         listed = self.api.list(namespaced("v1", "pods", self.namespace), **_selector())
         return [
             pod
             for pod in listed
             if "deletionTimestamp" not in pod["metadata"]
+            and pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
             and configuration in (None, pod["metadata"].get("annotations", {}).get(CONFIGURATION))
         ]
 
@@ -81,7 +85,7 @@ class Place:
         where = namespaced("v1", "pods", self.namespace, f"{pod['metadata']['name']}:{workloads.PORT}", "proxy")
         with suppress(OSError, HTTPException):
             answer = self.api.send("GET", where + path)
-            if not answer.content.startswith(b'{"kind":"Status"'):
+            if own_refusal(answer) is None:
                 return answer.status, answer.content
         return None
 
@@ -334,7 +338,7 @@ def _wait(place: Place, configuration: str, wanted: Deployment) -> None:
         if said and all(each and _identities(each) == models for each in said):
             return
         _check_pods(place, running)
-        if found is not None:
+        if found is not None and _is_seen(found, configuration):
             _check_conditions(place, found, running)
         if time.monotonic() > deadline:
             raise ProjectError(
@@ -344,12 +348,17 @@ def _wait(place: Place, configuration: str, wanted: Deployment) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
+def _is_seen(found: Object, configuration: str) -> bool:
+    """Say whether the cluster has begun with a change: until then it tells of the one before."""
+    annotations = found["spec"]["template"]["metadata"].get("annotations", {})
+    seen = found.get("status", {}).get("observedGeneration", 0) >= found["metadata"]["generation"]
+    return annotations.get(CONFIGURATION) == configuration and seen
+
+
 def _is_settled(found: Object, configuration: str, count: int) -> bool:
     state, wanted = found.get("status", {}), found["spec"].get("replicas", 1)
-    annotations = found["spec"]["template"]["metadata"].get("annotations", {})
     return (
-        annotations.get(CONFIGURATION) == configuration
-        and state.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        _is_seen(found, configuration)
         and [state.get(each, 0) for each in ("replicas", "updatedReplicas", "availableReplicas")] == [wanted] * 3
         and count == wanted
     )
