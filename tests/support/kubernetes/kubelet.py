@@ -7,7 +7,9 @@ a project's folder and this Python; a volume is a folder, and a path of a contai
 from __future__ import annotations
 
 import base64
+import ipaddress
 import os
+import secrets
 import signal
 import ssl
 import subprocess
@@ -28,11 +30,36 @@ from twoloops.platforms.kubernetes.api import Api, RefusedError
 
 Json = dict[str, Any]
 LOOK_SECONDS = 0.1
+NETWORK = ipaddress.ip_network("198.18.0.0/15")  # for measurements, RFC 2544: nobody's
+TRIES = 5  # to find an address that no other cluster has
 RESTART_SECONDS = 0.3  # a real kubelet waits ten, and twice as long each time
 
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def take_address() -> str:
+    """Give this machine an address that it does not have: a real API server asks no pod at one of loopback."""
+    for _ in range(TRIES):
+        address = str(NETWORK[secrets.randbelow(NETWORK.num_addresses)])
+        if change_address("add", address):
+            return address
+    raise OSError("this machine takes no address for a pod")
+
+
+def change_address(what: str, address: str) -> bool:
+    """Give this machine an address, or take it away; return False where this user may not.
+
+    Args:
+        what: add or delete.
+        address: of a pod.
+    """
+    words = [*([] if os.geteuid() == 0 else ["sudo", "-n"]), "ip", "address", what, f"{address}/32", "dev", "lo"]
+    try:
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 class Pod:
@@ -240,17 +267,19 @@ class Node:
 
     NAME = "this-machine"
 
-    def __init__(self, api: Api, folder: Path, image: Path, network: str, port: int) -> None:
+    def __init__(self, api: Api, folder: Path, image: Path, port: int, *, loopback: bool) -> None:
         """Keep the API server, as an administrator.
 
         Args:
             api: the API server.
             folder: for logs and volumes.
             image: the folder that every image holds: a project's.
-            network: three numbers, of which each pod's address begins.
             port: that tells the pods' logs.
+            loopback: whether pods have addresses there.
         """
-        self.api, self.folder, self.image, self.network, self.port = api, folder, image, network, port
+        self.api, self.folder, self.image, self.port, self.loopback = api, folder, image, port, loopback
+        # Clusters run beside each other.
+        self.network = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"
         self.entrypoint = [sys.executable, "-m", "twoloops"]  # of every image
         self.environment: dict[str, str] = {}  # of every container, as an image has it
         self.no_image: set[str] = set()  # images that cannot be pulled
@@ -318,12 +347,10 @@ class Node:
             self.api.call("POST", f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/binding", binding)
 
     def _address(self) -> str:
-        self._number += 1
-        address = f"{self.network}.{self._number}"
-        if not address.startswith("127."):
-            # A real API server asks no pod at a loopback address.
-            subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=False, capture_output=True)
-        return address
+        if self.loopback:
+            self._number += 1
+            return f"{self.network}.{self._number}"
+        return take_address()
 
     def end(self) -> None:
         """End every container, and take the addresses away."""
@@ -332,9 +359,8 @@ class Node:
             pod.ending.set()
         for pod in self.pods.values():
             pod.thread.join(60)
-            if not pod.address.startswith("127."):
-                words = ["ip", "address", "delete", f"{pod.address}/32", "dev", "lo"]
-                subprocess.run(words, check=False, capture_output=True)
+            if not self.loopback:
+                change_address("delete", pod.address)
 
     def read_log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int | None) -> str | None:
         """Return what a container has printed, or None when there is no such log."""

@@ -33,7 +33,6 @@ from .kubelet import Node
 Json = dict[str, Any]
 VERSION = "1.37"  # of the schemas
 TURN_SECONDS = 0.05  # between two looks of the controllers
-NETWORK = "127.77.0"  # of pods
 USERS = ("admin", "deploy", "train")  # each with a token of the same name
 PATH = re.compile(
     r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))(?:/namespaces/(?P<space>[^/]+))?/(?P<kind>[a-z]+)"
@@ -432,7 +431,7 @@ def stand_in(folder: Path, image: Path) -> Iterator[StandIn]:
     folder.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{free_port()}"
     store, admin = Store(), Api(url, lambda again: {"Authorization": "Bearer admin"})
-    node = Node(admin, folder, image, NETWORK, 0)
+    node = Node(admin, folder, image, 0, loopback=True)
     own = type("Own", (Handler,), {"store": store, "node": node, "tokens": {each: each for each in USERS}})
     server = ThreadingHTTPServer(("127.0.0.1", int(url.rpartition(":")[2])), own)
     controllers = Controllers(store)

@@ -19,7 +19,12 @@ from twoloops.platforms.kubernetes import store
 from twoloops.platforms.kubernetes.api import Api, namespaced
 from twoloops.platforms.shared import images
 
-from .stores import BUCKET, Registry
+from tests.engine.platforms.conformance import Subject
+from tests.engine.support.project import RAW, Project, original
+
+from .cluster import Cluster
+from .server import StandIn
+from .stores import BUCKET, Registry, client
 
 NAME = "churn"
 SPACES = {"staging": f"{NAME}-staging", "production": f"{NAME}-production"}
@@ -137,3 +142,38 @@ def cleaned() -> Iterator[None]:
             kubernetes.stop(name)
             kubernetes.remove(name)
         known.forget()
+
+
+@contextmanager
+def subject_on(
+    running: Cluster | StandIn,
+    promoted: Project,
+    link: Path,
+    bucket: dict[str, str],
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Subject]:
+    """Give what the suite of platforms wants: a project with a champion, on a cluster; end what it leaves.
+
+    Args:
+        running: the cluster.
+        promoted: the project.
+        link: what the images of the cluster hold; it becomes a link to the project.
+        bucket: the variables by which the object store is found.
+        registry: of the images.
+        monkeypatch: of the test.
+    """
+    running.node.environment = {"PYTHONPATH": str(original("classification") / "src")}
+    for name, value in bucket.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig("admin")))
+    promoted.configure(**table(running.url, registry.repository))
+    client(bucket).upload_file(str(promoted.folder / RAW), BUCKET, "data/rows.parquet")
+    promoted.set(score__source=f"s3://{BUCKET}/data/rows.parquet", serve__drain_seconds=0)
+    prepare(promoted.folder, registry)
+    share_registry(monkeypatch)
+    link.unlink()
+    link.symlink_to(promoted.folder)
+    with cleaned():
+        yield Subject(kubernetes, promoted, spoil, held_by_another)
+    assert running.node.errors == []
