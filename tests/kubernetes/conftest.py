@@ -37,7 +37,7 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory, link: Path, bucket: dict[str, str]) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster"), link, {"deploy": own.DEPLOYER}) as found:
+    with cluster(tmp_path_factory.mktemp("cluster"), link) as found:
         own.make_ground(found.admin, bucket)
         yield found
 

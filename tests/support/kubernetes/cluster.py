@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from twoloops.platforms.kubernetes.api import Api
 from tests.support.servers import free_port
 from tests.support.tools import DEMANDED
 
+from .issuer import Issuer, issuing
 from .kubelet import Node, change_address, serving_logs, take_address
 
 VARIABLE = "KUBERNETES_BINARIES"
@@ -32,7 +33,7 @@ CONTROLLERS = (
     "deployment,replicaset,job,cronjob,serviceaccount,serviceaccount-token,endpoint,namespace,garbagecollector,"
     "resourcequota,root-ca-cert-publisher,ttl-after-finished"
 )
-GROUP = "ml-deployers"
+PREFIX = "ci:"  # of who comes with a token of the issuer
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Cluster:
     folder: Path
     admin: Api
     node: Node
+    issuer: Issuer  # whose tokens for this cluster it takes
 
     def kubeconfig(self, user: str) -> Path:
         """Return a kubeconfig of one of the users in tokens.csv."""
@@ -75,21 +77,20 @@ def binaries() -> Path:
 
 
 @contextmanager
-def cluster(folder: Path, image: Path, users: Mapping[str, str]) -> Iterator[Cluster]:
+def cluster(folder: Path, image: Path) -> Iterator[Cluster]:
     """Start a cluster, and end it.
 
     Args:
         folder: for its files.
         image: the folder that every image holds: a project's.
-        users: beside the administrator: their tokens, and what each is called.
     """
     programs = binaries()
     _make_keys(folder)
-    lines = ["admin,admin,1,system:masters", *(f"{token},{name},{token},{GROUP}" for token, name in users.items())]
-    (folder / "tokens.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "tokens.csv").write_text("admin,admin,1,system:masters\n", encoding="utf-8")
     etcd, peer, port, manager, logs = (free_port() for _ in range(5))
     url = f"https://127.0.0.1:{port}"
     with ExitStack() as stack:
+        issuer = stack.enter_context(issuing(folder / "tls.crt", folder / "tls.key"))
         commands = [
             [
                 "etcd",
@@ -114,6 +115,11 @@ def cluster(folder: Path, image: Path, users: Mapping[str, str]) -> Iterator[Clu
                 "--service-account-signing-key-file=sa.key",
                 "--service-account-key-file=sa.pub",
                 "--client-ca-file=ca.crt",
+                f"--oidc-issuer-url={issuer.url}",
+                f"--oidc-client-id={url}",
+                "--oidc-username-claim=sub",
+                f"--oidc-username-prefix={PREFIX}",
+                "--oidc-ca-file=tls.crt",
                 "--endpoint-reconciler-type=none",
                 "--disable-admission-plugins=TaintNodesByCondition",
             ],
@@ -123,8 +129,10 @@ def cluster(folder: Path, image: Path, users: Mapping[str, str]) -> Iterator[Clu
         context = ssl.create_default_context(cafile=str(folder / "tls.crt"))
         admin = Api(url, lambda again: {"Authorization": "Bearer admin"}, context)
         _wait(admin)
+        # It asks the issuer for its keys when it has begun already.
+        _wait(Api(url, lambda again: {"Authorization": f"Bearer {issuer.token('anybody', url)}"}, context), "/version")
         node = Node(admin, folder, image, logs, loopback=False)
-        found = Cluster(url, folder, admin, node)
+        found = Cluster(url, folder, admin, node, issuer)
         kubeconfig = f"--kubeconfig={found.kubeconfig('admin')}"
         words = [
             str(programs / "kube-controller-manager"),
@@ -159,16 +167,16 @@ def _running(command: list[str], folder: Path) -> Iterator[None]:
             process.kill()
 
 
-def _wait(admin: Api, seconds: float = 60) -> None:
+def _wait(asking: Api, path: str = "/readyz", seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if admin.send("GET", "/readyz").status == 200:
+            if asking.send("GET", path).status == 200:
                 return
         except OSError:
             pass
         time.sleep(0.2)
-    raise AssertionError(f"the API server does not answer within {seconds} s")
+    raise AssertionError(f"the API server does not answer {path} within {seconds} s")
 
 
 def _make_keys(folder: Path) -> None:

@@ -28,7 +28,6 @@ from .stores import BUCKET, Registry, client
 
 NAME = "churn"
 SPACES = {"staging": f"{NAME}-staging", "production": f"{NAME}-production"}
-DEPLOYER = "github:repo:acme/churn:environment:production"  # as the cluster calls a job of the flow
 HOME = f"s3://{BUCKET}/{NAME}"
 MACHINES = {
     "training": {"cpu": "1", "memory": "1Gi", "disk": "1Gi", "hours": 1},
@@ -71,23 +70,6 @@ def settle(admin: Api, environment: dict[str, str], **changes: Any) -> None:
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
     )
     known.forget()
-
-
-def bind(admin: Api, user: str, rights: dict[str, list[dict[str, Any]]]) -> None:
-    """Give a user rights, by namespace."""
-    group = "rbac.authorization.k8s.io"
-    for space, rules in rights.items():
-        metadata = {"name": "role-of-tests", "namespace": space}
-        role = {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": rules}
-        binding = {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": "role-of-tests"},
-            "subjects": [{"kind": "User", "apiGroup": group, "name": user}],
-        }
-        admin.create(namespaced(f"{group}/v1", "roles", space), role)
-        admin.create(namespaced(f"{group}/v1", "rolebindings", space), binding)
 
 
 def table(url: str, image_repository: str, **changes: Any) -> dict[str, Any]:
