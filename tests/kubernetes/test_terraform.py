@@ -23,7 +23,11 @@ LAYER = TEMPLATE / "template/{{ layer.infra_kubernetes }}/infra"
 BOTH = {"serving_mode": "online_and_batch"}
 Make = Callable[[dict[str, Any]], Terraform]
 # A host that names a job by the subject, one that names it by the audience, and one with an audience of its own.
-HOSTS = ("github", "gitlab", "azure_devops")
+HOSTS = (
+    pytest.param("github", marks=pytest.mark.twin),
+    "gitlab",
+    pytest.param("azure_devops", marks=pytest.mark.twin),
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,7 @@ def test_its_own_tests_pass(host: str, project: Make) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.twin
 def test_its_own_tests_pass_with_batches_alone_and_with_kserve(project: Make) -> None:
     for answers in ({"serving_mode": "batch"}, {"with_kserve": True}):
         terraform = project(answers)

@@ -117,8 +117,7 @@ class Pod:
             path = self.folder / "volumes" / volume["name"]
             path.mkdir(parents=True)
             if "configMap" in volume:
-                where = f"/api/v1/namespaces/{self.namespace}/configmaps/{volume['configMap']['name']}"
-                for name, text in self.node.api.call("GET", where).get("data", {}).items():
+                for name, text in self._wait_for_map(volume["configMap"]["name"]).items():
                     (path / name).write_text(text, encoding="utf-8")
             volumes[volume["name"]] = path
         self.mounts: list[str] = []
@@ -130,6 +129,16 @@ class Pod:
                 if not link.exists():
                     link.symlink_to(volumes[mount["name"]])
                     self.mounts.append(mount["mountPath"])
+
+    def _wait_for_map(self, name: str) -> dict[str, str]:
+        """Return what a ConfigMap holds; a pod waits until there is one."""
+        path = f"/api/v1/namespaces/{self.namespace}/configmaps/{name}"
+        while not self.ending.is_set():
+            if found := self.node.api.find(path):
+                data: dict[str, str] = found.get("data", {})
+                return data
+            self.ending.wait(LOOK_SECONDS)
+        return {}
 
     def _local(self, word: str) -> str:
         is_mounted = any(word == path or word.startswith(f"{path}/") for path in self.mounts)
