@@ -17,34 +17,13 @@ from twoloops.platforms.kubernetes import cluster as known
 from twoloops.platforms.kubernetes.api import Api, RefusedError
 from twoloops.platforms.kubernetes.login import AUTHORITY
 
-from commands.rendering import render
 from tests.engine.platforms.conformance import FIRST, LAST, Subject
-from tests.support.aws.harness import Terraform
 from tests.support.kubernetes import subject as own
 from tests.support.kubernetes.cluster import Cluster
-from tests.support.kubernetes.roles import EXPRESSION, Roles
-from tests.support.tools import need
+from tests.support.kubernetes.roles import REPOSITORY, Roles
 
 pytestmark = pytest.mark.slow  # a cluster, and services with models
-REPOSITORY = "repo:acme@11/churn@22"
 JOB = f"{REPOSITORY}:environment:{LAST}"
-
-
-@pytest.fixture(scope="module")
-def roles(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Roles:
-    """Return the roles of a project's flows on GitHub, which the cluster has."""
-    need("terraform")
-    folder = tmp_path_factory.mktemp("rendered") / "project"
-    answers = {"repository": "acme/churn", "serving_mode": "online_and_batch", "kubernetes_cluster": running.url}
-    render(folder, {"infrastructure": "kubernetes", "ci_provider": "github", **answers})
-    terraform = Terraform(folder / "infra")
-    local = folder / "infra/bootstrap/first_override.tf"  # this state is nobody's
-    local.write_text('terraform {\n  backend "local" {}\n}\n', encoding="utf-8")
-    terraform.run("bootstrap", "init", "-input=false")
-    numbers = {"TF_VAR_owner_id": "11", "TF_VAR_repository_id": "22"}
-    found = Roles.read(terraform.ask("bootstrap", EXPRESSION, numbers))
-    found.give(running.admin)
-    return found
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from twoloops.platforms.kubernetes.api import Api, namespaced
 from commands.rendering import TEMPLATE
 
 Json = dict[str, Any]
+REPOSITORY = "repo:acme@11/churn@22"  # as its tokens name it
 RIGHTS = "rbac.authorization.k8s.io"
 FILE = TEMPLATE / "template/{{ layer.infra_kubernetes }}/infra/bootstrap/roles.tf"
 RULE = re.compile(
