@@ -167,7 +167,7 @@ def _running(command: list[str], folder: Path) -> Iterator[None]:
             process.kill()
 
 
-def _wait(asking: Api, path: str = "/readyz", seconds: float = 60) -> None:
+def _wait(asking: Api, path: str = "/readyz", seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
