@@ -130,7 +130,8 @@ class Store:
         del self.objects[kind, space, name]
         uid = found["metadata"]["uid"]
         for owned, where, called in list(self.objects):
-            owners = self.objects[owned, where, called]["metadata"].get("ownerReferences", [])
+            held = self.objects.get((owned, where, called), {"metadata": {}})  # what it owned itself is gone by now
+            owners = held["metadata"].get("ownerReferences", [])
             if any(each["uid"] == uid for each in owners):
                 self.delete(owned, where, called, at_once=False)
         return found
@@ -341,7 +342,8 @@ class Controllers(threading.Thread):
     def run(self) -> None:
         """Turn until it is ended."""
         while not self.ended.wait(TURN_SECONDS):
-            for kind, turn in (("deployments", self._deployment), ("jobs", self._job)):
+            turns = {"inferenceservices": self._service, "deployments": self._deployment, "jobs": self._job}
+            for kind, turn in turns.items():
                 for each in self.store.list(kind):
                     with self.store.lock:
                         try:
@@ -383,6 +385,49 @@ class Controllers(threading.Thread):
             "updatedReplicas": len(new),
             "availableReplicas": len(ready) + sum(map(_is_ready, old)),
         }
+
+    def _service(self, found: Json) -> None:
+        """Make what KServe makes of an InferenceService in Standard mode, as far as anybody here looks at it.
+
+        https://github.com/kserve/kserve/tree/master/pkg/controller/v1beta1/inferenceservice/reconcilers tells it.
+        """
+        meta, predictor = found["metadata"], copy.deepcopy(found["spec"]["predictor"])
+        space, name = meta["namespace"], f"{meta['name']}-predictor"
+        made = self.store.objects.get(("deployments", space, name))
+        if meta["annotations"].get("serving.kserve.io/stop") == "true":
+            if made:
+                self.store.delete("deployments", space, name)
+                self.store.delete("services", space, name)
+            return
+        common = {
+            "labels": {**predictor.pop("labels"), "app": f"isvc.{name}"},
+            "annotations": predictor.pop("annotations"),
+        }
+        strategy, least = predictor.pop("deploymentStrategy"), predictor.pop("minReplicas")
+        for key in ("maxReplicas", "scaleMetric", "scaleTarget"):
+            predictor.pop(key)
+        template = {"metadata": common, "spec": predictor}
+        if made:
+            changed = copy.deepcopy(made)
+            changed["spec"]["template"] = template
+            if changed != made:
+                self.store.change("deployments", space, name, changed)
+            return
+        owner = {"apiVersion": found["apiVersion"], "kind": found["kind"], "name": meta["name"], "uid": meta["uid"]}
+        metadata = {"name": name, "namespace": space, "ownerReferences": [{**owner, "controller": True}]}
+        selector = {"app": f"isvc.{name}"}
+        spec = {"replicas": least, "selector": {"matchLabels": selector}, "strategy": strategy, "template": template}
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+        self.store.create("deployments", space, body)
+        (port,) = predictor["containers"][0]["ports"]
+        ports = [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": port["containerPort"]}]
+        body = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": selector, "ports": ports},
+        }
+        self.store.create("services", space, body)
 
     def _job(self, found: Json) -> None:
         if found.get("status", {}).get("conditions") or found["spec"].get("suspend"):

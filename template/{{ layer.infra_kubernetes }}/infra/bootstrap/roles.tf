@@ -30,16 +30,25 @@ locals {
     ],
     module.project.online ? [
       { api_groups = [""], resources = ["configmaps"], resource_names = null, verbs = ["get", "list", "create", "delete"] },
-      { api_groups = [""], resources = ["services"], resource_names = null, verbs = ["create", "patch", "delete"] },
       { api_groups = [""], resources = ["pods/proxy"], resource_names = null, verbs = ["get"] },
       { api_groups = [""], resources = ["services/proxy"], resource_names = null, verbs = ["get", "create"] },
-      { api_groups = ["apps"], resources = ["deployments"], resource_names = null, verbs = ["get", "create", "patch", "update", "delete"] },
     ] : [],
     module.project.batch ? [
       { api_groups = ["batch"], resources = ["cronjobs"], resource_names = null, verbs = ["get", "create", "patch", "delete"] },
       { api_groups = ["batch"], resources = ["jobs"], resource_names = null, verbs = ["get", "list", "create", "delete"] },
     ] : [],
   )
+
+  # What keeps the service's pods: a Deployment and its Service, or KServe, which makes both.
+  deployment_rules = [
+    { api_groups = [""], resources = ["services"], resource_names = null, verbs = ["create", "patch", "delete"] },
+    { api_groups = ["apps"], resources = ["deployments"], resource_names = null, verbs = ["get", "create", "patch", "update", "delete"] },
+  ]
+  kserve_rules = [
+    { api_groups = ["apps"], resources = ["deployments"], resource_names = null, verbs = ["get"] },
+    { api_groups = ["serving.kserve.io"], resources = ["inferenceservices"], resource_names = null, verbs = ["get", "create", "patch", "delete"] },
+  ]
+  workload_rules = !module.project.online ? [] : module.project.kserve ? local.kserve_rules : local.deployment_rules
 
   # In the project's own namespace.
   lock_rules = [
@@ -100,7 +109,7 @@ locals {
         "apply/${name}"          = { role = "apply/${name}", namespace = namespace, rules = local.apply_rules }
         "apply/${name}/settings" = { role = "apply/${name}", namespace = module.project.name, rules = local.settings_right }
         "apply/${name}/state"    = { role = "apply/${name}", namespace = module.project.state_namespace, rules = local.state_write_rules }
-        "deploy/${name}"         = { role = "deploy/${name}", namespace = namespace, rules = local.deploy_rules }
+        "deploy/${name}"         = { role = "deploy/${name}", namespace = namespace, rules = concat(local.deploy_rules, local.workload_rules) }
         "deploy/${name}/lock"    = { role = "deploy/${name}", namespace = module.project.name, rules = concat(local.settings_right, local.lock_rules) }
       }
     ]...),

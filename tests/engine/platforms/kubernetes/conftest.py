@@ -62,6 +62,13 @@ def project(
         yield tmp_path
 
 
+@pytest.fixture
+def by_kserve(project: Path, running: StandIn, registry: stores.Registry) -> Path:
+    """Return the project, whose pods KServe keeps; it scores no tables."""
+    configure(project, serving=["online"], **own.table(running.url, registry.repository, serving_platform="kserve"))
+    return project
+
+
 def make_release(version: str, text: str = "good") -> Release:
     """Put an artifact that says a text into the bucket, and return it as a release."""
     files = {"signature.json": json.dumps({"says": text, "version": version}).encode(), "model.onnx": b"model"}

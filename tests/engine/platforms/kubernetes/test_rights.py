@@ -91,8 +91,37 @@ def test_who_deploys(project: Path, running: StandIn, monkeypatch: pytest.Monkey
             kubernetes.stop(LAST)
             kubernetes.remove(LAST)
     cluster.forget()
-    assert used(running, "deploy", own.SPACES[LAST]) == given("deploy_rules")
+    assert used(running, "deploy", own.SPACES[LAST]) == given("deploy_rules", "deployment_rules")
     assert used(running, "deploy", own.NAME) == given("settings_right", "lock_rules")
+
+
+def test_who_deploys_with_kserve(by_kserve: Path, running: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, broken = make_release("1"), make_release("2"), make_release("3", "broken")
+    with monkeypatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(running.kubeconfig("deploy")))
+        cluster.forget()
+        kubernetes.deploy(LAST, Deployment(one))
+        kubernetes.deploy(LAST, Deployment(one, two, 0.5))
+        with kubernetes.endpoint(LAST).connect() as client:
+            assert {str(client.send("POST", "/predict", b"{}").json()["model_version"]) for _ in range(20)} == {
+                "1",
+                "2",
+            }
+            client.send("GET", "/health/ready")
+        with pytest.raises(ProjectError, match="do not come up"):
+            kubernetes.deploy(LAST, Deployment(broken))
+        found = kubernetes.status(LAST)
+        assert found is not None
+        assert (found.ready, found.stable, found.canary, found.problem) == (True, "1", "2", None)
+        assert set(kubernetes.traffic(LAST)) == {"1", "2"}
+        kubernetes.stop(LAST)
+        assert kubernetes.status(LAST) is None
+        assert kubernetes.deployment(LAST) == Deployment(one, two, 0.5), "what it would run stays known"
+        kubernetes.remove(LAST)
+    cluster.forget()
+    assert running.store.list("deployments") == []
+    schedules = {right for right in given("deploy_rules") if right[0] == "batch"}
+    assert used(running, "deploy", own.SPACES[LAST]) == given("deploy_rules", "kserve_rules") - schedules
 
 
 @pytest.mark.usefixtures("interrupted")
