@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from twoloops.contracts.release import Deployment, Release, UnfitError
 from twoloops.errors import ProjectError
+from twoloops.params import ScanParams
 from twoloops.platforms import kubernetes
 from twoloops.platforms.kubernetes import images, store
 
@@ -164,3 +165,19 @@ def test_a_pod_that_a_node_has_given_up_does_not_count(project: Path, running: S
     kubernetes.deploy(STAGING, Deployment(one))
     assert ask(STAGING) == ["1"]
     running.store.delete("pods", "churn-staging", "evicted")
+
+
+def test_notes_are_written_once_and_read_in_their_order(project: Path) -> None:
+    notes = kubernetes.records()
+    for number in (1, 2):
+        notes.add("trials/staging/a1", {"a": number})
+    assert notes.read("trials") == notes.read("trials/staging/a1") == [{"a": 1}, {"a": 2}]
+    assert notes.read("champions") == []
+    url = f"{HOME}/records/once"
+    assert [store.create(content, url) for content in (b"first", b"second")] == [True, False]
+    assert store.read_bytes(url) == b"first"
+
+
+def test_the_image_of_services_is_named_by_its_digest(project: Path) -> None:
+    assert kubernetes.image(ScanParams()) == images.reference("serve")
+    assert "@sha256:" in images.reference("serve")

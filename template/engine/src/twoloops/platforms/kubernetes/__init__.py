@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from twoloops.contracts.client import Endpoint
     from twoloops.contracts.graph import Graph
     from twoloops.contracts.platform import Infrastructure
+    from twoloops.contracts.records import Records
     from twoloops.contracts.release import Deployment, Status, Traffic
+    from twoloops.contracts.scan import Scan
     from twoloops.registry import Version
 
 NAME: Final = "Kubernetes"
@@ -97,6 +99,26 @@ def follow_champion(version: Version) -> None:
         from twoloops.platforms.kubernetes import scoring
 
         scoring.schedule(version)
+
+
+def records() -> Records:
+    """Return the notes in the object store: who may write there decides what they are worth, infra/README.md."""
+    from twoloops.platforms.kubernetes import store
+    from twoloops.platforms.kubernetes.cluster import home
+    from twoloops.platforms.shared.objects import StoredRecords
+
+    return StoredRecords(store, home())
+
+
+def image(tolerated: Scan) -> str:
+    """Return the image that pods run, which may be in any registry: what a scan has found in it, none can be asked.
+
+    The registry itself, or the cluster when it admits a pod, may refuse it: infra/README.md.
+    """
+    from twoloops.platforms.kubernetes import images
+    from twoloops.platforms.shared.images import SERVE
+
+    return images.reference(SERVE)
 
 
 def captures() -> AbstractContextManager[None]:

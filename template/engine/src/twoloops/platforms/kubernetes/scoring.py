@@ -32,7 +32,8 @@ def schedule(version: Version) -> None:
         ProjectError: the tables are nowhere that the cluster reads, or the image is not in the registry.
     """
     last, job = config.current().last, machines.load().scores
-    with registry.download(version.uri) as folder:
+    release = Release.of(version)
+    with registry.download(release.uri, release.identity) as folder:
         source = locate_source(folder)
         model = upload_model(store, home(), folder)
     container = pods.container(
@@ -40,7 +41,7 @@ def schedule(version: Version) -> None:
         images.reference(SERVE),
         [source, *(f"{home()}/{place}/{last}" for place in ("predictions", "captures")), model],
         command=PROGRAM,
-        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: Release.of(version).identity},
+        environment={"MODEL_VERSION": version.number, artifact.IDENTITY_VARIABLE: release.identity},
         resources=job.resources,
         mounts={},
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from twoloops.errors import ProjectError
@@ -59,6 +59,17 @@ def upload(source: Path, url: str) -> None:
     store, name = _place(url)
     with _explain_errors(f"Uploading {source}"):
         obstore.put(store, name, source)
+
+
+def create(content: bytes, url: str) -> bool:
+    """Write a file where none is, in one step; what is there stays. Return whether it was written."""
+    store, name = _place(url)
+    with _explain_errors(f"Writing {url}"):
+        try:
+            obstore.put(store, name, content, mode="create")
+        except AlreadyExistsError:
+            return False
+    return True
 
 
 def upload_bytes(content: bytes, url: str) -> None:
