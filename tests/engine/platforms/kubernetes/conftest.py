@@ -64,8 +64,9 @@ def project(
 
 @pytest.fixture
 def by_kserve(project: Path, running: StandIn, registry: stores.Registry) -> Path:
-    """Return the project, whose pods KServe keeps; it scores no tables."""
-    configure(project, serving=["online"], **own.table(running.url, registry.repository, serving_platform="kserve"))
+    """Return the project, whose pods KServe keeps."""
+    table = own.table(running.url, registry.repository, serving_platform="kserve")
+    configure(project, serving=["online", "batch"], **table)
     return project
 
 
