@@ -18,7 +18,7 @@ CLUSTER = "https://cluster.example.com:6443"
 ANSWERS = {"infrastructure": "kubernetes", "kubernetes_cluster": CLUSTER, "serving_mode": "online_and_batch"}
 # Names that both Terraform and the flows must shorten, or write in another way.
 AWKWARD = {"package_name": "a_" + "b" * 37, "environments": "a--b, dev-, " + "p" * 20}
-FLOWS = (".github", ".gitlab", ".gitlab-ci.yml", ".azure-pipelines")
+FLOWS = (".github", ".gitlab", ".gitlab-ci.yml", "azure-pipelines")
 OF_A_HOST = {"azure_devops": {"organization_id": "01234567-89ab-cdef-0123-456789abcdef"}, "gitlab": {}}
 OF_A_HOST["github"] = {"owner_id": "11", "repository_id": "22"}
 

@@ -67,6 +67,7 @@ def by_kserve(project: Path, running: StandIn, registry: stores.Registry) -> Pat
     """Return the project, whose pods KServe keeps."""
     table = own.table(running.url, registry.repository, serving_platform="kserve")
     configure(project, serving=["online", "batch"], **table)
+    own.prepare(project, registry)  # another project, other images
     return project
 
 
