@@ -11,7 +11,9 @@ from twoloops.errors import ProjectError
 from twoloops.params import ScanParams
 from twoloops.platforms import kubernetes
 from twoloops.platforms.kubernetes import images, store
+from twoloops.platforms.shared.notes import Folder
 
+from tests.support.kubernetes import subject as own
 from tests.support.kubernetes.server import Controllers, Json, StandIn
 from tests.support.kubernetes.subject import HOME
 
@@ -167,7 +169,9 @@ def test_a_pod_that_a_node_has_given_up_does_not_count(project: Path, running: S
     running.store.delete("pods", "churn-staging", "evicted")
 
 
-def test_notes_are_written_once_and_read_in_their_order(project: Path) -> None:
+def test_notes_are_written_once_and_read_in_their_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(kubernetes.records(), Folder), "versions of this machine alone"
+    own.share_registry(monkeypatch)
     notes = kubernetes.records()
     for number in (1, 2):
         notes.add("trials/staging/a1", {"a": number})
