@@ -163,7 +163,7 @@ class Pod:
             self._tell("Pending")
             time.sleep(LOOK_SECONDS)
         command = container.get("command") or self.node.entrypoint
-        words = [self.node.python if command[0] == "python" else command[0], *command[1:], *container.get("args", [])]
+        words = [sys.executable if command[0] == "python" else command[0], *command[1:], *container.get("args", [])]
         log = self.log(name)
         if log.exists():
             log.rename(self.log(name, previous=True))
@@ -289,8 +289,7 @@ class Node:
         self.api, self.folder, self.image, self.port, self.loopback = api, folder, image, port, loopback
         # Clusters run beside each other.
         self.network = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"
-        self.python = sys.executable  # of every image
-        self.entrypoint = [self.python, "-m", "twoloops"]  # of every image
+        self.entrypoint = [sys.executable, "-m", "twoloops"]  # of every image
         self.environment: dict[str, str] = {}  # of every container, as an image has it
         self.no_image: set[str] = set()  # images that cannot be pulled
         self.pods: dict[str, Pod] = {}
