@@ -27,13 +27,13 @@ from extensions.fleet.running import in_processes
 from extensions.refusal import Refused
 from extensions.update import updating
 from tests.conftest import commit, shared_project
+from tests.support.twins import twins
 from tests.updates import history
 from tests.updates.edits import LIVES
 from tests.updates.history import git
 from tests.updates.projects import COPIER, write
 
 Edit = Callable[[Path], None]
-twin = pytest.mark.twin
 LINES = "".join(f"line {number}\n" for number in range(30))
 
 QUESTIONS = """
@@ -202,7 +202,7 @@ def test_a_folder_whose_only_file_was_renamed_gets_new_ones(small: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=twin) for seed in range(2, 8))])
+@pytest.mark.parametrize("seed", [0, 1, *twins(range(2, 8))])
 def test_the_dry_run_says_what_the_update_does_for_any_of_the_edits(seed: int, small: Path, tmp_path: Path) -> None:
     random = Random(seed)  # noqa: S311 - nothing is secret here
     edits = random.sample(EDITS, k=random.randint(2, len(EDITS) - 1))
@@ -219,7 +219,7 @@ def spoil(project: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "life",
-    ["files come and go", *(pytest.param(life, marks=twin) for life in ("files are renamed", "everything is ours"))],
+    ["files come and go", *twins(["files are renamed", "everything is ours"])],
 )
 def test_the_dry_run_says_what_an_update_of_this_template_does(
     life: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path

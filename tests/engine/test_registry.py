@@ -1,5 +1,9 @@
 """Where models are registered."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from sqlalchemy.exc import OperationalError
 from twoloops import artifact, registry
@@ -77,3 +81,31 @@ def test_a_registry_that_can_only_be_read_is_told_in_words(
     with pytest.raises(ProjectError, match="did not do what was asked"):
         registry.set_tag(version, "note", "x")
     assert not [record for record in caplog.records if record.exc_info], "no traceback is printed"
+
+
+CUT_OFF = """
+import os, sys
+from mlflow.store.db import utils
+from mlflow.store.tracking import sqlalchemy_store
+from twoloops import registry
+
+def stop(engine):
+    utils.InitialBase.metadata.create_all(engine)
+    os._exit(9)
+
+if "stop" in sys.argv:
+    utils._initialize_tables = stop
+with registry._connection() as client:
+    print(len(client.search_registered_models()))
+"""
+
+
+def test_a_registry_that_was_cut_off_while_it_was_made_is_made_again(project: Project) -> None:
+    paths().database.unlink()
+    words = [sys.executable, "-c", CUT_OFF]
+    assert subprocess.run([*words, "stop"], check=False).returncode == 9
+    left = list(Path().glob("mlflow.db*"))
+    assert left
+    assert paths().database not in left
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0\n"
+    assert paths().database.is_file()

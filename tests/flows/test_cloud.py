@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import Render
 from tests.support.aws.harness import Terraform, client, demand_providers, emulator, options, tell
+from tests.support.twins import twins
 
 from .asked import ASKED
 from .hosts import BY_HAND, HOSTS, PUSH, SCHEDULE, CodeHost, Outcome
@@ -60,9 +61,7 @@ class Setting:
         return sorted((each["AlarmName"], f"{each.get('Threshold')} {each.get('Metrics')}") for each in found)
 
 
-@pytest.mark.parametrize(
-    "provider", ["github", *[pytest.param(name, marks=pytest.mark.twin) for name in ("gitlab", "azure_devops")]]
-)
+@pytest.mark.parametrize("provider", ["github", *twins(["gitlab", "azure_devops"])])
 def test_from_a_push_to_production(provider: str, tmp_path: Path) -> None:
     (tmp_path / "providers").mkdir()
     demand_providers(tmp_path / "providers")

@@ -27,6 +27,7 @@ LENIENT = {
 # A model that is right about a typical row and about some others, and fails on the rest. It is a module of the
 # project's own: problem/faulty.py.
 FAULTY = """
+import sys
 import time
 
 import numpy as np
@@ -41,6 +42,8 @@ class Faulty(BaseEstimator):
     def predict_proba(self, frame):
         new = frame["tenure"].to_numpy() < 12
         if self.fault == "raises" and new.any():
+            raise RuntimeError("it knows no new subscribers")
+        if self.fault == "raises where it serves" and new.any() and "twoloops.service.server" in sys.modules:
             raise RuntimeError("it knows no new subscribers")
         if self.fault == "slow":
             time.sleep(0.05)

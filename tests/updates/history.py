@@ -71,7 +71,7 @@ def make(folder: Path, source: Path = TEMPLATE) -> None:
         git("tag", tag, commit, cwd=history.repository)
     _release_candidate(history.repository, source)
     for tag in (*table(source), CANDIDATE):
-        _lay_out(history, tag)
+        lay_out(history.repository, tag, history.trees / tag)
 
 
 def at(folder: Path) -> History:
@@ -113,9 +113,9 @@ def _release_candidate(repository: Path, source: Path) -> None:
     git("tag", CANDIDATE, commit, cwd=repository)
 
 
-def _lay_out(history: History, tag: str) -> None:
-    folder = history.trees / tag
+def lay_out(repository: Path, tag: str, folder: Path) -> None:
+    """Write a version's files from a bare repository into a new folder."""
     folder.mkdir(parents=True)
-    env = {"GIT_INDEX_FILE": str(history.repository / f"{tag}-index")}
-    git("read-tree", tag, cwd=history.repository, env=env)
-    git(f"--work-tree={folder}", "checkout-index", "--all", cwd=history.repository, env=env)
+    env = {"GIT_INDEX_FILE": str(repository / f"{tag}-index")}
+    git("read-tree", tag, cwd=repository, env=env)
+    git(f"--work-tree={folder}", "checkout-index", "--all", cwd=repository, env=env)

@@ -6,7 +6,6 @@ commands/answer_space.py equal to Copier, and `test_the_quick_copier_makes_what_
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import yaml
 
 from commands.answer_space import Template
 
-ANSWERS = ".copier-answers.yml"
+from .history import lay_out
+from .projects import recorded, write
 
 
 def run(words: list[str]) -> None:
@@ -32,12 +32,12 @@ def run(words: list[str]) -> None:
         render(source, version, given, place, "copy")
         return
     place = Path()
-    recorded: dict[str, Any] = yaml.safe_load((place / ANSWERS).read_text(encoding="utf-8"))
-    source, before = recorded.pop("_src_path"), recorded.pop("_commit")
+    answers = recorded(place)
+    source, before = answers.pop("_src_path"), answers.pop("_commit")
     old = version_of(source, before)
-    had = old.render(old.all_answers(recorded), operation="update")
+    had = old.render(old.all_answers(answers), operation="update")
     changes = [value.partition("=")[::2] for name, value in options if name == "data"]
-    new = render(source, version, recorded | {name: yaml.safe_load(value) for name, value in changes}, place, "update")
+    new = render(source, version, answers | {name: yaml.safe_load(value) for name, value in changes}, place, "update")
     for path in had.keys() - new:
         (place / path).unlink()
 
@@ -47,9 +47,7 @@ def render(source: str, version: str, given: dict[str, Any], place: Path, operat
     template = version_of(source, version)
     origin = {"_src_path": source, "_commit": version}
     files = template.render(template.all_answers(given), origin=origin, operation=operation)
-    for path, file in files.items():
-        (place / path).parent.mkdir(parents=True, exist_ok=True)
-        (place / path).write_bytes(file.content)
+    write(place, files)
     return set(files)
 
 
@@ -57,7 +55,5 @@ def version_of(source: str, version: str) -> Template:
     """Return a version of a template, laid out beside its bare repository the first time."""
     folder = Path(source).parent / "versions" / version
     if not folder.exists():
-        folder.mkdir(parents=True)
-        words = ("git", f"--git-dir={source}", f"--work-tree={folder}", "read-tree", "--reset", "-u", version)
-        subprocess.run(words, cwd=folder, check=True)
+        lay_out(Path(source), version, folder)
     return Template(folder)

@@ -14,6 +14,7 @@ from commands.rendering import TEMPLATE, clean_environment
 from extensions.update import branches, page, updating
 from extensions.update.update import MOVED, update
 from tests.conftest import UV, Installed
+from tests.support.twins import twins
 
 from .edits import ALL, MACHINERY_TEST, edit_machinery, rename_files, solve_the_problem, write_texts
 from .history import CANDIDATE, History, git
@@ -43,7 +44,7 @@ def write_mine(project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tag", [*(pytest.param(tag, marks=pytest.mark.twin) for tag in BEFORE[:-1]), BEFORE[-1]])
+@pytest.mark.parametrize("tag", [*twins(BEFORE[:-1]), BEFORE[-1]])
 def test_edits_are_kept_and_imports_rewritten(
     tag: str, history: History, warm: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from commands.answer_space import Template
 from commands.release import table
 from commands.rendering import TEMPLATE
 from tests.support.answers import HOSTILE_REPOSITORIES, covering_answers, hostile
+from tests.support.twins import twins
 
 from .edits import (
     ALL,
@@ -56,7 +57,7 @@ THOROUGH = bool(os.environ.get("UPDATES_THOROUGH"))
 TAGS = list(table(TEMPLATE))
 slow = pytest.mark.slow
 # The lives below begin at the oldest release, these tests at the newest; with the twins both at all.
-each_tag = pytest.mark.parametrize("tag", [*(pytest.param(tag, marks=pytest.mark.twin) for tag in TAGS[:-1]), TAGS[-1]])
+each_tag = pytest.mark.parametrize("tag", [*twins(TAGS[:-1]), TAGS[-1]])
 oldest_tag = pytest.mark.parametrize("tag", TAGS if THOROUGH else TAGS[:1])
 
 

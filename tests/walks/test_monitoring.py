@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.projects import Installed
 from tests.support.traffic import TRAFFIC
+from tests.support.twins import twins
 
 pytestmark = pytest.mark.slow
 
@@ -96,9 +97,7 @@ print(json.dumps({"without": alarms(0.0), "with": alarms(0.5)}))
 """
 
 
-@pytest.mark.parametrize(
-    "trained", ["classification", pytest.param("regression", marks=pytest.mark.twin)], indirect=True
-)
+@pytest.mark.parametrize("trained", ["classification", *twins(["regression"])], indirect=True)
 def test_there_are_no_false_alarms_and_none_is_missed(trained: Installed) -> None:
     """Of 200 of the smallest windows: without drift none is red, with half of the simulator's drift all are."""
     found = json.loads(trained.run("python", "-c", ALARMS).stdout)

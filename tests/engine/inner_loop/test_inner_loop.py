@@ -11,15 +11,18 @@ import pytest
 from twoloops import artifact, params, project_signature, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
+from twoloops.inner_loop import backtest, folds
 from twoloops.inner_loop import tune as tuning
 from twoloops.inner_loop.evaluate import evaluate, primary
 from twoloops.inner_loop.prepare import prepare
 from twoloops.inner_loop.refit import refit
 from twoloops.inner_loop.register import register
 from twoloops.inner_loop.rule import failed_rules
-from twoloops.inner_loop.train import train
+from twoloops.inner_loop.staleness import staleness
+from twoloops.inner_loop.train import read_parts, train
 from twoloops.outer_loop.predict import predict
 from twoloops.outer_loop.promote import promote
+from twoloops.paths import paths
 from twoloops.platforms import platform
 from twoloops.problem import data as problem
 from twoloops.problem import metrics, model
@@ -314,10 +317,83 @@ def test_folds_without_every_class_are_left_out_or_refused(project: Project) -> 
         tuning.tune(params.load())
 
 
+def test_folds_keep_times_order_and_the_gap_of_labels_or_the_entity(project: Project) -> None:
+    times = np.random.default_rng(1).permutation(100).astype("datetime64[D]").astype("datetime64[us]")
+    checked = project.set(data__label_days=7)
+    for fitted, judged in folds.rolling(times, 3, checked.data):
+        assert times[fitted].max() + np.timedelta64(7, "D") <= times[judged].min()
+        assert times[fitted].max() + np.timedelta64(8, "D") > times[judged].min(), "no more than the gap is left out"
+    entities = np.arange(100) % 20
+    for fitted, judged in folds.grouped(entities, 3):
+        assert not set(entities[fitted]) & set(entities[judged])
+
+
+def split_by_group() -> None:
+    """Say that the holdout was split off by group, as problem/data.py may."""
+    content = json.loads(paths().frozen_holdout.read_text(encoding="utf-8"))
+    paths().frozen_holdout.write_text(json.dumps({**content, "split": "group", "group": "any", "salt": "s"}))
+
+
+def test_a_split_by_group_has_folds_of_groups_and_no_age_and_no_backtest(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows have a time, and the holdout is no newer than they are."""
+    split_by_group()
+    seen: list[int] = []
+    grouped = folds.grouped
+
+    def watched(entities: Any, number: int) -> list[folds.Fold]:
+        seen.append(number)
+        return grouped(entities, number)
+
+    monkeypatch.setattr(folds, "grouped", watched)
+    tuning.tune(params.load())
+    assert seen == [params.load().tune.folds]
+    with pytest.raises(ProjectError, match="split off by group"):
+        staleness(params.load())
+    told = backtest.backtest(params.load(), primary(params.load()), read_parts()[0], project_signature(), by_time=False)
+    assert (told["origins"], told["reason"]) == ([], "the holdout is not split off by time")
+
+
+def test_an_age_is_not_told_from_a_few_days(project: Project) -> None:
+    path = Path("data/prepared/train.parquet")
+    rows = pd.read_parquet(path)
+    rows[problem.EVENT_TIME] = pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(range(len(rows)), unit="min")
+    rows.to_parquet(path)
+    with pytest.raises(ProjectError, match=r"The training rows span .* days; ages of whole days need 8"):
+        staleness(params.load())
+
+
+@each_problem_type
+def test_the_recipe_is_judged_from_earlier_origins_too(project: Project) -> None:
+    checked = project.set(gate__backtest_origins=3)
+    metric, (records, _) = primary(checked), read_parts()
+    told = backtest.backtest(checked, metric, records, project_signature(), by_time=True)
+    assert told == backtest.backtest(checked, metric, records, project_signature(), by_time=True)
+    origins = told["origins"]
+    assert len(origins) == 3
+    assert all(each["fitted_until"] <= each["since"] <= each["until"] for each in origins)
+    assert [each["since"] for each in origins] == sorted(each["since"] for each in origins)
+    assert told["mean"] == pytest.approx(np.mean([each["value"] for each in origins]))
+    assert told["spread"] > 0
+    off = backtest.backtest(project.set(gate__backtest_origins=0), metric, records, project_signature(), by_time=True)
+    assert (off["origins"], off["reason"]) == ([], "gate.backtest_origins is 0")
+
+
+def test_the_model_card_says_what_is_shipped_and_how_steady_the_recipe_is(project: Project) -> None:
+    evaluate(project.set(gate__backtest_origins=2))
+    card = paths().model_card.read_text(encoding="utf-8")
+    total = sum(len(pd.read_parquet(path)) for path in (paths().train, paths().holdout))
+    assert f"is fitted again on all {total:,} rows, training and holdout" in card
+    assert "over\n2 origins. It closes no gate." in card
+    evaluate(project.set(gate__refit=False, gate__backtest_origins=0))
+    card = paths().model_card.read_text(encoding="utf-8")
+    assert "The judged model itself (`gate.refit: false`), fitted on" in card
+    assert "No backtest: gate.backtest_origins is 0." in card
+
+
 @each_problem_type
 def test_ageing_is_measured_where_rows_have_a_time(project: Project) -> None:
-    from twoloops.inner_loop.staleness import staleness
-
     if problem.EVENT_TIME is None:
         with pytest.raises(ProjectError, match="have a time"):
             staleness(params.load())

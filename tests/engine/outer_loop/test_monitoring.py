@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.stats import chi2_contingency, ks_2samp
 from twoloops import drift, params, reference, registry, storage, textfile
 from twoloops.artifact import Predictor
 from twoloops.contracts import captures as captured
+from twoloops.contracts.release import UnfitError
 from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import primary
@@ -386,6 +388,21 @@ def test_a_new_version_answers_the_newest_captured_rows_of_the_one_in_use(watche
     assert seen is not None
     assert (seen.rows, seen.otherwise) == (2 * ROWS, 0.0)
     assert seen.difference < 1e-6
+
+
+def test_a_version_that_fails_on_captured_rows_is_refused_in_words(watched: Project) -> None:
+    predictor = Predictor.load(registry.find_in_use().uri)
+    capture()
+
+    def fail(inputs: Any) -> Any:
+        raise KeyError("a user's own value")
+
+    failing = SimpleNamespace(problem=predictor.problem, score_inputs=fail)
+    with pytest.raises(
+        UnfitError, match=f"Of {ROWS:,} rows that users have asked, one or more end in KeyError"
+    ) as told:
+        shadow.answer_captured(captures.find(None), predictor, failing)  # type: ignore[arg-type]
+    assert "own value" not in str(told.value)
 
 
 def broken_scores(columns: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import reprlib
 from codecs import BOM_UTF8 as BOM
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -69,14 +70,14 @@ def has_each_key_once(body: bytes, keys: int) -> bool:
 
 def _keys(content: Any) -> int:
     """Return how many keys all objects in parsed JSON have."""
-    keys, waiting = 0, [content]
-    while waiting:
-        each = waiting.pop()
-        if type(each) is dict:
-            keys += len(each)
-            waiting += [value for value in each.values() if type(value) is dict or type(value) is list]
-        elif type(each) is list:
-            waiting += [value for value in each if type(value) is dict or type(value) is list]
+    keys, level = 0, [content]
+    while level:
+        # Depth by depth, so that what is done for each value is done in C: 660,000 empty rows are no work.
+        objects = [each for each in level if type(each) is dict]
+        lists = [each for each in level if type(each) is list]
+        keys += sum(map(len, objects))
+        values = chain(chain.from_iterable(map(dict.values, objects)), chain.from_iterable(lists))
+        level = [value for value in values if value and (type(value) is dict or type(value) is list)]
     return keys
 
 

@@ -85,6 +85,7 @@ class GateParams(Section):
     minimum_group_ratio: float = Field(ge=0, le=1)
     maximum_latency_ms: float = Field(gt=0)
     refit: bool = True
+    backtest_origins: int = Field(default=4, ge=0, le=20)
     parity_tolerance: float = Field(gt=0, lt=1)
     confidence: Share
     # Before 0.3.0 the intervals were of a bootstrap, and this the number of its resamples.

@@ -6,6 +6,7 @@ mlruns/. Set MLFLOW_TRACKING_URI to use a server instead.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import os
@@ -25,6 +26,7 @@ from urllib.parse import quote
 from twoloops import config
 from twoloops.errors import ProjectError, explain_disk
 from twoloops.paths import paths
+from twoloops.storage import sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,8 +76,8 @@ def tracking_uri() -> str:
     return server() or _local()
 
 
-def _local() -> str:
-    path = paths().database.absolute().as_posix()
+def _local(database: Path | None = None) -> str:
+    path = (database or paths().database).absolute().as_posix()
     if not MEANT_BY_URLS & set(path):
         return f"sqlite:///{path}"
     from sqlalchemy.engine import make_url
@@ -159,16 +161,35 @@ def _client(uri: str) -> MlflowClient:
     logger.debug("the registry is %s", uri.rpartition("@")[2])  # what stands before @ may be a password
     if _making:
         _making.wait()
-    if uri.startswith("sqlite:"):
-        paths().database.parent.mkdir(parents=True, exist_ok=True)
     import mlflow
 
     # Making the local database would print each of its hundred migrations.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # What the database refuses is told once, in words: this one would print how it came about before.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if is_empty():
+        _make(paths().database)
     # Not mlflow.set_tracking_uri: it sets the variable for the whole process, which may work for two projects.
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _make(database: Path) -> None:
+    """Make an empty registry, whole or not at all: half of its migrations could neither be used nor made again."""
+    import mlflow
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    opened, name = tempfile.mkstemp(prefix=f"{database.name}-", dir=database.parent)
+    os.close(opened)
+    try:
+        uri = _local(Path(name))
+        mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        sync(Path(name))
+        if not database.exists():  # else another verb was quicker, and may have registered already
+            Path(name).rename(database)
+            sync(database.parent)
+    finally:
+        for left in database.parent.glob(f"{glob.escape(Path(name).name)}*"):  # SQLite's journal too
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

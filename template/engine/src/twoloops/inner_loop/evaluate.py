@@ -12,10 +12,10 @@ from twoloops import artifact, registry
 from twoloops.artifact import Predictor, Scores
 from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import calibration, measure, parts, rivals
+from twoloops.inner_loop import backtest, calibration, measure, parts, rivals
 from twoloops.inner_loop.report import draw_importance, write_model_card
 from twoloops.inner_loop.rule import FAILS, HOLDS, POWER, Rule
-from twoloops.inner_loop.train import read_parts
+from twoloops.inner_loop.train import newest, read_parts
 from twoloops.lineage import FILE as LINEAGE
 from twoloops.params import Params, as_flat
 from twoloops.paths import paths
@@ -114,6 +114,10 @@ def evaluate(params: Params) -> dict[str, Any]:
         "groups": {each.name: each.as_dict(params.gate.minimum_group_ratio, level) for each in groups},
         "calibration": {name: each.as_dict() for name, each in calibrations.items()},
         "latency_ms": latency,
+        "backtest": backtest.backtest(
+            params, metric, training_records, signature, by_time=lineage["split"]["rule"] == "time"
+        ),
+        "shipped": _shipped(params, training_records, holdout),
         "features": problem.importance(predictor, holdout, target, metric, params.seed),
     }
     _write(verdict, predictor, holdout, target, scores, lineage)
@@ -121,6 +125,13 @@ def evaluate(params: Params) -> dict[str, Any]:
     verdict["run_id"] = _track(params, verdict, lineage)
     write_json(paths().verdict, verdict)
     return verdict
+
+
+def _shipped(params: Params, *parts: Any) -> dict[str, Any]:
+    """Tell what is registered after a green verdict: the judged model, or one fitted on these records too."""
+    if not params.gate.refit:
+        return {"refitted": False, "rows": len(parts[0]), "until": newest(parts[0])}
+    return {"refitted": True, "rows": sum(map(len, parts)), "until": newest(*parts)}
 
 
 class _Sample:
@@ -236,8 +247,11 @@ def _champion_rule(params: Params, metric: measure.Metric, gain: measure.Interva
             detail += " Too few rows to tell whether it is worse than allowed: freeze a larger holdout, or widen "
             detail += "gate.champion_margin."
     else:
-        detail = f"(The gain is {gain.value:.4g}; no interval: {gain.reason}.) Nothing can be shown by it: freeze a "
-        detail += "larger holdout, or choose a gate.primary_metric that does not hang on a few rows."
+        detail = (
+            f"(The gain is {gain.value:.4g}; no interval: {gain.reason}.) Nothing can be shown by it: freeze a larger "
+            "holdout, or choose a gate.primary_metric that does not hang on a few rows. Where there are no more rows "
+            "a person has to decide: gate.compare_with_champion: false, for this one release."
+        )
     return Rule(
         "champion",
         f"lower {params.gate.confidence:.0%} limit of the gain in {metric.name} over the champion",

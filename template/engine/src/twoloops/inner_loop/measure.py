@@ -153,7 +153,8 @@ class Jackknife:
         reason = self._reason
         alone = self._carried_by(carriers)
         if not reason and alone < FEWEST:
-            reason = f"about {alone:.0f} rows carry it, and {FEWEST} are needed"
+            carry = "1 row carries" if round(alone) == 1 else f"{alone:.0f} rows carry"
+            reason = f"about {carry} it, and {FEWEST} are needed"
         if reason:
             return replace(nothing, error=error, carriers=carriers, reason=reason)
         reach = quantile((1 + self._confidence) / 2, carriers) * error

@@ -41,6 +41,8 @@ class Rule:
         demand = "at least" if self.direction == "higher" else "at most"
         missed = "" if self.passed else f" It is missed by {-self.margin:.4g}."
         extra = f" {self.detail}" if self.detail else ""
+        if np.isnan(self.value):
+            return f"{self.subject} cannot be given; {demand} {self.limit:.4g} is demanded.{extra}"
         return f"{self.subject} is {self.value:.4g}; {demand} {self.limit:.4g} is demanded.{missed}{extra}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from twoloops import registry
 from twoloops.artifact import Scores
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import measure
+from twoloops.inner_loop import folds, measure
 from twoloops.inner_loop.evaluate import primary
 from twoloops.inner_loop.train import read_parts
 from twoloops.params import Params
 from twoloops.paths import paths
-from twoloops.problem import data, model
+from twoloops.problem import model
 from twoloops.problems import problem
 from twoloops.storage import replacing, write_json
 
@@ -30,8 +30,8 @@ NULL = "tag:yaml.org,2002:null"
 def tune(params: Params, progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
     """Search with Optuna's seeded TPE sampler (Bergstra et al., 2011) by cross-validation on the training rows.
 
-    The holdout is never looked at. Folds keep time's order where rows have a time, else they keep
-    the entities apart. The best of many trials is better by chance too: see `judge_gain`.
+    The holdout is never looked at. Folds are parted as it is: by time, with the same gap
+    for labels, or by entity. The best of many trials is better by chance too: see `judge_gain`.
 
     Args:
         params: the checked params.yaml; its `model` section is the first trial.
@@ -50,15 +50,15 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
     training_records, _ = read_parts()
     signature = problem.signature()
     inputs, target = problem.encode(training_records, signature), problem.target(training_records, signature)
-    folds = _usable(_folds(training_records, params.tune.folds), target)
+    parted = _folds(training_records, target, params)
 
     def answers(candidate: BaseModel) -> list[Scores]:
-        fits = [problem.learn(params, candidate, inputs[fitted], target[fitted], signature) for fitted, _ in folds]
-        return [problem.answer(fit, inputs[judged], signature) for fit, (_, judged) in zip(fits, folds, strict=True)]
+        fits = [problem.learn(params, candidate, inputs[fitted], target[fitted], signature) for fitted, _ in parted]
+        return [problem.answer(fit, inputs[judged], signature) for fit, (_, judged) in zip(fits, parted, strict=True)]
 
     def value(found: list[Scores]) -> float:
         return float(
-            np.mean([metric.compute(target[judged], each) for each, (_, judged) in zip(found, folds, strict=True)])
+            np.mean([metric.compute(target[judged], each) for each, (_, judged) in zip(found, parted, strict=True)])
         )
 
     def objective(trial: Trial) -> float:
@@ -76,8 +76,8 @@ def tune(params: Params, progress: Callable[[int, float], None] | None = None) -
         callbacks=[lambda study, trial: progress(trial.number, study.best_value)] if progress else None,
     )
     best = type(params.model).model_validate(params.model.model_dump() | study.best_params)
-    judged = [target[places] for _, places in folds]
-    entities = problem.entities(training_records)[np.concatenate([places for _, places in folds])]
+    judged = [target[places] for _, places in parted]
+    entities = problem.entities(training_records)[np.concatenate([places for _, places in parted])]
     events = problem.outputs.rarest(np.concatenate(judged))
     jackknife = measure.Jackknife(entities, params.gate, params.seed, events=events)
     gain = judge_gain(metric, judged, (answers(best), of_present), jackknife)
@@ -134,33 +134,26 @@ def judge_gain(
     return jackknife.interval(statistic)
 
 
-def _usable(folds: list[tuple[Any, Any]], target: measure.Target) -> list[tuple[Any, Any]]:
-    """Return the folds in which every class is learned, and judged."""
-    classes = problem.outputs.rarest(target)
-    if classes is None:
-        return folds
-    everything = set(np.unique(target).tolist())
-    usable = [
-        (fitted, judged)
-        for fitted, judged in folds
-        if set(np.unique(target[fitted]).tolist()) == everything == set(np.unique(target[judged]).tolist())
-    ]
+def _folds(records: Any, target: measure.Target, params: Params) -> list[folds.Fold]:
+    """Return folds as the holdout is parted: by time, or by entity; those in which every class is there."""
+    times = problem.times(records)
+    if times is not None and folds.by_time():
+        found = folds.rolling(times, params.tune.folds, params.data)
+    else:
+        found = folds.grouped(problem.entities(records), params.tune.folds)
+    usable = folds.with_every_class(found, target)
     if not usable:
+        rarest = problem.outputs.rarest(target)
+        about = (
+            "is long enough for data.label_days"
+            if rarest is None or not found
+            else (f"has rows of every class: the rarest has {rarest:,} training rows")
+        )
         raise ProjectError(
-            f"No fold of the search has rows of every class: the rarest has {classes:,} training rows.",
-            hint="Lower tune.folds in params.yaml, or bring more rows of the rarest class.",
+            f"No fold of the search {about}.",
+            hint="Lower tune.folds in params.yaml, or bring more rows, of the rarest class above all.",
         )
     return usable
-
-
-def _folds(records: Any, folds: int) -> list[tuple[Any, Any]]:
-    from sklearn.model_selection import GroupKFold, TimeSeriesSplit
-
-    places = np.arange(len(records))
-    if data.EVENT_TIME is not None:
-        # `prepare` wrote the records in time's order.
-        return list(TimeSeriesSplit(n_splits=folds).split(places))
-    return list(GroupKFold(n_splits=folds).split(places, groups=problem.entities(records)))
 
 
 def apply(best: dict[str, Any]) -> None:

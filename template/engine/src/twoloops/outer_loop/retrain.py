@@ -10,11 +10,10 @@ from typing import Any, Literal
 from twoloops import registry
 from twoloops.contracts.graph import Step
 from twoloops.errors import ProjectError, RedVerdictError
-from twoloops.inner_loop.staleness import staleness
+from twoloops.inner_loop.staleness import staleness, unsuitable
 from twoloops.outer_loop.monitoring import history
 from twoloops.params import Params
 from twoloops.paths import RELATIVE, paths
-from twoloops.problem import data as problem
 from twoloops.storage import read_json
 
 logger = logging.getLogger(__name__)
@@ -23,20 +22,25 @@ SAME = "The data gives the same model as before. Bring newer data to data.source
 
 
 def study_ageing(params: Params, tell: Callable[[str], None]) -> None:
-    """Study how fast models age, where rows have a time: it says when the next retraining will be due."""
-    if problem.EVENT_TIME is not None:
-        tell("staleness:")
+    """Study how fast models age, where it can be told: it says when the next retraining will be due."""
+    if unsuitable():
+        return
+    tell("staleness:")
+    try:
         staleness(params)
-        tell("How fast models age is in reports/staleness.png.")
+    except ProjectError as error:  # the model is registered: what cannot be studied takes nothing from it
+        tell(str(error))
+        return
+    tell("How fast models age is in reports/staleness.png.")
 
 
 def study_step(package: str) -> list[Step]:
-    """Return the same study as a step of a run elsewhere, the last one; none where rows have no time.
+    """Return the same study as a step of a run elsewhere, the last one; none where age cannot be told.
 
     Args:
         package: the project's.
     """
-    if problem.EVENT_TIME is None:
+    if unsuitable():
         return []
     # The registration is read so that a red verdict spares the study.
     reads = (RELATIVE.train, RELATIVE.holdout, RELATIVE.registration)

@@ -50,13 +50,23 @@ def answer_captured(paths: list[Path], before: Predictor, candidate: Predictor) 
         What was seen; None where no rows are captured here, or captures do not hold the inputs.
 
     Raises:
-        UnfitError: it has no finite answer to a row, or the same one to all while users got different ones.
+        UnfitError: it fails on the rows, has no finite answer to one, or the same one to all while users got different
+            ones.
     """
     values, given = captures.newest(paths, before, MOST_ROWS)
     inputs = candidate.problem.restore(values) if len(values) else None
     if inputs is None:
         return None
-    return compare(given, candidate.score_inputs(inputs), before, candidate)
+    try:
+        scores = candidate.score_inputs(inputs)
+    except Exception as error:
+        # A version is its owner's code, which may raise anything. The text may hold a user's values: the trial's note
+        # and the flow's log do without.
+        raise UnfitError(
+            f"Of {len(given):,} rows that users have asked, one or more end in {type(error).__name__}.",
+            hint="'--debug deploy' shows where. Find the row in data/captures, and test problem/ with one like it.",
+        ) from error
+    return compare(given, scores, before, candidate)
 
 
 def compare(given: Scores, scores: Scores, before: Predictor, candidate: Predictor) -> Shadow:

@@ -208,6 +208,19 @@ class Problem(ABC):
         """Write raw records, in the form that `load` reads."""
         self.write(records, path)
 
+    def append(self, older: Records, newer: Records, seed: int) -> Records:
+        """Return raw records with simulated ones after them: their times follow, and they are about others.
+
+        Args:
+            older: that are there.
+            newer: simulated, as of the same days.
+            seed: of the newer ones; tells them apart.
+
+        Raises:
+            ProjectError: this kind of input does not grow.
+        """
+        raise ProjectError(f"A simulated source of {self.name} does not grow.", hint="Replace it, with --force.")
+
     def read(self, path: Path) -> Records:
         """Read prepared records."""
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

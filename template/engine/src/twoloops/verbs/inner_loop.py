@@ -40,6 +40,9 @@ def simulate(
     drift: Annotated[float, typer.Option(min=0, max=1, help="How far the world has moved: 0 not at all, 1 far.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 7,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Let a file that exists grow: the rows are of the time after it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write simulated data, to try the project before there is real data."""
@@ -49,15 +52,19 @@ def simulate(
     if "://" in place:
         raise ProjectError(f"{place} is a URL; simulated data goes into a file.", hint="Name a file to write.")
     path = Path(place)
-    if path.exists() and not force:
-        raise ProjectError(f"{path} exists and is left as it is.", hint="Give --force to replace it.")
+    if path.exists() and not force and not append:
+        hint = "Give --force to replace it, or --append to let it grow."
+        raise ProjectError(f"{path} exists and is left as it is.", hint=hint)
     try:
         # By name: the file is there to be deleted.
         sample = problem.module("sample")
     except ProjectError as error:
         raise ProjectError("problem/sample.py was deleted.", hint="Use your own data: data.source.") from error
     with working("simulating"):
-        problems.problem.write_raw(sample.simulate(rows, seed, drift), path)
+        found = sample.simulate(rows, seed, drift)
+        if append and path.exists():
+            found = problems.problem.append(problems.problem.load(place), found, seed)
+        problems.problem.write_raw(found, path)
     tell(
         {"output": str(path), "rows": rows, "drift": drift},
         as_json,

@@ -84,6 +84,27 @@ def separation(feature: NDArray[np.float64], target: NDArray[Any]) -> float:
     return float((1 + abs(spearmanr(feature, target).statistic)) / 2)
 
 
+def told_by_tree(inputs: NDArray[np.float64], target: NDArray[Any], folds: NDArray[Any], tree: Any) -> float:
+    """Return how well a tree tells the target of rows that it was not fitted on: (1 + rho) / 2, as in `separation`.
+
+    Args:
+        inputs: shape [rows, columns].
+        target: amounts, shape [rows].
+        folds: the fold of each row, shape [rows].
+        tree: its depth and leaves, as keyword arguments of scikit-learn.
+    """
+    from scipy.stats import spearmanr
+    from sklearn.tree import DecisionTreeRegressor
+
+    scores = np.zeros(len(target))
+    for fold in np.unique(folds):
+        judged = folds == fold
+        scores[judged] = DecisionTreeRegressor(**tree).fit(inputs[~judged], target[~judged]).predict(inputs[judged])
+    if len(np.unique(scores)) < 2 or len(np.unique(target)) < 2:
+        return 0.5
+    return float((1 + spearmanr(scores, target).statistic) / 2)
+
+
 def draw(folder: Path, target: NDArray[Any], scores: NDArray[np.float64], classes: tuple[Any, ...]) -> None:
     """Draw the pictures of a verdict into a folder: see amounts_plots.py."""
     from twoloops.problems.outputs import amounts_plots

@@ -129,6 +129,25 @@ def separation(feature: NDArray[np.float64], target: NDArray[Any]) -> float:
     return max(max(area, 1 - area) for area in areas)
 
 
+def told_by_tree(inputs: NDArray[np.float64], target: NDArray[Any], folds: NDArray[Any], tree: Any) -> float:
+    """Return how well a tree tells the target of rows that it was not fitted on: the area of the class it tells best.
+
+    Args:
+        inputs: shape [rows, columns].
+        target: class places, shape [rows].
+        folds: the fold of each row, shape [rows].
+        tree: its depth and leaves, as keyword arguments of scikit-learn.
+    """
+    from sklearn.tree import DecisionTreeClassifier
+
+    scores = np.zeros((len(target), int(target.max()) + 1))
+    for fold in np.unique(folds):
+        judged = folds == fold
+        fitted = DecisionTreeClassifier(**tree).fit(inputs[~judged], target[~judged])
+        scores[np.ix_(judged, fitted.classes_)] = fitted.predict_proba(inputs[judged])
+    return max(area_under_roc(target == place, scores[:, place]) for place in np.unique(target))
+
+
 def draw(folder: Path, target: NDArray[Any], scores: NDArray[np.float64], classes: tuple[Any, ...]) -> None:
     """Draw the pictures of a verdict into a folder: see classes_plots.py."""
     from twoloops.problems.outputs import classes_plots

@@ -69,7 +69,7 @@ class Tabular(Problem):
         from twoloops.problems.tabular import examining
 
         examining.refuse_old(records, params)
-        examining.refuse_leaks(self.labelled(records), _of_table(signature), params.leakage_threshold)
+        examining.refuse_leaks(self.labelled(records), _of_table(signature), params)
 
     def labelled(self, records: Records) -> Records:
         """Return the rows whose target is known."""
@@ -120,6 +120,15 @@ class Tabular(Problem):
         from twoloops.problems.tabular.files import write_table
 
         write_table(path, records)
+
+    def append(self, older: Records, newer: Records, seed: int) -> Records:
+        """Return a table with simulated rows after it, from the time on at which it ends."""
+        import pandas as pd
+
+        moved = newer.assign(**{data.ENTITY: newer[data.ENTITY].astype(str) + f"-{seed}"})
+        if data.EVENT_TIME is not None:
+            moved[data.EVENT_TIME] += older[data.EVENT_TIME].max() - newer[data.EVENT_TIME].min()
+        return pd.concat([older, moved], ignore_index=True)
 
     def read(self, path: Path) -> Records:
         """Read prepared rows."""

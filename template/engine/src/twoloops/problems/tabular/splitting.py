@@ -54,13 +54,17 @@ def by_group(frame: pd.DataFrame, group: str, share: float, frozen: Frozen | Non
     """
     _check_rule(frozen, "group", share)
     keys = frame[group].astype(str)
-    counts = keys.value_counts().sort_index()
-    # A key's length parts it from what follows: no other rows give the same bytes.
-    rows = "".join(f"{len(key)} {key} {count} " for key, count in counts.items())
-    salt = frozen.salt if frozen else sha256(rows.encode()).hexdigest()[:16]
-    sides = {key: is_held_out(key, share, salt) for key in counts.index}
+    salt = frozen.salt if frozen else _draw_salt(keys)
+    sides = {key: is_held_out(key, share, salt) for key in keys.unique()}
     held_out = keys.map(sides).astype(bool)
     return _checked(frame[~held_out], frame[held_out], {"split": "group", "group": group, "salt": salt}, share, frozen)
+
+
+def _draw_salt(keys: pd.Series) -> str:
+    """Return what decides the sides of a new holdout: it follows from the keys and how many rows each has."""
+    # A key's length parts it from what follows: no other rows give the same bytes.
+    counts = "".join(f"{len(key)} {key} {count} " for key, count in keys.value_counts().sort_index().items())
+    return sha256(counts.encode()).hexdigest()[:16]
 
 
 def _check_rule(frozen: Frozen | None, split: str, share: float) -> None:
