@@ -8,22 +8,19 @@ are run; a stand-in is in the place of the verbs that let the cloud's machines w
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.conftest import Render
 from tests.support.aws.harness import Terraform, client, demand_providers, emulator, options, tell
 from tests.support.twins import twins
 
+from .asked import ASKED
 from .hosts import BY_HAND, HOSTS, PUSH, SCHEDULE, CodeHost, Outcome
-from .hosts.azure_devops import expanded, steps_of
-from .hosts.github import workflow
 from .project import begin
 
 pytestmark = pytest.mark.slow
@@ -179,40 +176,6 @@ def trusted(folder: Path, provider: str) -> dict[str, dict[str, Any]]:
     for environment, roles in said["roles"]["environments"].items():
         names |= {f"{purpose}/{environment}": roles[purpose] for purpose in ("apply", "deploy")}
     return {purpose: {"name": names[purpose], **trust} for purpose, trust in said["trust"].items()}
-
-
-def asked_on_github(folder: Path) -> dict[str, set[str]]:
-    """Return the roles that the flows take, and the environments of the jobs that take them."""
-    found: dict[str, set[str]] = {}
-    for path in (folder / ".github/workflows").glob("*.yml"):
-        for job in workflow(folder, path.stem)["jobs"].values():
-            for step in job.get("steps", []):
-                if named := re.search(r" login (\S+)", step.get("run", "")):
-                    found.setdefault(named[1], set()).add(job.get("environment", ""))
-    return found
-
-
-def asked_on_gitlab(folder: Path) -> dict[str, set[str]]:
-    """Return the roles that the flows take, and for whom the tokens are."""
-    jobs = yaml.safe_load((folder / ".gitlab/ci/cloud.yml").read_text(encoding="utf-8"))
-    asking = {name: job["id_tokens"]["CLOUD_TOKEN"]["aud"] for name, job in jobs.items() if "id_tokens" in job}
-    return {name.removeprefix(".cloud-"): {audience} for name, audience in asking.items()}
-
-
-def asked_on_azure_devops(folder: Path) -> dict[str, set[str]]:
-    """Return the roles that the flows take, and the service connections whose tokens they are for."""
-    found: dict[str, set[str]] = {}
-    for flow in ("check", "train", "deploy", "monitor", "infrastructure"):
-        for stage in expanded(folder, flow, Build_Reason="PullRequest")["stages"]:
-            for step in [step for job in stage["jobs"] for step in steps_of(job)]:
-                if step.get("task") == "cURLUploader@2":
-                    connection = step["inputs"]["serviceEndpoint"]
-                    role = re.split(r"-(?=plan$|train$|apply-|deploy-)", connection, maxsplit=1)[1]
-                    found.setdefault(role, set()).add(connection)
-    return found
-
-
-ASKED = {"github": asked_on_github, "gitlab": asked_on_gitlab, "azure_devops": asked_on_azure_devops}
 
 
 @pytest.mark.parametrize("provider", HOSTS)

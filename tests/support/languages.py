@@ -56,7 +56,7 @@ def parse(name: str, text: str) -> None:
     elif name == ".dvc/config":
         configparser.ConfigParser().read_string(text)
     else:
-        assert suffix in (".md", ".txt", "") or name in PLAIN, f"no parser for {name}: add one"
+        assert suffix in (".md", ".txt", ".tpl", "") or name in PLAIN, f"no parser for {name}: add one"
 
 
 def clean(name: str, text: str) -> None:

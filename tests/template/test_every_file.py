@@ -50,6 +50,7 @@ def test_projects_are_small() -> None:
     assert sum(text.count("\n") for text in default.values()) <= 3000
     assert len(rendered({"infrastructure": "aws"})) <= 105
     assert len(rendered({"infrastructure": "aws", "ci_provider": "azure_devops"})) <= 111
+    assert len(rendered({"infrastructure": "kubernetes"})) <= 75
     assert default["README.md"].count("\n") <= 120
     sources = [text for path, text in default.items() if path.startswith("src/") and "/problem/" not in path]
     assert sum(len(text.splitlines()) for text in sources) <= 1, "below src/ is no Python of ours"

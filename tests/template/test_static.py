@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ import yaml
 
 from commands.answer_space import Question, template
 from commands.rendering import TEMPLATE
-from tests.conftest import Render
 from tests.support.answers import CHOICES, TABLES, combinations, covering_answers
+from tests.support.projects import lay_out
 
 OURS = template()
 SETTINGS = yaml.safe_load((TEMPLATE / "copier.yml").read_text(encoding="utf-8"))
@@ -159,11 +160,12 @@ def test_computed_values_are_not_recorded_and_questions_are(rendered_answers: di
 
 
 @pytest.fixture
-def rendered_answers(rendered: Render) -> dict[str, object]:
+def rendered_answers(tmp_path: Path) -> dict[str, object]:
+    """Return what is recorded of all infrastructures together: each asks for its own."""
     answers: dict[str, object] = {}
-    for name in ("aws", "azure"):  # each is asked what the others are not
-        project = rendered({"infrastructure": name})
-        answers |= yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    for name in CHOICES["infrastructure"]:
+        lay_out(tmp_path / name, {"infrastructure": name})
+        answers |= yaml.safe_load((tmp_path / name / ".copier-answers.yml").read_text(encoding="utf-8"))
     return answers
 
 

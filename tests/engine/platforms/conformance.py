@@ -32,12 +32,12 @@ from twoloops.contracts.platform import (
 from twoloops.contracts.release import Deployment, Release, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
-from twoloops.platforms import aws, azure, local
+from twoloops.platforms import aws, azure, kubernetes, local
 
 from tests.engine.support.project import Project
 
 # Each platform as mypy sees it: a name or a type that differs from the contract's is an error there.
-PLATFORMS: Mapping[str, Platform] = {"aws": aws, "azure": azure, "local": local}
+PLATFORMS: Mapping[str, Platform] = {"aws": aws, "azure": azure, "kubernetes": kubernetes, "local": local}
 OFFERS = frozenset({PIPELINES, SCORING, IMAGES, LOGIN, INFRASTRUCTURE})
 FIRST, LAST = "staging", "production"
 

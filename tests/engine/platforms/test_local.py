@@ -11,7 +11,7 @@ from twoloops.contracts.release import Deployment, Release, Traffic, UnfitError
 from twoloops.errors import ProjectError
 from twoloops.outer_loop import canary, trial
 from twoloops.platforms import platform
-from twoloops.platforms.shared.counters import traffic_of
+from twoloops.platforms.shared.traffic import traffic_of
 
 from tests.engine.support.project import RAW, Project, signature_of
 from tests.engine.support.verbs import call

@@ -26,6 +26,7 @@ from twoloops.problems.tabular.schema import Schema
 from twoloops.problems.tabular.signature import Feature, Signature
 from twoloops.service import models as service_models
 from twoloops.service import server
+from twoloops.service.app import Service
 from twoloops.service.capture import Capture
 from twoloops.service.metrics import Metrics
 from twoloops.service.models import Models, load, locate
@@ -430,6 +431,30 @@ def test_wrappers_that_are_wrong_are_explained(client: Client, content: Any, tex
 def test_csv_that_is_wrong_is_explained(client: Client, content: bytes, status: int, text: str) -> None:
     answer = client.send("POST", "/invocations", content=content, headers={"content-type": "text/csv"})
     assert (answer.status_code, text in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_kserves_clients_find_the_model(client: Client) -> None:
+    named = {"SERVE_MODEL_NAME": "churn-by-another-name"}
+    client = Client(Service(client.service.models, client.service.settings, environment=named))
+    expected = client.post("/predict", client.row).json()["predictions"]
+    for name in (NAME, "churn-by-another-name"):
+        assert client.get(f"/v1/models/{name}").json() == {"name": name, "ready": True}
+        assert client.get(f"/v2/models/{name}/ready").json()["ready"] is True
+        answer = client.post(f"/v1/models/{name}:predict", {"instances": [client.row]})
+        assert answer.json() == {"predictions": expected}
+    for path in ("/v1/models", "/v2/models"):
+        assert client.get(path).json() == {"models": sorted({NAME, "churn-by-another-name"})}
+    for path in (
+        "/v1/models/other",
+        "/v1/models/other:predict",
+        f"/v1/models/{NAME}:explain",
+        "/v2/models/other/ready",
+    ):
+        assert client.get(path).status_code == 404
+    assert client.get(f"/v1/models/{NAME}:predict").status_code == 405
+    assert client.post(f"/v1/models/{NAME}:predict", {"instances": []}).status_code == 422
+    client.service.draining = True
+    assert client.get(f"/v1/models/{NAME}").status_code == 503
 
 
 def test_the_open_inference_protocol(client: Client) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
-from twoloops.platforms.shared.counters import sum_traffic, traffic_of
+from twoloops.platforms.shared.traffic import sum_traffic, traffic_of
 from twoloops.service.telling import PLACE, Telling, telling
 
 COUNTS = b'service_model_seconds_count{model_version="1"} 3.0\nservice_model_errors_total{model_version="1"} 1.0\n'

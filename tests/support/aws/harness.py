@@ -101,7 +101,12 @@ class Terraform:
         return self.call(["terraform", *words, *([] if plain else ["-no-color"])], self.folder / root, code, env)
 
     def call(
-        self, command: list[str], folder: Path, code: int | None = 0, env: Mapping[str, str] | None = None
+        self,
+        command: list[str],
+        folder: Path,
+        code: int | None = 0,
+        env: Mapping[str, str] | None = None,
+        text: str = "",
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as Terraform is run."""
         finished = subprocess.run(
@@ -111,10 +116,15 @@ class Terraform:
             capture_output=True,
             text=True,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=text,
         )
         assert code is None or finished.returncode == code, f"{command}\n{finished.stdout}\n{finished.stderr}"
         return finished
+
+    def ask(self, root: str, expression: str, env: Mapping[str, str] | None = None) -> str:
+        """Return what `terraform console` prints for an expression."""
+        words = ["terraform", "console", "-no-color"]
+        return self.call(words, self.folder / root, env=env, text=f"{expression}\n").stdout
 
     def state(self, root: str, env: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Return the resources of a state, those of modules included."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,6 +17,23 @@ from twoloops.errors import ProjectError
 FILE = "dvc.yaml"
 # What a shell would understand, and a program's words are not.
 SHELL = re.compile(r"[|&;<>()$`\\*?\[#~!{}\n]")
+
+
+LONGEST_LABEL = 63
+
+
+def label(step: str) -> str:
+    """Return a step's name as services of clouds take it: a-z, 0-9 and hyphens, at most 63 of them.
+
+    A name that has to be changed gets a digest, so that no two steps become one.
+
+    Args:
+        step: its name.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", step.lower()).strip("-")
+    if plain == step and len(plain) <= LONGEST_LABEL:
+        return step
+    return f"{plain[: LONGEST_LABEL - 7].strip('-') or 'step'}-{hashlib.sha256(step.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,8 @@ class Service:
     def __post_init__(self) -> None:
         """Lay out the routes."""
         self.name = config.current().package  # asked once: a request has no time for it
+        # KServe's clients ask for a model by the name of the InferenceService.
+        self._names = {self.name, self.environment.get("SERVE_MODEL_NAME") or self.name}
         self.metrics = Metrics(lambda: self.load.pending)
         self.metrics.show_deployed(self.models.current)
         self._limit = int(self.settings.maximum_body_mb * MEGABYTE)
@@ -165,9 +167,14 @@ class Service:
             "/invocations": instances,
             "/score": Route("/score", post=self._score),
             "/v2": Route("/v2", get=self._v2_server, plain_errors=True),
+            "/v1/models": Route("/v1/models", get=self._models),
+            "/v2/models": Route("/v2/models", get=self._models, plain_errors=True),
             "/v2/health/live": Route("/v2/health/live", get=self._v2_live, plain_errors=True),
             "/v2/health/ready": Route("/v2/health/ready", get=self._v2_ready, plain_errors=True),
         }
+        for each in self._names:
+            routes[f"/v1/models/{each}"] = Route("/v1/models/{name}", get=self._v1_model)
+            routes[f"/v1/models/{each}:predict"] = Route("/v1/models/{name}:predict", post=self._score)
         # Vertex AI chooses the addresses: https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
         if "AIP_HEALTH_ROUTE" in self.environment:
             routes[self.environment["AIP_HEALTH_ROUTE"]] = health
@@ -178,7 +185,7 @@ class Service:
     def _route(self, path: str) -> Route | None:
         """Return the route of an address that has a model's name in it."""
         parts = path.split("/")
-        if parts[:3] == ["", "v2", "models"] and len(parts) > 3 and parts[3] == self.name:
+        if parts[:3] == ["", "v2", "models"] and len(parts) > 3 and parts[3] in self._names:
             rest = parts[4:]
             versioned = len(rest) > 1 and rest[0] == "versions"
             name = "/v2/models/{name}" + ("/versions/{version}" if versioned else "")
@@ -439,6 +446,16 @@ class Service:
     async def _score(self, request: Request) -> Answer:
         prediction = await self.predict(lambda schema: schema.from_wrapped(request.body), request.id)
         return self._json({"predictions": prediction.rows()}, prediction)
+
+    # ------------------------------------------------------------------ KServe's first protocol
+
+    async def _models(self, request: Request) -> Answer:
+        return Answer(self._encoder.encode({"models": sorted(self._names)}))
+
+    async def _v1_model(self, request: Request) -> Answer:
+        ready = not self.draining
+        name = request.path.rpartition("/")[2]
+        return Answer(self._encoder.encode({"name": name, "ready": ready}), 200 if ready else 503)
 
     # ------------------------------------------------------------------ Open Inference Protocol
 

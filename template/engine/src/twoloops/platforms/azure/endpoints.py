@@ -25,8 +25,8 @@ from twoloops.platforms.azure.account import account, check_made, find_client_id
 from twoloops.platforms.azure.connection import Endpoint
 from twoloops.platforms.azure.machines import Service
 from twoloops.platforms.azure.rest import OperationError, explain_errors
-from twoloops.platforms.shared.counters import sum_traffic, traffic_of
 from twoloops.platforms.shared.images import SERVE
+from twoloops.platforms.shared.traffic import sum_traffic, traffic_of
 
 STABLE, CANARY, SHARE = "stable", "canary", "share"  # tags of an endpoint
 MODEL_FIELDS = {"version": "MODEL_VERSION", "identity": "MODEL_IDENTITY", "registered_at": "MODEL_REGISTERED_AT"}

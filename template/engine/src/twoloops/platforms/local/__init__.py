@@ -213,7 +213,7 @@ def traffic(environment: str) -> dict[str, Traffic]:
     Raises:
         ProjectError: it does not answer.
     """
-    from twoloops.platforms.shared.counters import traffic_of
+    from twoloops.platforms.shared.traffic import traffic_of
 
     port = _port(_process(_folder(environment)))
     text = _get(port, "/metrics") if port else None

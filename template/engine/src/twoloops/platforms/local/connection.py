@@ -1,4 +1,4 @@
-"""The way to a service of this machine: plain HTTP, on which also its counts are read."""
+"""The way to a service of this machine: plain HTTP."""
 
 from __future__ import annotations
 

@@ -175,7 +175,11 @@ class TerraformInfrastructure(ABC):
         self._run(environment, "init", "-reconfigure", "-backend-config=../state.tfbackend")
 
     def _run(self, environment: str, *words: str, tell: Callable[[str], None] | None = None) -> str:
-        return terraform.run(environment, *words, refusals=self.refusals, tell=tell)
+        return terraform.run(environment, *words, refusals=self.refusals, tell=tell, variables=self.login_variables())
+
+    def login_variables(self) -> Mapping[str, str]:
+        """Return the variables by which the provider finds the login, where they are not the verbs' own."""
+        return {}
 
     # ------------------------------------------------------------------ infra/bootstrap
 
@@ -202,7 +206,8 @@ class TerraformInfrastructure(ABC):
             ProjectError: Terraform is missing, or what it was asked for was refused. What has been made is noted.
         """
         terraform.check_version()
-        env = os.environ | {f"TF_VAR_{name}": value for name, value in identifiers.items()}
+        own = {f"TF_VAR_{name}": value for name, value in identifiers.items()}
+        env = os.environ | own | dict(self.login_variables())
         command = ["sh", SCRIPT, *([] if ask else ["-auto-approve"])]
         try:
             code = subprocess.run(command, cwd=config.current().root, env=env, check=False).returncode

@@ -85,7 +85,11 @@ def check_version() -> None:
 
 
 def run(
-    environment: str, *words: str, refusals: Iterable[Refusal] = (), tell: Callable[[str], None] | None = None
+    environment: str,
+    *words: str,
+    refusals: Iterable[Refusal] = (),
+    tell: Callable[[str], None] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """Run Terraform in the environment's workspace, and return what it prints.
 
@@ -97,6 +101,7 @@ def run(
         words: the subcommand and its options.
         refusals: the cloud's own.
         tell: is given what Terraform says, line by line.
+        variables: by which the provider finds the login.
 
     Raises:
         ProjectError: Terraform or the cloud refuse, or somebody has pressed Ctrl-C. What has been made is noted.
@@ -109,7 +114,7 @@ def run(
         subprocess.Popen(
             ["terraform", *words],
             cwd=paths().infrastructure / "environment",
-            env=os.environ | more,
+            env=os.environ | more | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -1,8 +1,8 @@
-"""What services have counted, as they tell it to Prometheus: read, and added up over machines."""
+"""What services have counted, read from their metrics: the same whether one process answers or many pods do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twoloops.contracts.release import Traffic
@@ -37,14 +37,28 @@ def _traffic(samples: Mapping[str, list[Any]]) -> Traffic:
     return Traffic(answered, errors, seconds, tuple(buckets))
 
 
+def add(counted: Iterable[Mapping[str, Traffic]]) -> dict[str, Traffic]:
+    """Return the sum of what several processes have counted, by version.
+
+    Args:
+        counted: of each process; all have the same buckets.
+    """
+    found: dict[str, Traffic] = {}
+    for each in counted:
+        for version, traffic in each.items():
+            other = found.get(version)
+            found[version] = traffic if other is None else sum_traffic(other, traffic)
+    return found
+
+
 def sum_traffic(one: Traffic, other: Traffic) -> Traffic:
-    """Return the traffic of two machines of one version together; the bounds of their buckets are the same."""
-    counts = dict(one.buckets)
+    """Return the traffic of two processes of one version together; the bounds of their buckets are the same."""
+    buckets = dict(one.buckets)
     for bound, count in other.buckets:
-        counts[bound] = counts.get(bound, 0) + count
+        buckets[bound] = buckets.get(bound, 0) + count
     return Traffic(
         one.answered + other.answered,
         one.errors + other.errors,
         one.seconds + other.seconds,
-        tuple(sorted(counts.items())),
+        tuple(sorted(buckets.items())),
     )

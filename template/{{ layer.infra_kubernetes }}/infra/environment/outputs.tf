@@ -1,0 +1,4 @@
+output "namespace" {
+  description = "The environment's namespace."
+  value       = local.namespace
+}

@@ -1,0 +1,35 @@
+terraform {
+  required_version = ">= 1.11, < 2"
+
+  required_providers {
+    kubernetes = {
+      source  = "hashicorp/kubernetes"
+      version = "~> 3.0"
+    }
+    helm = {
+      source  = "hashicorp/helm"
+      version = "~> 3.0"
+    }
+  }
+
+  backend "kubernetes" {
+    secret_suffix = "environment"
+  }
+}
+
+# The login is that of the kubeconfig; where it goes, the project says.
+provider "kubernetes" {
+  host = module.project.cluster
+}
+
+provider "helm" {
+  helm_driver = "configmap" # nothing of the chart is secret, and who applies it may read no secret
+
+  kubernetes = {
+    host = module.project.cluster
+  }
+}
+
+module "project" {
+  source = "../project"
+}
