@@ -123,6 +123,7 @@ def _connection() -> Iterator[MlflowClient]:
     try:
         from mlflow.exceptions import MlflowException
         from requests.exceptions import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:  # as in the image, which has what predicts and no more
         raise ProjectError(
             "The registry cannot be asked here: MLflow is not installed.",
@@ -132,12 +133,18 @@ def _connection() -> Iterator[MlflowClient]:
     try:
         with _without_stray_folder():
             yield _client(tracking_uri())
-    except (MlflowException, RequestException, OSError) as error:
+    # MLflow makes its tables without a word around what the database says.
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         if isinstance(error, OSError) and (disk := explain_disk(error)):
             raise disk from error
+        if server():
+            who = "tracking server"
+            hint = "Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again."
+        else:
+            who = "registry"
+            hint = "See that the disk has room and that the file can be written; then run the same verb again."
         raise ProjectError(
-            f"The tracking server at {tracking_uri()} did not do what was asked: {str(error).splitlines()[0]}",
-            hint="Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again.",
+            f"The {who} at {tracking_uri()} did not do what was asked: {str(error).splitlines()[0]}", hint=hint
         ) from error
 
 
