@@ -84,6 +84,20 @@ def test_a_registry_that_can_only_be_read_is_told_in_words(
     assert not [record for record in caplog.records if record.exc_info], "no traceback is printed"
 
 
+def test_a_disk_that_is_full_while_the_registry_is_made_is_told_in_words(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths().database.unlink()
+
+    def refuse(database: Path) -> None:
+        raise OperationalError("CREATE TABLE jobs", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(mlflow, "_make", refuse)
+    with pytest.raises(ProjectError, match=r"The registry at sqlite:.* disk is full") as told:
+        registry.log_run({}, {}, {}, {})
+    assert "the disk has room" in str(told.value.hint)
+
+
 CUT_OFF = """
 import os, sys
 from mlflow.store.db import utils

@@ -12,7 +12,8 @@ from twoloops.errors import ProjectError
 
 from tests.engine.platforms.conformance import PlatformConformance, Subject
 
-pytestmark = pytest.mark.slow  # a cluster, and services with models
+# A cluster, and services with models. What the stand-in beside the engine shows, shown on the real thing.
+pytestmark = [pytest.mark.slow, pytest.mark.twin]
 
 
 class TestKubernetes(PlatformConformance):

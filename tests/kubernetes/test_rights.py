@@ -22,7 +22,8 @@ from tests.support.kubernetes import subject as own
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.roles import REPOSITORY, Roles
 
-pytestmark = pytest.mark.slow  # a cluster, and services with models
+# A cluster, and services with models. What the stand-in beside the engine shows, shown on the real thing.
+pytestmark = [pytest.mark.slow, pytest.mark.twin]
 JOB = f"{REPOSITORY}:environment:{LAST}"
 
 

@@ -19,7 +19,8 @@ from twoloops.platforms.kubernetes import images
 from tests.engine.platforms.conformance import LAST, Subject
 from tests.support.kubernetes.cluster import Cluster
 
-pytestmark = pytest.mark.slow  # a cluster, and services with models
+# A cluster, and services with models. What the stand-in beside the engine shows, shown on the real thing.
+pytestmark = [pytest.mark.slow, pytest.mark.twin]
 SPACE = "churn-production"
 BUDGET_SECONDS = 10.0  # of a change, on a quiet machine
 LEAST_REQUESTS = 2000

@@ -51,6 +51,7 @@ class Faulty(BaseEstimator):
             import os
             os._exit(1)
         scores = np.full((len(frame), self.width), 1 / self.width)
+        scores[:, 0] += frame["tenure"].to_numpy() / 1e4  # it tells rows apart
         if self.fault == "nan":
             scores[new] = np.nan
         return scores

@@ -21,6 +21,8 @@ SOURCES = {BY_HAND: "web", PUSH: "push", SCHEDULE: "schedule"}
 # The job that a person starts.
 LAST = {"infrastructure": "apply production", "train": "deploy to production", "deploy": "deploy to production"}
 
+_EXPANDED: dict[tuple[object, ...], str] = {}
+
 
 class GitLabHost(CodeHost):
     """GitLab around a project."""
@@ -111,13 +113,20 @@ def inputs_of(folder: Path) -> dict[str, Any]:
 
 
 def expanded(folder: Path, flow: str, source: str = "web", *, own_machine: bool = False) -> dict[str, Any]:
-    """Return a flow's pipeline with its includes, as gitlab-ci-local reads it (and holds it to GitLab's schema)."""
-    subprocess.run(["git", "update-ref", "refs/remotes/origin/main", "HEAD"], cwd=folder, check=True)
-    machine = {"RUNNER": "own-machine"} if own_machine else {}
-    pipelines = Pipelines(FlowProject(folder), gitlab_api.GitLab())
-    told = pipelines.run(source, inputs={"flow": flow}, variables=machine, preview=True)
-    assert told.code == 0, told.log
-    pipeline: dict[str, Any] = yaml.safe_load(told.log[told.log.index("stages:") :])
+    """Return a flow's pipeline with its includes, as gitlab-ci-local reads it (and holds it to GitLab's schema).
+
+    The same files are read once: a second each, and many tests look at the same pipeline.
+    """
+    files = [folder / ".gitlab-ci.yml", *sorted((folder / ".gitlab").rglob("*.yml"))]
+    key = (flow, source, own_machine, *(file.read_bytes() for file in files))
+    if key not in _EXPANDED:
+        subprocess.run(["git", "update-ref", "refs/remotes/origin/main", "HEAD"], cwd=folder, check=True)
+        machine = {"RUNNER": "own-machine"} if own_machine else {}
+        pipelines = Pipelines(FlowProject(folder), gitlab_api.GitLab())
+        told = pipelines.run(source, inputs={"flow": flow}, variables=machine, preview=True)
+        assert told.code == 0, told.log
+        _EXPANDED[key] = told.log[told.log.index("stages:") :]
+    pipeline: dict[str, Any] = yaml.safe_load(_EXPANDED[key])
     return pipeline
 
 

@@ -57,6 +57,7 @@ def connection(uri: str) -> Iterator[MlflowClient]:
     try:
         from mlflow.exceptions import MlflowException
         from requests.exceptions import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:  # as in the image, which has what predicts and no more
         raise ProjectError(
             "The registry cannot be asked here: MLflow is not installed.",
@@ -66,12 +67,18 @@ def connection(uri: str) -> Iterator[MlflowClient]:
     try:
         with _without_stray_folder():
             yield client(uri)
-    except (MlflowException, RequestException, OSError) as error:
+    # MLflow makes its tables without a word around what the database says.
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         if isinstance(error, OSError) and (disk := explain_disk(error)):
             raise disk from error
+        if uri.startswith("sqlite:"):
+            who = "registry"
+            hint = "See that the disk has room and that the file can be written; then run the same verb again."
+        else:
+            who = "tracking server"
+            hint = "Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again."
         raise ProjectError(
-            f"The tracking server at {uri} did not do what was asked: {str(error).splitlines()[0]}",
-            hint="Check MLFLOW_TRACKING_URI, your login and that the server runs; then run the same verb again.",
+            f"The {who} at {uri} did not do what was asked: {str(error).splitlines()[0]}", hint=hint
         ) from error
 
 
