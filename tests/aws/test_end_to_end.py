@@ -26,7 +26,8 @@ from tests.support.models import LENIENT, QUICK
 from tests.support.projects import commit_all
 from tests.support.servers import tracking_server
 
-pytestmark = pytest.mark.slow
+# The same days as in test_emulator.py and tests/flows/test_cloud.py, here in containers: ten minutes, for releases.
+pytestmark = [pytest.mark.slow, pytest.mark.twin]
 ANSWERS = {"infrastructure": "aws", "serving_mode": "online_and_batch", "project_name": "Churn"}
 ROWS = 2000
 TABLE = "data/raw/simulated.parquet"

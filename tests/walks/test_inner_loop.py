@@ -18,7 +18,9 @@ from tests.support.servers import s3
 from tests.support.tools import need
 
 both = pytest.mark.parametrize(
-    "trained", ["classification", pytest.param("regression", marks=pytest.mark.slow)], indirect=True
+    "trained",
+    ["classification", pytest.param("regression", marks=[pytest.mark.slow, pytest.mark.twin])],
+    indirect=True,
 )
 ON_AWS = {
     "problem_type": "regression",
