@@ -126,6 +126,7 @@ def one_command_makes_all_that_flows_need(installed: Project) -> None:
             "CLOUD_ROLE_DEPLOY_STAGING": f"{role}staging--deploy",
             "CLOUD_ROLE_DEPLOY_PRODUCTION": f"{role}production--deploy",
             "MLFLOW_TRACKING_URI": f"arn:aws:sagemaker:eu-west-1:{ACCOUNT}:mlflow-tracking-server/churn-mlflow",
+            "APPROVAL": "enforced",
         }
         assert [each["flow"] for each in github.dispatched] == ["infrastructure.yml", "train.yml"]
         trust = str(client("iam", installed.aws).get_role(RoleName="churn--ci-train")["Role"])
