@@ -129,7 +129,7 @@ def test_from_a_policy_to_a_project_and_through_both_kinds_of_release(bank: Path
     assert f"--accept '{IGNORED}'" in said
     assert f"version: {FIRST}" in (bank / "policy.yaml").read_text(encoding="utf-8")
     said = organization("upgrade", bank, "--to", CANDIDATE, "--accept", IGNORED)
-    assert "ci_provider: gitlab can be chosen" in said
+    assert "question kubernetes_cluster is new" in said
     assert "Ready to publish as v2.0.0 (a major one)" in said
     text = (bank / "policy.yaml").read_text(encoding="utf-8")
     assert "# The same in every project: not asked, and refused when somebody tries." in text

