@@ -140,35 +140,27 @@ def test_a_project_that_has_come_over_works(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("answers", [ANSWERS[0], *twins(ANSWERS[1:])])
 @pytest.mark.parametrize("tag", [*SINCE, CANDIDATE])
-def test_what_users_wrote_works_with_the_newest_engine(tag: str, history: History, tmp_path: Path) -> None:
+def test_what_users_wrote_works_with_the_newest_engine(
+    tag: str, answers: dict[str, Any], history: History, tmp_path: Path
+) -> None:
     """A law: the user's files of every release since the engine import, and pass, with the newest engine."""
-    project = tmp_path / "project"
-    for answers in ANSWERS:
-        folder = project / str(answers.get("problem_type", "default"))
-        born(history.repository, folder, CANDIDATE, answers)
-        template = history.template(tag)
-        mine = template.render(template.all_answers(answers))
-        for path in files(folder):
-            if history.template().belongs_to_user(path):
-                (folder / path).unlink()
-        for path, file in mine.items():
-            if template.belongs_to_user(path):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(file.content)
-        words = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-o",
-            "addopts=--import-mode=importlib",
-            "-p",
-            "no:cacheprovider",
-        ]
-        environment = clean_environment() | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    folder = tmp_path / "project"
+    born(history.repository, folder, CANDIDATE, answers)
+    template = history.template(tag)
+    mine = template.render(template.all_answers(answers))
+    for path in files(folder):
+        if history.template().belongs_to_user(path):
+            (folder / path).unlink()
+    for path, file in mine.items():
+        if template.belongs_to_user(path):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(file.content)
+    words = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider"]
+    environment = clean_environment() | {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
 def test_what_a_project_never_gets_again_is_all_that_is_the_users(history: History) -> None:
