@@ -17,7 +17,6 @@ from tests.support.aws.harness import (
     ACCOUNT,
     APPLIED,
     EVERYTHING,
-    Terraform,
     bootstrap,
     client,
     documents,
@@ -27,8 +26,7 @@ from tests.support.aws.harness import (
     prepared,
 )
 from tests.support.aws.policies import FREE, RENAMED, allows, decides, problems
-
-from .conftest import Make
+from tests.support.terraform import Make, Terraform
 
 pytestmark = pytest.mark.slow
 PRODUCTION = {"TF_WORKSPACE": "production"}

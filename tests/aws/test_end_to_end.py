@@ -19,12 +19,13 @@ import yaml
 from tests.conftest import Installed, install, need
 from tests.support import podman
 from tests.support.aws.account import NAME, PIPELINE, PRODUCTION, REPOSITORY, SCORING, STAGING, STEPS, Account
-from tests.support.aws.harness import Terraform, bootstrap, emulator, left, prepared, tell
+from tests.support.aws.harness import bootstrap, emulator, left, prepared, tell
 from tests.support.aws.policies import FREE, RENAMED, allows
 from tests.support.aws.registry import Registry, registry
 from tests.support.models import LENIENT, QUICK
 from tests.support.projects import commit_all
 from tests.support.servers import tracking_server
+from tests.support.terraform import Terraform
 
 # The same days as in test_emulator.py and tests/flows/test_cloud.py, here in containers: ten minutes, for releases.
 pytestmark = [pytest.mark.slow, pytest.mark.twin]

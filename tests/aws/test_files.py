@@ -13,9 +13,8 @@ import pytest
 from commands.rendering import TEMPLATE, render
 from tests.conftest import need
 from tests.support.answers import HOSTILE_REPOSITORIES, hostile
-from tests.support.aws.harness import APPLIED, EVERYTHING, INFRASTRUCTURE
-
-from .conftest import Make
+from tests.support.aws.harness import APPLIED, EVERYTHING
+from tests.support.terraform import Make, layer
 
 FOLDER = TEMPLATE / "template"
 
@@ -42,9 +41,11 @@ OWN = (
     *("engine/pyproject.toml", "engine/README.md", "engine/src/twoloops/proved.txt"),
 )
 
+LAYER = layer("aws")
+
 
 def sources() -> list[Path]:
-    return [path for path in INFRASTRUCTURE.rglob("*.tf*") if "tests" not in path.parts]
+    return [path for path in LAYER.rglob("*.tf*") if "tests" not in path.parts]
 
 
 @pytest.mark.parametrize("number", range(len(VARIANTS)))
@@ -108,12 +109,10 @@ def test_every_resource_is_applied_or_mocked() -> None:
 
 
 def test_every_folder_is_explained() -> None:
-    page = (INFRASTRUCTURE / "README.md.jinja").read_text(encoding="utf-8")
-    for folder in [*INFRASTRUCTURE.iterdir(), *(INFRASTRUCTURE / "modules").iterdir()]:
+    page = (LAYER / "README.md.jinja").read_text(encoding="utf-8")
+    for folder in [*LAYER.iterdir(), *(LAYER / "modules").iterdir()]:
         if folder.is_dir() and folder.name != "modules":
-            assert f"`{folder.relative_to(INFRASTRUCTURE)}{'' if folder.parent.name == 'modules' else '/'}`" in page, (
-                folder
-            )
+            assert f"`{folder.relative_to(LAYER)}{'' if folder.parent.name == 'modules' else '/'}`" in page, folder
 
 
 def test_no_other_layer_knows_this_cloud() -> None:

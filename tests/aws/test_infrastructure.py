@@ -14,9 +14,8 @@ import pytest
 
 from tests.conftest import UV, commit
 from tests.flows.hosts.github_api import GitHub, serving
-from tests.support.aws.harness import ACCOUNT, Terraform, client, left, prepared
-
-from .conftest import Make
+from tests.support.aws.harness import ACCOUNT, client, left, prepared
+from tests.support.terraform import Make, Terraform
 
 pytestmark = pytest.mark.slow
 LOCK = {"Bucket": f"{ACCOUNT}-churn-state", "Key": "environments/staging/environment.tfstate.tflock"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.aws.harness import ASKED
 from tests.support.projects import lay_out
+from tests.support.terraform import ASKED
 from tests.support.trust import Trust, read_trust, trusts
 
 # By host: who issues the tokens, and how they name the repository.

@@ -18,10 +18,10 @@ from commands.rendering import TEMPLATE
 from tests.conftest import need
 from tests.flows.hosts.azure_devops import expanded, steps_of
 from tests.support.answers import hostile
-
-from .conftest import INFRASTRUCTURE, Make
+from tests.support.terraform import Make, layer
 
 FOLDER = TEMPLATE / "template"
+LAYER = layer("azure")
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"serving_mode": "batch", "ci_provider": "gitlab"},
@@ -76,11 +76,11 @@ def test_the_machines_are_what_the_verbs_read(mode: str, project: Make, monkeypa
 
 
 def test_every_folder_is_explained() -> None:
-    page = (INFRASTRUCTURE / "README.md.jinja").read_text(encoding="utf-8")
-    for folder in [*INFRASTRUCTURE.iterdir(), *(INFRASTRUCTURE / "modules").iterdir()]:
+    page = (LAYER / "README.md.jinja").read_text(encoding="utf-8")
+    for folder in [*LAYER.iterdir(), *(LAYER / "modules").iterdir()]:
         if folder.is_dir() and folder.name != "modules":
             end = "" if folder.parent.name == "modules" else "/"
-            assert f"`{folder.relative_to(INFRASTRUCTURE)}{end}`" in page, folder
+            assert f"`{folder.relative_to(LAYER)}{end}`" in page, folder
 
 
 def test_no_other_layer_knows_this_cloud() -> None:
@@ -93,7 +93,7 @@ def test_no_other_layer_knows_this_cloud() -> None:
 
 
 def test_the_provider_is_pinned_and_only_one_is_needed() -> None:
-    for path in INFRASTRUCTURE.glob("**/versions.tf"):
+    for path in LAYER.glob("**/versions.tf"):
         text = path.read_text(encoding="utf-8")
         pins = re.findall(r'^ {6}(?:source|version) += "(.+)"', text, re.MULTILINE)
         assert pins == ([] if path.parent.name == "project" else ["hashicorp/azurerm", "~> 4.81"])
@@ -103,7 +103,7 @@ def test_the_provider_is_pinned_and_only_one_is_needed() -> None:
 @pytest.mark.parametrize("kind", ["variable", "output"])
 def test_variables_and_outputs_are_described_and_typed(kind: str) -> None:
     found = 0
-    for path in INFRASTRUCTURE.rglob("*.tf*"):
+    for path in LAYER.rglob("*.tf*"):
         if "tests" in path.parts:
             continue
         text = path.read_text(encoding="utf-8")

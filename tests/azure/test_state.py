@@ -13,8 +13,7 @@ import requests
 from tests.conftest import need
 from tests.support.azure.state import SUBSCRIPTION, TENANT
 from tests.support.azure.subscription import CLIENT, EmulatedSubscription, demand_azurite, emulated_subscription
-
-from .conftest import INFRASTRUCTURE
+from tests.support.terraform import layer
 
 ACCOUNT = "stchurn000000"
 ROOT = """
@@ -47,7 +46,7 @@ def test_a_state_is_kept_for_each_environment_and_locked(subscription: EmulatedS
     need("terraform")
     root = tmp_path / "root"
     root.mkdir()
-    text = (INFRASTRUCTURE / "environment/versions.tf").read_text(encoding="utf-8")
+    text = (layer("azure") / "environment/versions.tf").read_text(encoding="utf-8")
     backend = text[text.index('  backend "azurerm"') : text.index("# Nothing is registered")]
     (root / "main.tf").write_text(f"terraform {{\n{backend}{ROOT}", encoding="utf-8")
     (tmp_path / "state.tfbackend").write_text(f'storage_account_name = "{ACCOUNT}"\n', encoding="utf-8")

@@ -4,47 +4,36 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 from twoloops.platforms.azure.account import Names
 
-from tests.conftest import UV, need
+from tests.conftest import need
 from tests.support.answers import hostile
-
-from .conftest import Make
+from tests.support.terraform import Make, demand_no_findings, demand_valid, demand_workspace
+from tests.support.twins import twins
 
 EVERYTHING: dict[str, Any] = {"serving_mode": "online_and_batch", "private_network": True}
-# In an environment of its own: it wants older versions of what the template's commands need.
-CHECKOV = (UV, "tool", "run", "--from", "checkov>=3.2,<4", "checkov")
 SUBSCRIPTION = "01234567-89ab-cdef-0123-456789abcdef"
 
 
 @pytest.mark.usefixtures("providers")
 @pytest.mark.parametrize("root", ["bootstrap", "environment"])
 def test_valid(root: str, project: Make) -> None:
-    terraform = project(EVERYTHING)
-    terraform.run(root, "init", "-backend=false", "-input=false")
-    said = json.loads(terraform.run(root, "validate", "-json").stdout)
-    assert said["valid"], said
-    assert said["warning_count"] == 0, said
+    demand_valid(project(EVERYTHING), root)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("providers")
-@pytest.mark.parametrize(
-    "provider", ["github", *[pytest.param(name, marks=pytest.mark.twin) for name in ("gitlab", "azure_devops")]]
-)
+@pytest.mark.parametrize("provider", ["github", *twins(["gitlab", "azure_devops"])])
 def test_its_own_tests_pass(provider: str, project: Make) -> None:
     answers = {"ci_provider": provider, **EVERYTHING}
     terraform = project(answers)
     terraform.run("", "init", "-input=false")
     said = terraform.run("", "test", env={"TF_WORKSPACE": "production"}).stdout
     assert re.search(r"Success! 1\d passed, 0 failed", said), said
-    told = terraform.run("", "test", "-filter=tests/environment.tftest.hcl", code=1, env={"TF_WORKSPACE": "elsewhere"})
-    assert "The workspace elsewhere is no environment." in told.stdout + told.stderr
+    demand_workspace(terraform)
 
 
 @pytest.mark.slow
@@ -108,25 +97,7 @@ def test_hostile_answers_arrive_as_they_were_given(project: Make) -> None:
         assert f'  default     = "{answers[variable]}"' in text.split(f'variable "{variable}" {{')[1].split("\n}")[0]
 
 
-def checkov(folder: Path) -> set[tuple[str, str]]:
-    """Return what checkov finds, as file and rule."""
-    command = [*CHECKOV, "--directory", ".", "--framework=terraform", "--skip-download", "--output=json"]
-    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    results = json.loads(finished.stdout)["results"]
-    assert len(results["passed_checks"]) > 40
-    return {(found["file_path"].lstrip("/"), found["check_id"]) for found in results["failed_checks"]}
-
-
 @pytest.mark.slow
 def test_checkov_finds_nothing_and_no_exception_is_left_over(project: Make) -> None:
     """Every exception stands in its place with a reason; without them, checkov finds exactly what they excuse."""
-    folder = project(EVERYTHING).folder
-    assert checkov(folder) == set()
-    excused = set()
-    for path in folder.rglob("*.tf"):
-        text = path.read_text(encoding="utf-8")
-        for check, reason in re.findall(r"#checkov:skip=(\w+)(?:: (.+))?", text):
-            assert reason, f"{path}: {check} has no reason"
-            excused.add((path.relative_to(folder).as_posix(), check))
-        path.write_text(re.sub(r".*#checkov:skip=.*\n", "", text), encoding="utf-8")
-    assert checkov(folder) == excused
+    demand_no_findings(project(EVERYTHING).folder, least=40)

@@ -12,10 +12,10 @@ from twoloops.errors import ProjectError
 from twoloops.platforms import azure
 from twoloops.platforms.azure import rest
 
-from tests.support.aws.harness import ASKED
 from tests.support.azure.state import SUBSCRIPTION, TENANT
 from tests.support.azure.subscription import EmulatedSubscription, assertion, demand_azurite, emulated_subscription
 from tests.support.projects import lay_out
+from tests.support.terraform import ASKED
 from tests.support.trust import read_trust
 
 EXCHANGE = "api://AzureADTokenExchange"

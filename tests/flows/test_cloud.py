@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Render
-from tests.support.aws.harness import Terraform, client, demand_providers, emulator, options, tell
+from tests.support.aws.harness import client, emulator, options, tell
+from tests.support.terraform import Terraform, demand_providers
 from tests.support.twins import twins
 
 from .asked import ASKED
@@ -64,7 +65,7 @@ class Setting:
 @pytest.mark.parametrize("provider", ["github", *twins(["gitlab", "azure_devops"])])
 def test_from_a_push_to_production(provider: str, tmp_path: Path) -> None:
     (tmp_path / "providers").mkdir()
-    demand_providers(tmp_path / "providers")
+    demand_providers("aws", tmp_path / "providers")
     project = begin(tmp_path / "churn", provider, real=REAL, **ANSWERS)
     with emulator(tmp_path / "emulator.log") as aws, HOSTS[provider].around(project) as code_host:
         # What a machine of the code host has: a way to the cloud, and neither a key nor a region.
@@ -180,7 +181,7 @@ def trusted(folder: Path, provider: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("provider", HOSTS)
 def test_the_flows_ask_for_the_roles_that_terraform_makes(provider: str, rendered: Render, tmp_path: Path) -> None:
-    demand_providers(tmp_path)
+    demand_providers("aws", tmp_path)
     folder = rendered({"infrastructure": "aws", "ci_provider": provider, **AWKWARD})
     roles = {name.replace("/", "-"): role for name, role in trusted(folder, provider).items()}
     assert len(roles) == 8

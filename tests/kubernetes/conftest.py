@@ -11,11 +11,11 @@ from commands.rendering import render
 from tests.engine.conftest import *  # noqa: F403 - projects with a champion
 from tests.engine.platforms.conformance import Subject
 from tests.engine.support.project import Project, original
-from tests.support.aws.harness import Terraform
 from tests.support.kubernetes import stores
 from tests.support.kubernetes import subject as own
 from tests.support.kubernetes.cluster import Cluster, cluster
 from tests.support.kubernetes.roles import EXPRESSION, Roles
+from tests.support.terraform import Terraform
 from tests.support.tools import need
 
 

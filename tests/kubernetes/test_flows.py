@@ -11,7 +11,7 @@ import pytest
 from commands.rendering import render
 from tests.flows.asked import ASKED
 from tests.flows.hosts import HOSTS
-from tests.support.aws.harness import Terraform
+from tests.support.terraform import Terraform
 from tests.support.tools import need
 
 CLUSTER = "https://cluster.example.com:6443"

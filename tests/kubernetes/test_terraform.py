@@ -2,66 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import promql_parser
 import pytest
 import yaml
 
-from commands.rendering import TEMPLATE, render
+from commands.rendering import render
 from tests.support.answers import hostile
-from tests.support.aws.harness import DEMANDED, Terraform
 from tests.support.kubernetes.roles import rules
-from tests.support.tools import need
+from tests.support.terraform import Make, demand_providers, demand_valid, demand_workspace, layer, project_on
+from tests.support.twins import twins
 
-LAYER = TEMPLATE / "template/{{ layer.infra_kubernetes }}/infra"
+LAYER = layer("kubernetes")
 BOTH = {"serving_mode": "online_and_batch"}
-Make = Callable[[dict[str, Any]], Terraform]
 # A host that names a job by the subject, one that names it by the audience, and one with an audience of its own.
-HOSTS = (
-    pytest.param("github", marks=pytest.mark.twin),
-    "gitlab",
-    pytest.param("azure_devops", marks=pytest.mark.twin),
-)
+HOSTS = ("gitlab", *twins(["github", "azure_devops"]))
 
 
 @pytest.fixture(scope="module")
 def providers(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip the test where Terraform finds no provider; CI skips none."""
-    need("terraform")
-    folder = tmp_path_factory.mktemp("providers")
-    shutil.copy(LAYER / "versions.tf", folder)
-    if Terraform(folder).run("", "init", "-backend=false", "-input=false", code=None).returncode:
-        message = "Terraform finds no hashicorp/kubernetes and hashicorp/helm: no registry, and no mirror has them"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
+    demand_providers("kubernetes", tmp_path_factory.mktemp("providers"))
 
 
 @pytest.fixture
 def project(providers: None, tmp_path: Path) -> Make:
-    """Return a function that renders a project and returns Terraform in its folder infra/."""
-
-    def make(answers: dict[str, Any]) -> Terraform:
-        folder = tmp_path / f"project-{len(list(tmp_path.iterdir()))}"
-        render(folder, {"infrastructure": "kubernetes", **answers})
-        return Terraform(folder / "infra")
-
-    return make
+    """Return a function that lays out a project and returns Terraform in its folder infra/."""
+    return project_on("kubernetes", tmp_path)
 
 
 @pytest.mark.parametrize("root", ["bootstrap", "environment"])
 def test_valid(root: str, project: Make) -> None:
-    terraform = project(BOTH)
-    terraform.run(root, "init", "-backend=false", "-input=false")
-    said = json.loads(terraform.run(root, "validate", "-json").stdout)
-    assert said["valid"], said
-    assert said["warning_count"] == 0, said
+    demand_valid(project(BOTH), root)
 
 
 @pytest.mark.slow
@@ -86,11 +60,7 @@ def test_its_own_tests_pass_with_batches_alone_and_with_kserve(project: Make) ->
 
 @pytest.mark.slow
 def test_a_workspace_that_is_no_environment_is_refused(project: Make) -> None:
-    terraform = project({})
-    terraform.run("", "init", "-input=false")
-    words = ["-filter=tests/environment.tftest.hcl"]
-    said = terraform.run("", "test", *words, code=1, env={"TF_WORKSPACE": "elsewhere"})
-    assert "The workspace elsewhere is no environment." in said.stdout + said.stderr
+    demand_workspace(project({}))
 
 
 def test_every_alert_is_one_that_prometheus_reads_and_a_runbook_explains() -> None:

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,28 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def ask(port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
+    """Send one request to a server of this machine, and return the answer, whatever its status."""
+    address = f"http://127.0.0.1:{port}{path}"
+    request = urllib.request.Request(address, data=body, headers=headers or {}, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        return opener.open(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        return error
+
+
+def becomes_ready(process: subprocess.Popen[bytes], port: int, path: str, seconds: float) -> bool:
+    """Wait until a process answers 200, and say whether it did before it ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError):
+            if ask(port, "GET", path).status == 200:
+                return True
+        time.sleep(0.1)
+    return False
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:

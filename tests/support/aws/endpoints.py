@@ -17,8 +17,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -35,7 +33,7 @@ from moto.core.responses import ActionResult, BaseResponse
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
-from tests.support.servers import free_port
+from tests.support.servers import ask, becomes_ready, free_port
 
 from . import containers
 
@@ -96,23 +94,11 @@ class Machine:
 
     def answers(self, limit: float) -> bool:
         """Wait until /ping is answered. SageMaker would start again what ends; here that is a failure at once."""
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with suppress(OSError):
-                if self.ask("GET", "/ping").status == 200:
-                    return True
-            time.sleep(0.1)
-        return False
+        return becomes_ready(self.process, self.port, "/ping", limit)
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
         """Send one request, and return the answer, whatever its status."""
-        address = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(address, data=body, headers=headers or {}, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            return opener.open(request, timeout=60)
-        except urllib.error.HTTPError as error:
-            return error
+        return ask(self.port, method, path, body, headers)
 
     def stop(self, name: str) -> None:
         """End it as SageMaker does, and keep its log."""

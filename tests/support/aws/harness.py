@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,23 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 
-from commands.rendering import TEMPLATE, clean_environment
-from tests.conftest import DEMANDED, need
+from commands.rendering import TEMPLATE
+from tests.support.terraform import ASKED, Terraform
 
-INFRASTRUCTURE = TEMPLATE / "template" / "{{ layer.infra_aws }}" / "infra"
 # Everything that a project on AWS can have.
 EVERYTHING: dict[str, Any] = {
     "infrastructure": "aws",
     "serving_mode": "online_and_batch",
     "private_network": True,
-}
-# What bootstrap/ asks for, by code host. Nobody has these numbers.
-ASKED = {
-    "github": {"owner_id": "1", "repository_id": "2"},
-    "gitlab": {},
-    "azure_devops": {"organization_id": "01234567-89ab-cdef-0123-456789abcdef"},
 }
 ACCOUNT = "123456789012"
 # What the test of the emulator applies and destroys for real.
@@ -78,75 +69,6 @@ APPLIED = {
 }
 # With Terraform's own number of retries, an action that the emulator lacks takes minutes to fail.
 FEW_RETRIES = 'provider "aws" {\n  max_retries = 3\n}\n'
-
-
-class Terraform:
-    """Terraform in the folder infra/ of a rendered project."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Keep the folder, and what to set in the environment."""
-        self.folder = folder
-        plain = {name: value for name, value in clean_environment().items() if not name.startswith(("AWS_", "TF_VAR_"))}
-        config = plain.get("TF_CLI_CONFIG_FILE")
-        if config and not Path(config).exists():
-            del plain["TF_CLI_CONFIG_FILE"]
-        # The provider's schemas are large: collecting garbage less often saves a good part of the time.
-        ours = {"CHECKPOINT_DISABLE": "1", "GOGC": "400", "TF_IN_AUTOMATION": "1"}
-        self.environment = {**plain, **ours, **(environment or {})}
-
-    def run(
-        self, root: str, *words: str, code: int | None = 0, env: Mapping[str, str] | None = None, plain: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        """Run Terraform in a folder below infra/ and demand its exit code (None: any); some commands have no colour."""
-        return self.call(["terraform", *words, *([] if plain else ["-no-color"])], self.folder / root, code, env)
-
-    def call(
-        self,
-        command: list[str],
-        folder: Path,
-        code: int | None = 0,
-        env: Mapping[str, str] | None = None,
-        text: str = "",
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as Terraform is run."""
-        finished = subprocess.run(
-            command,
-            cwd=folder,
-            env=self.environment | dict(env or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-            input=text,
-        )
-        assert code is None or finished.returncode == code, f"{command}\n{finished.stdout}\n{finished.stderr}"
-        return finished
-
-    def ask(self, root: str, expression: str, env: Mapping[str, str] | None = None) -> str:
-        """Return what `terraform console` prints for an expression."""
-        words = ["terraform", "console", "-no-color"]
-        return self.call(words, self.folder / root, env=env, text=f"{expression}\n").stdout
-
-    def state(self, root: str, env: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """Return the resources of a state, those of modules included."""
-        shown = json.loads(self.run(root, "show", "-json", env=env).stdout)
-
-        def resources(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
-            yield from module.get("resources", [])
-            for child in module.get("child_modules", []):
-                yield from resources(child)
-
-        return list(resources(shown.get("values", {}).get("root_module", {})))
-
-
-def demand_providers(folder: Path) -> None:
-    """Skip the test where Terraform finds no provider of AWS, neither in a registry nor in a mirror; CI skips none."""
-    need("terraform")
-    shutil.copy(INFRASTRUCTURE / "versions.tf", folder)
-    if Terraform(folder).run("", "init", "-backend=false", "-input=false", code=None).returncode:
-        message = "Terraform finds no provider hashicorp/aws: no registry, and no mirror in TF_CLI_CONFIG_FILE"
-        if DEMANDED:
-            pytest.fail(message)
-        pytest.skip(message)
 
 
 @contextmanager

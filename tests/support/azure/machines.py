@@ -6,17 +6,15 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.support.servers import ask, becomes_ready, free_port
 
 from .state import Json, key, mint, state
 
@@ -41,19 +39,12 @@ def environment(more: Json) -> dict[str, str]:
     return own | {name: str(value) for name, value in more.items()} | msi | {"TWOLOOPS_PROJECT": state.control.folder}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 class Machine:
     """One running service of a deployment."""
 
     def __init__(self, spec: Json) -> None:
         """Bring the artifact, and start."""
-        self.port, self.working = _free_port(), 0
+        self.port, self.working = free_port(), 0
         self._folder = tempfile.TemporaryDirectory(prefix="endpoint-")
         root = Path(self._folder.name)
         properties = spec["properties"]
@@ -78,23 +69,11 @@ class Machine:
 
     def is_ready(self, seconds: float = 60) -> bool:
         """Wait until it is ready; Azure would start again what ends, here that is a failure at once."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with suppress(OSError):
-                if self.ask("GET", self.routes["readinessRoute"]["path"]).status == 200:
-                    return True
-            time.sleep(0.1)
-        return False
+        return becomes_ready(self.process, self.port, self.routes["readinessRoute"]["path"], seconds)
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
         """Send one request, and return the answer, whatever its status."""
-        address = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(address, data=body, headers=headers or {}, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            return opener.open(request, timeout=60)
-        except urllib.error.HTTPError as error:
-            return error
+        return ask(self.port, method, path, body, headers)
 
     def words(self) -> str:
         """Return what it has printed."""

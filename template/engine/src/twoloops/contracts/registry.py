@@ -2,7 +2,7 @@
 
 A registry is a function `connect(uri, model)` that returns such an object, registered as an entry point of the group
 `twoloops.registries` under the scheme of the tracking URI that it serves. Where none is, MLflow's own is asked.
-`tests/engine/registries.py` of the template's repository holds each to this.
+`tests/engine/registries/conformance.py` of the template's repository holds each to this.
 """
 
 from __future__ import annotations

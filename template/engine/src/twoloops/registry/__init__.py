@@ -218,7 +218,7 @@ def count_models(tag: str, value: str, identity: str) -> int:
         if experiment is None:
             return 0
         found = client.search_runs([experiment.experiment_id], f"tags.{tag} = '{value}'", max_results=1000)
-        return len({run.data.tags.get("model_identity") for run in found} - {None, identity})
+        return len({run.data.tags.get(IDENTITY) for run in found} - {None, identity})
 
 
 def set_tag(version: Version, tag: str, value: str) -> None:

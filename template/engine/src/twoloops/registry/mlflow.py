@@ -115,6 +115,8 @@ def _make(database: Path) -> None:
     import mlflow
 
     database.parent.mkdir(parents=True, exist_ok=True)
+    # Not `storage.replacing`: it would put this in the place of one that another verb has made meanwhile, and MLflow
+    # would leave the temporary folder's name, quoted, behind.
     opened, name = tempfile.mkstemp(prefix=f"{database.name}-", dir=database.parent)
     os.close(opened)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from twoloops.platforms.aws import bucket, images, machines, pipelines
 from twoloops.platforms.aws.account import client, explain_errors, settings
 from twoloops.platforms.shared.images import SERVE
 from twoloops.platforms.shared.objects import upload_model
-from twoloops.platforms.shared.scored import find_source
+from twoloops.platforms.shared.scored import explain_nothing, find_source, read_results, target_of
 from twoloops.registry import Version
 
 ENTRYPOINT = ["python", "-m", "twoloops.platforms.aws.scoring_step"]
@@ -113,15 +112,10 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
     """
     made = settings()
     if not exists(config.current().last):
-        raise ProjectError(
-            "No version scores on the platform.",
-            hint=f"Make one champion: 'uv run {config.current().package} promote'. "
-            "After a stop, name the champion: 'promote VERSION'.",
-        )
+        raise explain_nothing()
     attempt = pipelines.find_attempt(_pipeline(), BY_HAND)
     address = attempt.address or pipelines.start(_pipeline(), attempt.name, {})
     outcome = pipelines.wait(address, tell)
     if outcome.status != pipelines.SUCCEEDED:
         raise pipelines.explain_failure(outcome)
-    target = f"{made.home}/predictions/{config.current().last}"
-    return {"target": target, "summary": json.loads(bucket.read_bytes(f"{target}/summary.json"))}
+    return read_results(bucket, target_of(made.home))

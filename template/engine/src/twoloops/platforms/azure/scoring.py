@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from twoloops import artifact, config, registry
 from twoloops.contracts.release import Release
-from twoloops.errors import ProjectError
 from twoloops.platforms.azure import assets, blobs, jobs, machines, rest
 from twoloops.platforms.azure.account import check_made
 from twoloops.platforms.azure.rest import explain_errors
 from twoloops.platforms.shared.images import SERVE
 from twoloops.platforms.shared.objects import upload_model
-from twoloops.platforms.shared.scored import find_source
+from twoloops.platforms.shared.scored import explain_nothing, find_source, read_results, target_of
 from twoloops.registry import Version
 
 PROGRAM = "python -m twoloops.platforms.azure.scoring_step"
@@ -101,12 +99,8 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
     """
     found = _find()
     if found is None:
-        raise ProjectError(
-            "No version scores on the platform.",
-            hint=f"Make one champion: 'uv run {config.current().package} promote'. "
-            "After a stop, name the champion: 'promote VERSION'.",
-        )
-    place, target = _place(), f"{check_made().home}/predictions/{config.current().last}"
+        raise explain_nothing()
+    place, target = _place(), target_of(check_made().home)
     attempt = jobs.find_attempt(place, BY_HAND)
     path = attempt.address
     if path is None:
@@ -114,4 +108,4 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
     failure = jobs.wait(path, target, tell)
     if failure:
         raise failure
-    return {"target": target, "summary": json.loads(blobs.read_bytes(f"{target}/summary.json"))}
+    return read_results(blobs, target)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from twoloops import config
-from twoloops.errors import ProjectError
-from twoloops.paths import paths
+from twoloops.platforms.shared import machines as shared
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 Cpu = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$")]
@@ -17,14 +14,10 @@ Bytes = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(Mi|Gi|Ti|M|G|T)$")]
 GPU = "nvidia.com/gpu"
 
 
-class Section(BaseModel):
-    """A section of machines.yaml; a key it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-
-class Pod(Section):
+class Pod(shared.Section):
     """What a pod gets."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML takes `cpu: 2` for a number
 
     cpu: Cpu
     memory: Bytes
@@ -76,23 +69,12 @@ class Service(Pod):
         return self
 
 
-class Machines(Section):
+class Machines(shared.Machines):
     """machines.yaml."""
 
     training: Job
     scoring: Scheduled | None = None
-    serving: dict[str, Service] = {}
-
-    @model_validator(mode="after")
-    def _serves_everywhere(self) -> Self:
-        chosen = config.current()
-        if chosen.online and set(self.serving) != set(chosen.environments):
-            raise ValueError(f"serving must name these environments and no other: {', '.join(chosen.environments)}")
-        if not chosen.online and self.serving:
-            raise ValueError("serving is there, and the project has no service")
-        if chosen.batch != (self.scoring is not None):
-            raise ValueError(f"scoring is {'missing' if chosen.batch else 'there, and the project scores no tables'}")
-        return self
+    serving: dict[str, Service] = Field(default_factory=dict)
 
     @property
     def scores(self) -> Scheduled:
@@ -103,26 +85,5 @@ class Machines(Section):
 
 
 def load() -> Machines:
-    """Read infra/machines.yaml.
-
-    Raises:
-        ProjectError: it is missing, is not YAML, or a value is not allowed.
-    """
-    try:
-        content = yaml.safe_load(paths().machines.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ProjectError(
-            f"{paths().machines} does not exist.", hint="Run this in the project's folder; git restores the file."
-        ) from error
-    except yaml.YAMLError as error:
-        raise ProjectError(
-            f"{paths().machines} is not valid YAML: {error}", hint="Correct the line that is named."
-        ) from error
-    try:
-        return Machines.model_validate(content)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors()]
-        raise ProjectError(
-            f"{paths().machines} is not valid:\n" + "\n".join(f"  - {line}" for line in lines),
-            hint="The comments in the file and docs/cost.md explain the keys.",
-        ) from error
+    """Read infra/machines.yaml; `shared.machines.load` tells more."""
+    return shared.load(Machines)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from twoloops import artifact, config, registry
 from twoloops.contracts.release import Release
-from twoloops.errors import ProjectError
 from twoloops.platforms.kubernetes import images, jobs, machines, pods, store
 from twoloops.platforms.kubernetes.api import explain_errors, namespaced
 from twoloops.platforms.kubernetes.cluster import api, home, name, namespace
 from twoloops.platforms.shared.images import SERVE
 from twoloops.platforms.shared.objects import upload_model
-from twoloops.platforms.shared.scored import find_source
+from twoloops.platforms.shared.scored import explain_nothing, find_source, read_results, target_of
 from twoloops.registry import Version
 
 COMPONENT = ACCOUNT = "scoring"
@@ -109,16 +107,11 @@ def run(tell: Callable[[str], None]) -> dict[str, Any]:
     with explain_errors("Looking at the schedule"):
         found = cluster.find(_path())
         if found is None:
-            raise ProjectError(
-                "No version scores on the platform.",
-                hint=f"Make one champion: 'uv run {config.current().package} promote'. "
-                "After a stop, name the champion: 'promote VERSION'.",
-            )
+            raise explain_nothing()
         attempt = jobs.find_attempt(cluster, space, BY_HAND)
         if attempt.address is None:
             jobs.start(cluster, space, attempt.name, BY_HAND, COMPONENT, found["spec"]["jobTemplate"]["spec"])
     ended = jobs.wait(cluster, space, attempt.name, tell)
     if not ended.succeeded:
         raise jobs.explain_failure(attempt.name, ended)
-    target = f"{home()}/predictions/{last}"
-    return {"target": target, "summary": json.loads(store.read_bytes(f"{target}/summary.json"))}
+    return read_results(store, target_of(home()))
