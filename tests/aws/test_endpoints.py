@@ -14,7 +14,8 @@ from tests.conftest import Installed, install
 from tests.support.aws.account import ACCOUNT, PRODUCTION, STAGING, Account, account
 from tests.support.models import FAULTY, QUICK, REGISTER, START
 
-pytestmark = pytest.mark.slow
+# In CI the conformance suite of platforms shows the same, in one process: engine/platforms/aws/test_conformance.py.
+pytestmark = [pytest.mark.slow, pytest.mark.twin]
 CHAMPION = "from twoloops import registry; registry.set_alias(registry.CHAMPION, registry.get('1'))"
 
 

@@ -17,7 +17,8 @@ from tests.flows.hosts.github_api import GitHub, serving
 from tests.support.aws.harness import ACCOUNT, client, left, prepared
 from tests.support.terraform import Make, Terraform
 
-pytestmark = pytest.mark.slow
+# In CI the same infrastructure is made by test_emulator.py and, through the flows, by flows/test_cloud.py.
+pytestmark = [pytest.mark.slow, pytest.mark.twin]
 LOCK = {"Bucket": f"{ACCOUNT}-churn-state", "Key": "environments/staging/environment.tfstate.tflock"}
 ALARM = "churn--staging--stable-errors"
 

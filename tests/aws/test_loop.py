@@ -66,6 +66,8 @@ def document(project: Installed, name: str) -> Any:
     return json.loads((project.folder / name).read_text(encoding="utf-8"))
 
 
+# In CI test_added_step.py passes through the platform with the same pipeline and one step more.
+@pytest.mark.twin
 def test_from_data_to_scores_on_the_platform(there: Account, server: str) -> None:
     """The whole: submit, registered twice, promoted, scored on schedule, watched, retrained, rolled back."""
     head = subprocess.run(

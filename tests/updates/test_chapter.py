@@ -35,7 +35,9 @@ def newer(template: Path) -> None:
     changelog.write_text(text.replace("\n## ", entry, 1), encoding="utf-8")
 
 
+# In CI test_installed.py and test_fleet.py run the same commands, one by one.
 @pytest.mark.slow
+@pytest.mark.twin
 def test_the_chapter_can_be_followed(history: History, tmp_path: Path) -> None:
     source = release_later(history, tmp_path / "template", newer)
     project = tmp_path / "churn"

@@ -27,6 +27,8 @@ def red(result: dict[str, Any]) -> set[str]:
     return {check["name"] for check in result["checks"] if check["state"] == "red"}
 
 
+# In CI the demonstration closes it: test_demo.py.
+@pytest.mark.twin
 def test_the_loop_closes(trained: Installed) -> None:
     """Drift is injected; the monitor turns red; a retrained model passes the gate; the monitor is green again."""
     traffic(trained, 900, 1, 0.0)
