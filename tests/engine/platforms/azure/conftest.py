@@ -20,7 +20,13 @@ from tests.engine.platforms.conformance import Subject
 from tests.engine.support.project import RAW, Project, original
 from tests.support.azure.roles import flow_rights
 from tests.support.azure.state import REGION, SUBSCRIPTION, TENANT
-from tests.support.azure.subscription import CLIENT, EmulatedSubscription, demand_azurite, emulated_subscription
+from tests.support.azure.subscription import (
+    CLIENT,
+    EmulatedSubscription,
+    assertion,
+    demand_azurite,
+    emulated_subscription,
+)
 
 NAMES = account.Names(SUBSCRIPTION, REGION, "churn", ("staging", "production"))
 CHOSEN = {"subscription": SUBSCRIPTION, "tenant": TENANT, "region": REGION}
@@ -87,6 +93,8 @@ def logged_in(emulated: EmulatedSubscription, monkeypatch: pytest.MonkeyPatch) -
     """Let this process be logged in to the subscription."""
     for name, value in emulated.environment.items():
         monkeypatch.setenv(name, value)
+    # A token ends after ten minutes, the tests of a session later.
+    Path(emulated.environment["AZURE_FEDERATED_TOKEN_FILE"]).write_text(assertion(), encoding="utf-8")
     forget_clients()
     yield emulated
     forget_clients()
