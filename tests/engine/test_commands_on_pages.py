@@ -68,7 +68,7 @@ ROOMS = (
 VERBS_OF = {"churn", "spending", "tumours", "visits", "PKG", "PACKAGE", "twoloops"}
 OURS = {"release": release_app, "fleet": fleet_app, "organization": organization_app, "update-template": update_app}
 SCRIPTS = {"demo": "commands/demo.py", "changes": "commands/changes.py", "api": "commands/api.py"}
-SCRIPTS["expected-files"] = "commands/expected_files.py"
+SCRIPTS |= {"expected-files": "commands/expected_files.py", "choose": "commands/choose.py"}
 # Programs of others: what they offer is theirs.
 OF_OTHERS = {
     "az", "cd", "cp", "curl", "docker", "export", "git", "grep", "jq", "mkdir", "mv", "printf", "rm", "sh", "terraform",

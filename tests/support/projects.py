@@ -111,8 +111,8 @@ def copy_of(original: Path, folder: Path) -> CopyOf:
     return CopyOf(folder, original)
 
 
-def shared_project(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder that one test process makes and all others use."""
+def shared_project(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder, or a file, that one test process makes and all others use."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent

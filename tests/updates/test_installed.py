@@ -13,7 +13,7 @@ from commands.rendering import clean_environment
 from ..conftest import UV, commit, shared_project
 from .history import CANDIDATE, NOBODY, History
 
-COMMANDS = ("update-template", "fleet", "adopt", "organization", "changes", "expected-files")
+COMMANDS = ("update-template", "fleet", "adopt", "organization", "changes", "choose", "expected-files")
 
 
 class Outside:
@@ -85,3 +85,8 @@ def test_changes_and_expected_files(outside: Outside) -> None:
     outside.run("expected-files", "--into", "files.txt")
     table = (outside.folder / "files.txt").read_text(encoding="utf-8")
     assert "pyproject.toml" in table.split()
+
+
+@pytest.mark.slow
+def test_choose(outside: Outside) -> None:
+    assert "choose.html is written" in outside.run("choose")
