@@ -59,6 +59,7 @@ PROJECTS: list[dict[str, Any]] = [
     {},
     {"ci_provider": "gitlab", "infrastructure": "aws", "serving_mode": "online_and_batch"},
     {"infrastructure": "azure", "serving_mode": "online_and_batch"},
+    {"ci_provider": "gitlab", "infrastructure": "kubernetes", "serving_mode": "online_and_batch"},
     {"ci_provider": "azure_devops", "problem_type": "regression", "serving_mode": "batch"},
 ]
 ROOMS = (
