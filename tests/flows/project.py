@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from commands.rendering import TEMPLATE, clean_environment, render
-from tests.support.projects import commit
+from commands.rendering import TEMPLATE, clean_environment
+from tests.support.projects import commit, lay_out
 from tests.support.tools import DEMANDED, UV, need
 
 TOOLS = TEMPLATE / ".tools"  # npm's: .ci/run installs them
@@ -179,7 +179,7 @@ def begin(folder: Path, provider: str, *, played: bool = True, real: Sequence[st
         answers: further ones.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    render(folder, {"package_name": PACKAGE, "serving_mode": "online", "ci_provider": provider, **answers})
+    lay_out(folder, {"package_name": PACKAGE, "serving_mode": "online", "ci_provider": provider, **answers})
     project = FlowProject(folder, played=played, real=real)
     if not played:
         environment = clean_environment() | project.installed | {"UV_NO_SYNC": "false"}

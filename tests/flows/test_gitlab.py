@@ -29,6 +29,17 @@ ANSWERS = {
     "cloud, batch": {"infrastructure": "aws", "serving_mode": "batch"},
     "cloud, hostile": {**HOSTILE, "repository": "Some-Group/a.b_c-d", "infrastructure": "aws"},
 }
+# GitLab's own reading of a pipeline takes seconds: each is read in CI by one of these tests.
+EACH = [
+    pytest.param(
+        answers, id=name, marks=[] if name in ("default", "cloud, hostile") else [pytest.mark.slow, pytest.mark.twin]
+    )
+    for name, answers in ANSWERS.items()
+]
+MODES = [
+    *(pytest.param(mode, marks=[pytest.mark.slow, pytest.mark.twin]) for mode in ("online", "batch")),
+    "online_and_batch",
+]
 FLOW_NAMES = ("check", "train", "deploy", "monitor", "update-template")
 ON_A_CLOUD = (*FLOW_NAMES, "infrastructure")
 LAST = "deploy to production"
@@ -47,7 +58,7 @@ def committed(rendered: Render) -> Render:
     return make_one
 
 
-@pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("answers", EACH)
 def test_files_are_in_order(answers: dict[str, Any], committed: Render, tmp_path: Path) -> None:
     folder = committed(answers)
     check = need("check-jsonschema")
@@ -78,7 +89,7 @@ def _scripts(file: Path) -> list[str]:
     return [line for line in lines if line.strip().startswith("- uv ")]
 
 
-@pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+@pytest.mark.parametrize("mode", MODES)
 def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> None:
     folder = committed({"serving_mode": mode})
     environments = ["production"] if mode == "batch" else ["staging", "production"]
@@ -115,7 +126,7 @@ def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> N
     assert [rule["auto_cancel"]["on_new_commit"] for rule in workflow] == ["interruptible", "none"]
 
 
-@pytest.mark.parametrize("mode", ["online", "batch", "online_and_batch"])
+@pytest.mark.parametrize("mode", MODES)
 def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, committed: Render) -> None:
     folder = committed({"serving_mode": mode, "infrastructure": "aws"})
     environments = ["production"] if mode == "batch" else ["staging", "production"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from commands.rendering import render
 from tests.flows.asked import ASKED
 from tests.flows.hosts import HOSTS
+from tests.support.projects import lay_out
 from tests.support.terraform import Terraform
 from tests.support.tools import need
 
@@ -33,8 +33,8 @@ def flows(folder: Path) -> dict[str, str]:
 def test_they_are_those_of_any_cloud(provider: str, tmp_path: Path) -> None:
     """tests/flows runs them, for a project on AWS: no file differs, but for whom GitLab's tokens are."""
     answers = {**ANSWERS, "ci_provider": provider}
-    render(tmp_path / "here", answers)
-    render(tmp_path / "there", {**answers, "infrastructure": "aws"})
+    lay_out(tmp_path / "here", answers, engine=False)
+    lay_out(tmp_path / "there", {**answers, "infrastructure": "aws"}, engine=False)
     here, there = flows(tmp_path / "here"), flows(tmp_path / "there")
     assert len(here) > 5
     audience = re.compile(r"aud: (arn:aws:iam::[0-9]{12}:role/|https://[^#]*#)")
@@ -50,7 +50,7 @@ def test_they_are_those_of_any_cloud(provider: str, tmp_path: Path) -> None:
 def test_they_ask_for_the_roles_that_terraform_makes(provider: str, tmp_path: Path) -> None:
     need("terraform")
     folder = tmp_path / "project"
-    render(folder, {**ANSWERS, "ci_provider": provider, **AWKWARD})
+    lay_out(folder, {**ANSWERS, "ci_provider": provider, **AWKWARD})
     terraform = Terraform(folder / "infra")
     local = 'terraform {\n  backend "local" {}\n}\n'
     (folder / "infra/bootstrap/first_override.tf").write_text(local, encoding="utf-8")

@@ -9,9 +9,9 @@ import promql_parser
 import pytest
 import yaml
 
-from commands.rendering import render
 from tests.support.answers import hostile
 from tests.support.kubernetes.roles import rules
+from tests.support.projects import lay_out
 from tests.support.terraform import Make, demand_providers, demand_valid, demand_workspace, layer, project_on
 from tests.support.twins import twins
 
@@ -96,7 +96,7 @@ def test_no_right_is_a_wildcard_and_only_the_state_is_secret() -> None:
 
 
 def test_machines_are_what_the_engine_reads(tmp_path: Path) -> None:
-    render(tmp_path / "project", {"infrastructure": "kubernetes", **BOTH})
+    lay_out(tmp_path / "project", {"infrastructure": "kubernetes", **BOTH})
     content = yaml.safe_load((tmp_path / "project/infra/machines.yaml").read_text(encoding="utf-8"))
     assert set(content) == {"training", "scoring", "serving"}
     assert set(content["serving"]) == {"staging", "production"}
