@@ -82,12 +82,15 @@ def test_a_token_that_is_not_trusted(
     assert hint in told(words).hint
 
 
-def test_nobody_is_logged_in(chosen: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nobody_is_logged_in(
+    chosen: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path))  # nor are there command lines that are
     forget_clients()
     assert "az login" in told("nobody is logged in to Azure").hint
+    assert caplog.messages == [], "what was tried is told once, by the error"
 
 
 def test_another_subscription_is_not_taken_for_a_missing_workspace(chosen: Project) -> None:
