@@ -34,6 +34,7 @@ VERSIONS: Final[Mapping[str, str]] = {
     "Microsoft.ManagedIdentity": "2023-01-31",
     "Microsoft.Storage": "2023-05-01",
     "Microsoft.ContainerRegistry": "2023-07-01",
+    "Microsoft.KeyVault": "2022-07-01",
 }
 STORED_LOGIN: Final = "TWOLOOPS_AZURE_LOGIN"  # the file in which the verb `login` has left a flow's login
 TRIES = 6  # Azure asks to slow down under load, and says for how long
