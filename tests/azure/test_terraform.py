@@ -72,6 +72,7 @@ def test_names_are_those_of_the_verbs(package: str, environments: tuple[str, ...
     for name in (None, *environments):
         assert names.group(name).rpartition("/")[2] == found["groups"][name or "SHARED"]
         assert names.workspace(name).rpartition("/")[2] == found["workspaces"][name or "SHARED"]
+        assert names.vault(name) == found["vaults"][name or "SHARED"]
         identity = names.identity("ci-deploy", name).rpartition("/")[2]
         assert identity == f"{found['identities'][name or 'SHARED']}-ci-deploy"
     ground = (terraform.folder / "bootstrap/main.tf").read_text(encoding="utf-8")

@@ -100,8 +100,25 @@ class EmulatedSubscription:
         for provider in preflight.PROVIDERS:
             resources[f"{here}/{provider}"] = {"registrationState": "Registered"}
         resources[f"{here}/Microsoft.Authorization/permissions"] = {"value": [{"actions": ["*"], "notActions": []}]}
-        sizes = [{"name": each} for each in ("Standard_D4s_v5", "Standard_D2as_v4", "Standard_D2as_v5")]
+        machines = {"Standard_D4s_v5": "DSv5", "Standard_D2as_v4": "DASv4", "Standard_D2as_v5": "DASv5"}
+        sizes = [
+            {"name": name, "family": f"standard{family}Family", "vCPUs": int(name[10])}
+            for name, family in machines.items()
+        ]
+        limits = [
+            {
+                "name": {
+                    "value": f"standard{family}Family",
+                    "localizedValue": f"Standard {family} Family Cluster {kind}",
+                },
+                "limit": limit,
+                "currentValue": 0,
+            }
+            for family in machines.values()
+            for kind, limit in (("Dedicated vCPUs", 100), ("Low Priority vCPUs", 0))
+        ]
         resources[f"{here}/{LEARNING}/locations/{REGION}/vmSizes"] = {"value": sizes}
+        resources[f"{here}/{LEARNING}/locations/{REGION}/usages"] = {"value": limits}
         for path, client in roles.items():
             resources[path] = {"properties": {"clientId": client, "principalId": client}}
         self.tell(resources=resources)

@@ -106,27 +106,6 @@ module "workspace" {
   )
 }
 
-module "network" {
-  source = "../modules/network"
-  count  = module.project.private_network ? 1 : 0
-
-  name   = module.project.project
-  group  = azurerm_resource_group.this[module.project.groups.SHARED].name
-  region = module.project.region
-  cidr   = var.network_cidr
-  resources = merge(
-    {
-      data     = { id = module.data.id, service = "blob" }
-      registry = { id = module.images.id, service = "registry" }
-    },
-    merge([
-      for name in keys(local.workspaces) : {
-        for service in ["amlworkspace", "vault", "blob"] : "${name}-${service}" => { id = module.workspace[name].private_resources[service], service = service }
-      }
-    ]...),
-  )
-}
-
 module "cost" {
   source = "../modules/cost"
 

@@ -27,12 +27,6 @@ variable "log_days" {
   default     = 30
 }
 
-variable "network_cidr" {
-  description = "The addresses of the private network, if there is one."
-  type        = string
-  default     = "10.60.0.0/24"
-}
-
 variable "callers" {
   description = "The object identifiers of groups that may ask endpoints, by environment."
   type        = map(list(string))

@@ -82,12 +82,15 @@ def test_a_token_that_is_not_trusted(
     assert hint in told(words).hint
 
 
-def test_nobody_is_logged_in(chosen: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nobody_is_logged_in(
+    chosen: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path))  # nor are there command lines that are
     forget_clients()
     assert "az login" in told("nobody is logged in to Azure").hint
+    assert caplog.messages == [], "what was tried is told once, by the error"
 
 
 def test_another_subscription_is_not_taken_for_a_missing_workspace(chosen: Project) -> None:
@@ -176,37 +179,53 @@ def test_what_stands_in_the_way_of_bootstrap_is_told_before_anything_is_made(
     here = f"/subscriptions/{SUBSCRIPTION}/providers"
     insights, permissions = f"{here}/Microsoft.Insights", f"{here}/Microsoft.Authorization/permissions"
     sizes = f"{here}/Microsoft.MachineLearningServices/locations/{REGION}/vmSizes"
+    usages = sizes.replace("vmSizes", "usages")
+    few = {"name": {"value": "STANDARDdsV5family", "localizedValue": "Standard DSv5 Family Cluster Dedicated vCPUs"}}
     contributor = {"actions": ["*"], "notActions": ["Microsoft.Authorization/*/Write"]}
     before = {
-        each["id"]: each for each in logged_in.tell()["resources"] if each["id"] in (insights, permissions, sizes)
+        each["id"]: each
+        for each in logged_in.tell()["resources"]
+        if each["id"] in (insights, permissions, sizes, usages)
     }
-    assert len(before) == 3
+    assert len(before) == 4
     logged_in.control(rights=[])
     try:
         preflight.check()
         logged_in.tell(resources={insights: {"registrationState": "NotRegistered"}})
         with pytest.raises(ProjectError, match=r"az provider register --namespace Microsoft\.Insights"):
             preflight.check()
-        logged_in.control(taken=[NAMES.storage])
+        vault = NAMES.vault("staging")
+        deleted = f"{here}/Microsoft.KeyVault/locations/{REGION}/deletedVaults/{NAMES.vault()}"
+        logged_in.control(taken=[NAMES.storage, vault, NAMES.vault()])
         logged_in.tell(
             resources={
                 insights: before[insights],
                 permissions: {"value": [contributor]},
-                sizes: {"value": [{"name": "standard_d4s_V5"}]},
+                sizes: {"value": [{"name": "standard_d4s_V5", "family": "standardDSv5Family", "vCPUs": 4}]},
+                usages: {"value": [few | {"limit": 3, "currentValue": 0}]},
+                deleted: {"properties": {"location": REGION}},
             }
         )
         with pytest.raises(ProjectError, match="cannot be made yet") as refused:
             azure.infrastructure().make({}, ask=False)
         told = str(refused.value)
-        for words in ("may not give rights", f"the name {NAMES.storage} is taken", "no Standard_D2as_v5 in westeurope"):
+        for words in (
+            "may not give rights",
+            f"the name {NAMES.storage} is taken",
+            f"the name {vault} is taken",
+            "no Standard_D2as_v5 in westeurope",
+            "vCPUs at the same time, and the subscription may have 3: Standard DSv5 Family",
+        ):
             assert words in told
         assert NAMES.registry not in told
+        assert NAMES.vault() not in told, "it was deleted here, and Terraform recovers it"
         assert "Nothing has been changed" in refused.value.hint
         # What is taken by the project itself is there from an earlier run.
         own = f"{NAMES.group()}/providers/Microsoft.Storage/storageAccounts/{NAMES.storage}"
-        logged_in.tell(resources={**before, own: {"location": REGION}})
+        own_vault = f"{NAMES.group('staging')}/providers/Microsoft.KeyVault/vaults/{vault}"
+        logged_in.tell(resources={**before, own: {"location": REGION}, own_vault: {"location": REGION}})
         preflight.check()
-        logged_in.tell(remove=[own])
+        logged_in.tell(remove=[own, own_vault, deleted])
     finally:
         logged_in.tell(resources=before)
         logged_in.control(rights=rights(), taken=[])

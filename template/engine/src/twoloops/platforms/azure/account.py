@@ -125,6 +125,16 @@ class Names:
         return f"cr{self.project.replace('-', '')}{self.suffix}"
 
     @property
+    def rooms(self) -> tuple[str | None, ...]:
+        """What all share, and each environment."""
+        return (None, *self.environments)
+
+    def vault(self, environment: str | None = None) -> str:
+        """Return the vault that a workspace wants."""
+        group = self.group(environment).rpartition("/")[2]
+        return f"kv-{hashlib.sha256(f'{self.subscription}/{group}'.encode()).hexdigest()[:18]}"
+
+    @property
     def home(self) -> str:
         """The project's place in the storage account, as a URL that pyarrow and obstore understand as well."""
         return f"abfss://{CONTAINER}@{self.storage}.dfs.core.windows.net"

@@ -6,6 +6,7 @@ of a failure, are told by that operation alone: `change` waits for it.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ VERSIONS: Final[Mapping[str, str]] = {
     "Microsoft.ManagedIdentity": "2023-01-31",
     "Microsoft.Storage": "2023-05-01",
     "Microsoft.ContainerRegistry": "2023-07-01",
+    "Microsoft.KeyVault": "2022-07-01",
 }
 STORED_LOGIN: Final = "TWOLOOPS_AZURE_LOGIN"  # the file in which the verb `login` has left a flow's login
 TRIES = 6  # Azure asks to slow down under load, and says for how long
@@ -66,6 +68,9 @@ def credential(tenant: str) -> TokenCredential:
         from twoloops.platforms.azure.login import StoredLogin
 
         return StoredLogin(Path(stored))
+    if not logging.getLogger("twoloops").isEnabledFor(logging.INFO):
+        # What each way of logging in found wrong stands in the error; as warnings it would be told twice.
+        logging.getLogger("azure.identity").setLevel(logging.ERROR)
     # What a laptop offers beside the command lines would only make a refusal longer to read.
     return DefaultAzureCredential(
         additionally_allowed_tenants=[tenant],
