@@ -146,6 +146,7 @@ def test_run_wants_data_and_a_repository(project: Project) -> None:
         call("run", catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_the_graph_runs_what_changed_and_nothing_else(project: Project) -> None:
     prepare_graph(project)
 

@@ -116,6 +116,7 @@ with mlflow.connection(registry.tracking_uri()) as client:
 """
 
 
+@pytest.mark.slow
 def test_a_registry_that_was_cut_off_while_it_was_made_is_made_again(project: Project) -> None:
     paths().database.unlink()
     words = [sys.executable, "-c", CUT_OFF]

@@ -263,6 +263,7 @@ def setting(project: FlowProject) -> Iterator[Setting]:
         assert host.unknown == []
 
 
+@pytest.mark.slow
 def test_bootstrap(setting: Setting) -> None:
     host, bootstrap = setting.host, setting.bootstrap
     planned = bootstrap("--dry-run", "--runner", "mine")

@@ -243,6 +243,7 @@ def test_where_nobody_approves_a_person_has_to_start(project: FlowProject) -> No
     assert [job["with"].keys() for job in called] == [{"version"}]
 
 
+@pytest.mark.slow
 def test_bootstrap(project: FlowProject) -> None:
     with around(project) as github:
         options = ("--tracking-uri", "https://mlflow.example.com", "--runner", "ours", "--state", "/srv/churn")

@@ -14,6 +14,7 @@ from tests.conftest import Render
 from tests.support.answers import HOSTILE
 from tests.support.projects import commit
 from tests.support.tools import need
+from tests.support.twins import twins
 
 from .hosts import gitlab_api
 from .hosts.gitlab import expanded, inputs_of, jobs_of
@@ -31,15 +32,10 @@ ANSWERS = {
 }
 # GitLab's own reading of a pipeline takes seconds: each is read in CI by one of these tests.
 EACH = [
-    pytest.param(
-        answers, id=name, marks=[] if name in ("default", "cloud, hostile") else [pytest.mark.slow, pytest.mark.twin]
-    )
+    pytest.param(answers, id=name, marks=() if name in ("default", "cloud, hostile") else pytest.mark.twin)
     for name, answers in ANSWERS.items()
 ]
-MODES = [
-    *(pytest.param(mode, marks=[pytest.mark.slow, pytest.mark.twin]) for mode in ("online", "batch")),
-    "online_and_batch",
-]
+MODES = [*twins(["online", "batch"]), "online_and_batch"]
 FLOW_NAMES = ("check", "train", "deploy", "monitor", "update-template")
 ON_A_CLOUD = (*FLOW_NAMES, "infrastructure")
 LAST = "deploy to production"
@@ -58,6 +54,7 @@ def committed(rendered: Render) -> Render:
     return make_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", EACH)
 def test_files_are_in_order(answers: dict[str, Any], committed: Render, tmp_path: Path) -> None:
     folder = committed(answers)
@@ -89,6 +86,7 @@ def _scripts(file: Path) -> list[str]:
     return [line for line in lines if line.strip().startswith("- uv ")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> None:
     folder = committed({"serving_mode": mode})
@@ -126,6 +124,7 @@ def test_permissions_timeouts_and_concurrency(mode: str, committed: Render) -> N
     assert [rule["auto_cancel"]["on_new_commit"] for rule in workflow] == ["interruptible", "none"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_who_logs_in_to_a_cloud_and_as_whom(mode: str, committed: Render) -> None:
     folder = committed({"serving_mode": mode, "infrastructure": "aws"})
@@ -226,6 +225,7 @@ def made(gitlab: GitLab) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_bootstrap(project: FlowProject) -> None:
     with serving(GitLab(inputs_of(project.folder))) as gitlab:
         empty = made(gitlab)

@@ -29,6 +29,7 @@ def flows(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", HOSTS)
 def test_they_are_those_of_any_cloud(provider: str, tmp_path: Path) -> None:
     """tests/flows runs them, for a project on AWS: no file differs, but for whom GitLab's tokens are."""

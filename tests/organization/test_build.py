@@ -133,6 +133,7 @@ def test_a_symbolic_link_is_refused(target: str, team: Team) -> None:
     assert "folder is a symbolic link" in team.refused()
 
 
+@pytest.mark.slow
 def test_files_of_two_own_layers_meet_only_where_a_project_can_have_both(team: Team) -> None:
     files = {"{{ layer.one }}/docs/x.md": "1\n", "{{ layer.two }}/docs/x.md": "2\n"}
     team.overlay(files)
@@ -252,6 +253,7 @@ def test_choices_that_follow_another_answer_are_restricted_and_the_default_follo
     }.items()
 
 
+@pytest.mark.slow
 def test_an_own_question_decides_about_an_own_layer(team: Team, tmp_path: Path) -> None:
     team.overlay({"{{ layer.audited }}/docs/audit.md.jinja": "By {{ auditor }}, of {{ owner }}.\n"})
     team.decide(

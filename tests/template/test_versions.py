@@ -48,6 +48,7 @@ def uv(project: Path, environment: Mapping[str, str], *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_first_command_takes_the_record_and_not_what_is_newer(project: Path, newer: dict[str, str]) -> None:
     """`uv run` is the first command: it resolves, and installs what it found (here the engine's core alone)."""
     code = "from importlib.metadata import version; print(version('typer'))"
@@ -61,6 +62,7 @@ def test_the_first_command_takes_the_record_and_not_what_is_newer(project: Path,
     assert versions.read_lock(project / "uv.lock") == locked
 
 
+@pytest.mark.slow
 def test_an_upgrade_takes_what_is_newer_within_the_bounds(project: Path, newer: dict[str, str]) -> None:
     uv(project, newer, "lock")
     uv(project, newer, "lock", "--upgrade")
@@ -69,6 +71,7 @@ def test_an_upgrade_takes_what_is_newer_within_the_bounds(project: Path, newer: 
     assert locked["msgspec"] != EXCLUDED[1]
 
 
+@pytest.mark.slow
 def test_without_the_record_what_is_newer_would_be_taken(project: Path, newer: dict[str, str]) -> None:
     """So the two tests above can fail."""
     (project / "uv.lock").unlink()

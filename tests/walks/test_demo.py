@@ -38,5 +38,6 @@ def test_the_demo_closes_the_loop(tmp_path: Path) -> None:
     assert len((folder / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 8001
 
 
+@pytest.mark.slow
 def test_changes_shows_what_a_change_does(tmp_path: Path) -> None:
     assert " differences between HEAD and the working tree." in run("changes", "HEAD", "--stat")

@@ -17,9 +17,10 @@ from tests.support.projects import CopyOf, change, commit_all, install
 from tests.support.servers import s3
 from tests.support.tools import need
 
+pytestmark = pytest.mark.slow
 both = pytest.mark.parametrize(
     "trained",
-    ["classification", pytest.param("regression", marks=[pytest.mark.slow, pytest.mark.twin])],
+    ["classification", pytest.param("regression", marks=pytest.mark.twin)],
     indirect=True,
 )
 ON_AWS = {
@@ -35,8 +36,8 @@ ON_AWS = {
     [
         pytest.param({}, id="default"),
         # Each code host, problem and infrastructure brings modules with tests: each is part of a whole project once.
-        pytest.param(ON_AWS, id="aws", marks=pytest.mark.slow),
-        pytest.param(hostile("azure_devops"), id="hostile", marks=[pytest.mark.slow, pytest.mark.twin]),
+        pytest.param(ON_AWS, id="aws"),
+        pytest.param(hostile("azure_devops"), id="hostile", marks=pytest.mark.twin),
     ],
 )
 def test_a_fresh_project_passes_all_its_checks(answers: dict[str, str], tmp_path: Path) -> None:
@@ -86,7 +87,6 @@ def test_the_first_page_quotes_what_the_loop_finds(trained: CopyOf) -> None:
     assert f"Frozen holdout: {verdict['holdout']['rows']:,} " in page
 
 
-@pytest.mark.slow
 def test_nothing_changed_nothing_runs_and_dvc_makes_the_same(trained: CopyOf) -> None:
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
@@ -97,7 +97,6 @@ def test_nothing_changed_nothing_runs_and_dvc_makes_the_same(trained: CopyOf) ->
     assert "Nothing has changed since the last run" in trained.verb("run").stdout
 
 
-@pytest.mark.slow
 def test_metrics_and_plots_are_compared_by_dvc(trained: CopyOf) -> None:
     commit_all(trained)
     parameters = trained.folder / "params.yaml"
@@ -111,7 +110,6 @@ def test_metrics_and_plots_are_compared_by_dvc(trained: CopyOf) -> None:
     assert (trained.folder / "plots/index.html").stat().st_size > 1000
 
 
-@pytest.mark.slow
 def test_the_same_commit_data_and_parameters_give_the_same_artifact(trained: CopyOf) -> None:
     before = (trained.folder / "artifacts/model/manifest.json").read_bytes()
     shutil.rmtree(trained.folder / "artifacts")
@@ -124,7 +122,6 @@ def test_the_same_commit_data_and_parameters_give_the_same_artifact(trained: Cop
         assert (trained.folder / "artifacts/model/manifest.json").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_a_tracking_server_keeps_runs_and_models(trained: CopyOf, server: str, tmp_path: Path) -> None:
     env = {"MLFLOW_TRACKING_URI": server}
     (trained.folder / "mlflow.db").unlink()
@@ -141,7 +138,6 @@ def test_a_tracking_server_keeps_runs_and_models(trained: CopyOf, server: str, t
     assert any((tmp_path / "store").rglob("model.onnx"))
 
 
-@pytest.mark.slow
 def test_data_comes_from_an_object_store(trained: CopyOf, bucket: dict[str, str]) -> None:
     raw = trained.folder / "data/raw/simulated.parquet"
     s3(bucket).upload_file(str(raw), "data", "rows.parquet")
@@ -155,7 +151,6 @@ def test_data_comes_from_an_object_store(trained: CopyOf, bucket: dict[str, str]
     assert "cannot be reached" in told
 
 
-@pytest.mark.slow
 def test_the_hooks_run_without_a_network(trained: CopyOf) -> None:
     prek = need("prek")
     commit_all(trained)

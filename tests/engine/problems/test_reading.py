@@ -44,6 +44,7 @@ def _project() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(TABLES, st.integers(0, 60))
 def test_every_way_in_reads_the_same_values_of_every_format(rows: list[Row], spelling: int) -> None:

@@ -153,6 +153,7 @@ def inner_loop() -> dict[str, Any]:
     return verdict
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_problem_that_knows_no_table_passes_through_every_loop(fake_project: Project) -> None:
     assert problem.name == "fake"
@@ -225,6 +226,7 @@ def test_records_that_break_the_contract_are_refused(fake_project: Project) -> N
         prepare(params.load())
 
 
+@pytest.mark.slow
 def test_what_fails_a_trial_serves_nobody(fake_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial asks the problem what is bad: were bad input taken, the version would not pass."""
     inner_loop()

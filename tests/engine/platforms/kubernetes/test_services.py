@@ -29,6 +29,7 @@ def ask(environment: str, count: int = 1) -> list[str]:
     return [each["model_version"] for each in answers]
 
 
+@pytest.mark.slow
 def test_a_version_its_canary_and_back(project: Path, running: StandIn) -> None:
     one, two = make_release("1"), make_release("2")
     kubernetes.deploy(PRODUCTION, Deployment(one))
