@@ -21,7 +21,7 @@ from .project import ENVIRONMENTS
 # Every flow on every host takes minutes: CI runs it, `uv run pytest` does not.
 pytestmark = pytest.mark.slow
 
-JUDGE = ["fetch", "run --until evaluate", "report --publish"]
+JUDGE = ["fetch --sample", "run --until evaluate", "report --publish"]
 DEPLOY = ["deploy --to staging --yes", "status", "deploy --to production --yes", "status"]
 INFRASTRUCTURE = [
     *("login plan", "infrastructure staging --plan --publish"),

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 from twoloops.errors import ProjectError
 from twoloops.problem import data as problem
+from twoloops.storage import replacing
 
 from tests.engine.support.project import RAW, Project
 from tests.engine.support.verbs import call
@@ -74,3 +75,21 @@ def test_a_file_that_cannot_be_read_is_told(promoted: Project) -> None:
     told = call("forget", "anybody")
     assert isinstance(told.exception, ProjectError)
     assert "nobody knows whether the entity is in it" in str(told.exception)
+
+
+def test_what_a_killed_verb_has_left_half_written_is_gone(promoted: Project) -> None:
+    whom = str(pd.read_parquet("data/prepared/train.parquet")[problem.ENTITY].iloc[0])
+    folders = [Path(each) for each in ("data/captures/production", "deployments/staging/captures", "data/prepared")]
+    for each in folders:
+        left = each / ".rows.parquet-abcd_123"
+        left.mkdir(parents=True)
+        (left / "rows.parquet").write_bytes(b"PAR1" + whom.encode())  # torn
+    before = folders[0] / ".model-abcd_123/previous/rows.parquet"  # may be the only copy of a folder
+    write_capture(before, ["somebody else"])
+    with replacing(folders[0] / "under-way.parquet") as new:
+        write_capture(new, ["somebody else"])
+        told = call("forget", whom)
+        assert told.exit_code == 0, (told.output, told.exception)
+    assert (folders[0] / "under-way.parquet").exists(), "who writes at that moment is not disturbed"
+    assert [path for each in folders for path in each.rglob(".rows*")] == []
+    assert before.exists()

@@ -19,7 +19,7 @@ RIGHTS = "rbac.authorization.k8s.io"
 FILE = TEMPLATE / "template/{{ layer.infra_kubernetes }}/infra/bootstrap/roles.tf"
 RULE = re.compile(
     r"\{ api_groups = \[(?P<groups>[^]]*)\], resources = \[(?P<resources>[^]]*)\], "
-    r"resource_names = (?P<names>null|\[[^]]*\]), verbs = \[(?P<verbs>[^]]*)\] \}"
+    r"resource_names = (?P<names>null|try\(.*?, \[\]\)|\[[^]]*\]), verbs = \[(?P<verbs>[^]]*)\] \}"
 )
 
 
@@ -46,7 +46,7 @@ def _rule(match: re.Match[str]) -> dict[str, Any]:
         return re.findall(r'"([^"]*)"', match[name])
 
     rule = {"apiGroups": words("groups"), "resources": words("resources"), "verbs": words("verbs")}
-    return rule | ({"resourceNames": words("names")} if match["names"] != "null" else {})
+    return rule | ({"resourceNames": words("names")} if match["names"].startswith("[") else {})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +22,9 @@ from pydantic import (
 from twoloops import config, problem
 from twoloops.errors import ProjectError
 from twoloops.paths import paths
+from twoloops.storage import replacing
 
+NULL = "tag:yaml.org,2002:null"
 CHAMPION_MARGIN = 0.025  # of gate.threshold, where gate.champion_margin says nothing
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Of a class that only the project knows: its code and tests hand it on as that class.
@@ -49,6 +52,7 @@ class DataParams(Section):
     maximum_age_days: int | None = Field(default=None, ge=1)
     label_days: int | None = Field(default=None, ge=0, le=3650)
     leakage_threshold: float = Field(gt=0.5, le=1)
+    changes_read: Literal["sample", "all"] = "sample"
 
 
 class SplitParams(Section):
@@ -258,6 +262,21 @@ def check(content: object, origin: str) -> Params:
             f"{origin} is not valid:\n" + "\n".join(f"  - {line}" for line in lines),
             hint="engine/docs/parameters.md explains every key.",
         ) from error
+
+
+def change(section: str, values: Mapping[str, object]) -> None:
+    """Write values into a section of the current project's params.yaml; comments stay as they are."""
+    from ruamel.yaml import YAML
+
+    path = paths().params
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    content[section].update(values)
+    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
 
 
 def _explain(location: tuple[int | str, ...], message: str, kind: str, value: object) -> str:

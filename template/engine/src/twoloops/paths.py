@@ -53,6 +53,16 @@ class Paths:
         return self.root / "data/prepared/holdout.parquet"
 
     @property
+    def sample(self) -> Path:
+        """The sample of the data, where a change under review reads it."""
+        return self.root / "data/sample/rows.parquet"
+
+    @property
+    def sample_record(self) -> Path:
+        """Where the sample is kept, and which one it is; in git."""
+        return self.root / "data/sample.json"
+
+    @property
     def frozen_holdout(self) -> Path:
         """Which rows are held out; in git."""
         return self.root / "data/holdout.json"

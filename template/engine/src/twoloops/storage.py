@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from twoloops.errors import ProjectError
 logger = logging.getLogger(__name__)
 
 WEB_SCHEMES = ("http://", "https://")
+TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}")  # names of the folders in which `replacing` writes
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Works for a file and for a folder. When the block raises, the target is as it was before.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder, _held(Path(folder)):
         new = Path(folder) / target.name
         yield new
         # First the content, then the name: else a power loss leaves the new name with nothing in it.
@@ -37,6 +39,45 @@ def replacing(target: Path) -> Iterator[Path]:
         new.replace(target)
         sync(target.parent)
     logger.debug("wrote %s", target)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Lock a temporary folder: the lock goes with the process, however that ends."""
+    if os.name == "nt":  # there no folder can be opened
+        yield
+        return
+    import fcntl
+
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
+
+
+def abandoned(folder: Path) -> Iterator[Path]:
+    """Yield the temporary folders of `replacing` below a folder whose process was ended before it was done.
+
+    Left out are those that hold what a folder was before, which may be its only copy.
+    """
+    if os.name == "nt":
+        return
+    import fcntl
+
+    for path in sorted(each for each in folder.rglob(".*") if TEMPORARY.fullmatch(each.name) and each.is_dir()):
+        if (path / "previous").exists():
+            continue
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # somebody writes
+        finally:
+            os.close(opened)
+        yield path
 
 
 def sync(path: Path) -> None:

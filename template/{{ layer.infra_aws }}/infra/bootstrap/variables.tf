@@ -40,7 +40,7 @@ variable "preflight" {
 }
 
 variable "changes_read_data" {
-  description = "Whether the check of a change may read the folder data/ of the bucket, to judge what the change does to the model."
+  description = "Whether the check of a change may read all of the folder data/ of the bucket, and not data/sample/ alone. Whoever proposes a change could take it away."
   type        = bool
-  default     = true
+  default     = false
 }

@@ -212,7 +212,7 @@ module "blobs" {
     {
       training = { who = module.training.principal_id, reads = ["data/*"], writes = ["models/*", "monitoring/*"], keeps = [] }
       train    = { who = module.flow["train"].principal_id, reads = ["captures/*", "predictions/*"], writes = ["data/*", "models/*", "monitoring/*"], keeps = [] }
-      plan     = { who = module.flow["plan"].principal_id, reads = ["data/*", "models/*"], writes = [], keeps = [] }
+      plan     = { who = module.flow["plan"].principal_id, reads = [var.changes_read_data ? "data/*" : "data/sample/*", "models/*"], writes = [], keeps = [] }
     },
     merge([
       for name in keys(local.rooms) : {

@@ -38,3 +38,9 @@ variable "guard_data" {
   type        = bool
   default     = true
 }
+
+variable "changes_read_data" {
+  description = "Whether the check of a change may read all of the folder data/ of the storage, and not data/sample/ alone. Whoever proposes a change could take it away."
+  type        = bool
+  default     = false
+}

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from twoloops import params
 from twoloops.delivery import supply_chain
+from twoloops.errors import ProjectError
 from twoloops.hosts import host
 from twoloops.hosts.web import HostError
+from twoloops.inner_loop import sample
 from twoloops.inner_loop.evaluate import GREEN
 from twoloops.inner_loop.rule import failed_rules
 from twoloops.paths import paths
@@ -78,6 +82,11 @@ def _difference() -> str:
     base = host.base()
     if base is None or not paths().metrics.exists():
         return ""
+    if _on_sample():
+        return (
+            f"## Metrics\n\nThe change was judged on a sample (`{paths().sample_record.name}`), not on the training "
+            f"data: its metrics cannot be compared with those of {base}."
+        )
     command = [sys.executable, "-m", "dvc", "metrics", "diff", "--json", base]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     head = f"## Metrics, against {base}"
@@ -91,6 +100,12 @@ def _difference() -> str:
         for name, each in sorted(found.items())
     ]
     return "\n".join([head, "", "| metric | before | now | change |", "| --- | ---: | ---: | ---: |", *rows])
+
+
+def _on_sample() -> bool:
+    with suppress(ProjectError):
+        return sample.in_use(params.load().data.source)
+    return False
 
 
 def _slices() -> str:

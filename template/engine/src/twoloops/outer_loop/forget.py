@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from twoloops.errors import ProjectError
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.problem import data
-from twoloops.storage import replacing
+from twoloops.storage import abandoned, replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +26,7 @@ PARQUET: Final = b"PAR1"  # so a file begins: https://parquet.apache.org/docs/fi
 BEYOND: Final = (
     "the source of the data: whoever stays there comes back with the next 'prepare' and 'score'",
     "models that learned from the rows, and the registry's records of them: train anew, and retire the old ones",
+    "the sample for changes under review, which names nobody and may still hold the rows: make it anew with 'sample'",
     "DVC's remotes, and a cache of DVC in another folder than .dvc/cache",
     "tables that 'predict', 'invoke' or you have written elsewhere, logs, copies and backups",
     "files in an object store: run this where they are, or delete them there, old versions too",
@@ -47,6 +49,11 @@ def forget(entity: str, params: Params) -> dict[str, Any]:
         ProjectError: a file cannot be read, or a run of scoring is under way.
     """
     own = paths()
+    results = () if "://" in params.score.target else (Path(params.score.target),)
+    # What a verb that was killed has left half written: nothing reads it, and somebody may be in it.
+    for folder in (own.captures, own.deployments, own.train.parent, *results):
+        for path in abandoned(folder):
+            shutil.rmtree(path)
     removed = {
         "captures": _forget_in(_find(own.captures, *own.deployments.glob("*/captures")), entity),
         "prepared": _forget_in([path for path in (own.train, own.holdout) if path.exists()], entity),
@@ -58,7 +65,9 @@ def forget(entity: str, params: Params) -> dict[str, Any]:
 
 def _find(*folders: Path) -> Iterator[Path]:
     for folder in folders:
-        yield from sorted(folder.rglob("*.parquet"))
+        for path in sorted(folder.rglob("*.parquet")):
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts):  # that is being written
+                yield path
 
 
 def _forget_in(files: Iterable[Path], entity: str) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,6 +80,12 @@ class Labels:
             None if self.requests is None else [self.requests[place] for place in places],
             None if self.times is None else self.times[places],
         )
+
+
+def numbered(keys: Iterable[str]) -> list[str]:
+    """Return for each key a name that tells who is the same, and not who that is: they are counted as they come."""
+    places: dict[str, int] = {}
+    return [f"entity-{places.setdefault(key, len(places)):06d}" for key in keys]
 
 
 class Problem(ABC):
@@ -220,6 +226,15 @@ class Problem(ABC):
             ProjectError: this kind of input does not grow.
         """
         raise ProjectError(f"A simulated source of {self.name} does not grow.", hint="Replace it, with --force.")
+
+    def without_people(self, parts: Sequence[Records]) -> Records:
+        """Return the records of all parts, with numbers in place of the entities' keys; what came first stays first.
+
+        Nothing else of a record is looked into here: a kind of input with text or names in it replaces this.
+        """
+        records = [record for part in parts for record in part]
+        numbers = numbered(str(record[project.ENTITY]) for record in records)
+        return [{**record, project.ENTITY: number} for record, number in zip(records, numbers, strict=True)]
 
     def read(self, path: Path) -> Records:
         """Read prepared records."""

@@ -158,6 +158,7 @@ class MlflowRegistry:
             for path, place in files.items():
                 log = asked.log_artifacts if path.is_dir() else asked.log_artifact
                 log(run_id, str(path), place)
+            _sync(asked.get_run(run_id).info.artifact_uri)
 
     def find(self, alias: str) -> Version | None:
         """Return the version that has the alias, or None."""
@@ -220,6 +221,17 @@ class MlflowRegistry:
         return Path(
             download_artifacts(source, dst_path=str(folder), tracking_uri=self.server, registry_uri=self.server)
         )
+
+
+def _sync(uri: str) -> None:
+    """Wait until the disk has a run's files, where they are on one: a version would outlive them in a power cut."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    if is_local_uri(uri):
+        folder = Path(local_file_uri_to_path(uri))
+        for path in (*folder.rglob("*"), folder, folder.parent) if folder.exists() else ():  # a run may have no file
+            sync(path)
 
 
 def _version(found: Any) -> Version:

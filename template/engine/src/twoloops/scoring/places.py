@@ -105,6 +105,17 @@ class Place:
                     yield sink
 
 
+def upload(file: Path, uri: str) -> None:
+    """Copy a file to a path or a URL.
+
+    Raises:
+        ProjectError: the store cannot be reached, or does not take it.
+    """
+    folder, _, name = uri.rpartition("/")
+    with Place.of(folder).writing(name) as sink:
+        sink.write(file.read_bytes())
+
+
 @contextmanager
 def translate_errors(place: str) -> Iterator[None]:
     """Turn what can go wrong on the way to a place into an error for people."""

@@ -74,16 +74,59 @@ def simulate(
 
 
 @app.command(rich_help_panel=INNER_LOOP)
-def fetch(as_json: Json = False) -> None:
+def sample(
+    target: Annotated[
+        str | None,
+        typer.Argument(help="A folder of an object store that keeps it. Default: beside a URL, otherwise with DVC."),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=20, help="How many rows, about.")] = 5000,
+    as_json: Json = False,
+) -> None:
+    """Make a sample of the prepared data that names nobody: the check of a change reads it in place of the data."""
+    from twoloops import params
+    from twoloops.inner_loop.sample import make
+    from twoloops.scoring.places import upload
+
+    with working("sampling"):
+        record = make(params.load(), rows, target, upload)
+    lines = [
+        f"{record['rows']:,} of {record['prepared_rows']:,} prepared rows are in {record['table']}; nobody is named."
+    ]
+    if "://" not in record["table"]:
+        lines.append("Let DVC push it: uv run dvc push")
+    tell(record, as_json, lines, "commit data/sample.json" + ("" if "://" in record["table"] else " and data/sample/"))
+
+
+@app.command(rich_help_panel=INNER_LOOP)
+def fetch(
+    only_sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample", help="For a change under review: the sample, which params.yaml of this checkout names."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Bring the data of data.source to this machine: from DVC's remote, or simulated as long as it is called so."""
     from twoloops import params
     from twoloops.inner_loop import record_failure
-    from twoloops.inner_loop.fetch import HERE, SIMULATED, pull
+    from twoloops.inner_loop.fetch import HERE, SIMULATED, SIMULATED_FILE, pull
     from twoloops.inner_loop.fetch import fetch as step
+    from twoloops.inner_loop.sample import use
     from twoloops.pipelines import graph
 
-    source = params.load().data.source
+    checked = params.load()
+    source = checked.data.source
     steps = graph.load(paths().root)
+    if only_sample and checked.data.changes_read == "sample" and Path(source).name != SIMULATED_FILE:
+        with record_failure("fetch"), working("fetching the sample"):
+            pull(each for each in steps.sources if each != Path(source).as_posix())
+            record = use(checked)
+        lines = [
+            f"The sample {record['table']} is here, {record['rows']:,} rows; params.yaml of this checkout names it."
+        ]
+        tell({"source": params.load().data.source, "origin": "sample"}, as_json, lines, verb("run"))
+        return
     maker = None if "://" in source else steps.maker(Path(source).as_posix())
     with record_failure("fetch"), working("fetching the data"):
         pull(each for each in steps.sources if each != Path(source).as_posix())

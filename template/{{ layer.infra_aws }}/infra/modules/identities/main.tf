@@ -142,34 +142,29 @@ data "aws_iam_policy_document" "plan" {
     resources = [var.key_arn]
   }
 
-  dynamic "statement" {
-    for_each = var.changes_read_data ? ["data"] : []
+  # What the check of a change reads of data/: ../../../engine/docs/flows.md.
+  statement {
+    sid       = "ListData"
+    actions   = ["s3:ListBucket"]
+    resources = [var.buckets.data]
 
-    content {
-      sid       = "ListData"
-      actions   = ["s3:ListBucket"]
-      resources = [var.buckets.data]
-
-      condition {
-        test     = "StringLike"
-        variable = "s3:prefix"
-        values   = ["data/*"]
-      }
+    condition {
+      test     = "StringLike"
+      variable = "s3:prefix"
+      values   = ["${local.read_by_changes}/*"]
     }
   }
 
-  dynamic "statement" {
-    for_each = var.changes_read_data ? ["data"] : []
-
-    content {
-      sid       = "ReadData"
-      actions   = ["s3:GetObject"]
-      resources = ["${var.buckets.data}/data/*"]
-    }
+  statement {
+    sid       = "ReadData"
+    actions   = ["s3:GetObject"]
+    resources = ["${var.buckets.data}/${local.read_by_changes}/*"]
   }
 }
 
 locals {
+  read_by_changes = var.changes_read_data ? "data" : "data/sample"
+
   read = {
     named = [
       "cloudwatch:DescribeAlarms",

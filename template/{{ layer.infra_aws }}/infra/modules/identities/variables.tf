@@ -80,7 +80,7 @@ variable "tracking_actions" {
 }
 
 variable "changes_read_data" {
-  description = "Whether the role plan may read the folder data/ of the bucket."
+  description = "Whether the role plan may read all of the folder data/ of the bucket, and not data/sample/ alone."
   type        = bool
-  default     = true
+  default     = false
 }

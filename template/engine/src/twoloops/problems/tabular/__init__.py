@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from twoloops.contracts import signature as base_signature
 from twoloops.contracts.captures import REQUEST_ID
 from twoloops.contracts.watched import Watched
+from twoloops.paths import paths
 from twoloops.problem import data
 from twoloops.problems.base import Inputs, Labels, Problem, Records, Target
 from twoloops.problems.outputs import amounts, classes
@@ -62,6 +63,8 @@ class Tabular(Problem):
         from twoloops.problems.tabular import contract
 
         demanded = data.CONTRACT if labelled else contract.without_target(data.CONTRACT, data)
+        if labelled and Path(origin) == paths().sample:
+            demanded = demanded.remove_columns(data.PERSONAL)  # as `without_people` has
         return contract.check(raw, demanded, origin)
 
     def examine(self, records: Records, signature: BaseSignature, params: DataParams) -> None:
@@ -77,7 +80,7 @@ class Tabular(Problem):
 
     def split(self, records: Records, share: float, frozen: Any) -> Any:
         """Split as problem/data.py does, without the personal columns."""
-        return data.split(records.drop(columns=data.PERSONAL), share, frozen)
+        return data.split(records.drop(columns=data.PERSONAL, errors="ignore"), share, frozen)
 
     def left_out(self, raw: Records) -> list[str]:
         """Return the columns that the contract does not know."""
@@ -129,6 +132,27 @@ class Tabular(Problem):
         if data.EVENT_TIME is not None:
             moved[data.EVENT_TIME] += older[data.EVENT_TIME].max() - newer[data.EVENT_TIME].min()
         return pd.concat([older, moved], ignore_index=True)
+
+    def without_people(self, parts: Sequence[Records]) -> Records:
+        """Return the rows of all parts with numbers for the entities, and nothing of what somebody typed."""
+        import pandas as pd
+
+        from twoloops.problems.base import numbered
+        from twoloops.problems.tabular import contract
+
+        rows = pd.concat(list(parts), ignore_index=True)
+        columns = contract.columns_of(data.CONTRACT)
+        private = contract.find_private(data.CONTRACT, columns) - {data.EVENT_TIME, data.TARGET}
+        for name in private & set(rows.columns):
+            if name == data.ENTITY:
+                names = numbered(rows[name].astype(str))
+                whole = name in columns and columns[name].kind in ("integer", "number")
+                rows[name] = [int(each.rpartition("-")[2]) for each in names] if whole else names
+            elif data.CONTRACT.columns[name].nullable:
+                rows[name] = None
+            else:
+                rows[name] = "left out"
+        return rows.drop(columns=[name for name in data.PERSONAL if name in rows.columns and name != data.ENTITY])
 
     def read(self, path: Path) -> Records:
         """Read prepared rows."""
