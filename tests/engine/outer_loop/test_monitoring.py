@@ -24,6 +24,7 @@ from twoloops.contracts.release import UnfitError
 from twoloops.contracts.watched import Layout
 from twoloops.errors import ProjectError, RedVerdictError
 from twoloops.inner_loop.evaluate import primary
+from twoloops.inner_loop.measure import Interval
 from twoloops.outer_loop import retrain as retraining
 from twoloops.outer_loop import shadow
 from twoloops.outer_loop.monitoring import assessment, captures, history, page, performance
@@ -548,6 +549,108 @@ def test_a_label_is_joined_to_the_answer_that_was_given_then(watched: Project) -
     assert values["time"] == values["request"] < 0.6
     assert values["later"] == 1.0
     assert f"{len(rows):,} labels fit several answers that differ" in values["entity"]
+
+
+def test_a_client_that_computes_otherwise_is_a_fault_with_a_name(watched: Project) -> None:
+    """Captures are compared with the training table: the same entity, at the same time, with another value."""
+    rows = watched.rows().drop_duplicates(problem.ENTITY).iloc[: 2 * ROWS]
+    feature = next(each.name for each in signature_of(Predictor.load(registry.find_in_use().uri)).features)
+
+    def told(columns: dict[str, Any]) -> None:
+        # `capture` draws rows; these stand for themselves.
+        columns["entity"] = rows[problem.ENTITY].astype(str).tolist()
+        columns[captured.EVENT_TIME] = [moment.isoformat() for moment in rows[problem.EVENT_TIME]]
+        for each in signature_of(Predictor.load(registry.find_in_use().uri)).features:
+            values = rows[each.name].astype(object).where(rows[each.name].notna(), None)
+            columns[captured.FEATURE + each.name] = (
+                pa.array(values.astype(float), pa.float64(), from_pandas=True)
+                if each.kind == "number"
+                else pa.array([None if value is None else str(value) for value in values], pa.string())
+            )
+
+    def otherwise(columns: dict[str, Any]) -> None:
+        told(columns)
+        columns[captured.FEATURE + feature] = pa.array([1000.0 + place for place in range(len(rows))])
+
+    checked = watched.set(gate__parity_tolerance=0.99)
+    capture(told, rows=len(rows), of=rows)
+    right = monitor(checked)
+    assert right["serving_skew"]["rows"] >= ROWS
+    assert right["together"]["rows"] == len(rows)
+    assert {each["share"] for each in right["serving_skew"]["columns"]} == {1.0}
+    capture(otherwise, rows=len(rows), of=rows)
+    wrong = monitor(checked)
+    assert state(wrong, "data quality") == "red"
+    assert [each["name"] for each in wrong["serving_skew"]["columns"] if each["differs"]] == [feature]
+    assert f"{feature} (equal in 0.0%)" in str(wrong["checks"])
+    assert "computed otherwise" in paths().monitor_page.read_text(encoding="utf-8")
+    assert f'monitor_equal_share{{feature="{feature}"}} 0.0' in metrics()
+
+
+def test_without_labels_an_estimate_is_told_and_decides_nothing(watched: Project) -> None:
+    def sure_of_nothing(columns: dict[str, Any]) -> None:
+        names = [name for name in columns if name.startswith(captured.SCORE)]
+        columns |= {
+            name: np.full(ROWS, 0.5) + np.arange(ROWS) * 1e-6 * (1 - 2 * place) for place, name in enumerate(names)
+        }
+
+    checked = watched.set(gate__parity_tolerance=0.99)
+    capture(sure_of_nothing)
+    told = monitor(checked)
+    assert told["estimate"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert told["estimate"]["on_holdout"] is not None
+    assert (state(told, "performance"), told["decision"], told["window_red"]) == ("unknown", "green", False)
+    assert "Estimated without labels" in str(told["checks"])
+    assert "decides nothing" in paths().monitor_page.read_text(encoding="utf-8")
+
+
+def test_performance_is_judged_against_registration_in_windows(watched: Project) -> None:
+    """From 0.90 to 0.76 is a loss, though 0.75 is demanded; what so many answers can show is said."""
+    gate = params.load().gate.model_copy(update={"threshold": 0.75, "champion_margin": None})
+    before = Interval(0.90, 0.88, 0.92, error=0.01, carriers=200)
+    found = performance.loss(Interval(0.76, 0.72, 0.80, error=0.02, carriers=100), before, "higher", gate)
+    assert found is not None
+    assert found.beyond_doubt
+    assert found.value == pytest.approx(0.14)
+    assert found.high - found.low == pytest.approx(2 * 1.976 * np.hypot(0.01, 0.02), rel=1e-2)
+    close = performance.loss(Interval(0.88, 0.84, 0.92, error=0.02, carriers=100), before, "higher", gate)
+    assert close is not None
+    assert not close.beyond_doubt
+    assert close.shown == pytest.approx(gate.margin + (1.976 + 0.844) * np.hypot(0.01, 0.02), rel=1e-2)
+    # An amount's error: larger is worse.
+    assert performance.loss(Interval(9, 8, 10, error=0.5, carriers=99), Interval(5, 4, 6, 0.5, 99), "lower", gate)
+    assert performance.loss(Interval(0.9, 0.8, 1, reason="too few"), before, "higher", gate) is None
+
+
+def test_the_newest_labels_are_the_window_and_those_before_are_shown(watched: Project) -> None:
+    size = 4 * ROWS
+    checked = watched.set(monitor__windows=4, gate__threshold=0.01, gate__calibration_tolerance=None)
+    rows = watched.rows().drop_duplicates(problem.ENTITY)
+    signature = signature_of(Predictor.load(registry.find_in_use().uri))
+
+    def answer(part: Any, right: bool) -> None:
+        known = part[problem.TARGET].to_numpy(dtype=float)
+        sure = 0.4 * (known if right else 1 - known) + np.random.default_rng(1).uniform(0, 0.6, len(part))
+
+        def change(columns: dict[str, Any]) -> None:
+            columns["entity"] = part[problem.ENTITY].astype(str).tolist()
+            for name, each in zip(signature.outputs, (1 - sure, sure), strict=True):
+                columns[captured.SCORE + name] = each
+
+        capture(change, rows=len(part), of=part)
+
+    for number, right in enumerate((True, True, False)):
+        answer(rows.iloc[number * size : (number + 1) * size], right)
+    rows[[problem.ENTITY, problem.TARGET]].to_csv("labels.csv", index=False)
+    told = monitor(checked, labels="labels.csv")
+    measured = told["performance"]
+    assert measured["rows"] == size
+    assert measured["value"] < 0.4
+    assert min(measured["earlier"]) > 0.6
+    assert len(measured["earlier"]) == 2
+    assert measured["low"] > checked.gate.threshold, "the demand is met"
+    assert (measured["lost"]["low"] > measured["lost"]["margin"], state(told, "performance")) == (True, "red")
+    assert "beyond doubt" in str(told["checks"])
 
 
 def test_an_old_champion_is_red_at_once_even_without_rows(watched: Project) -> None:

@@ -257,8 +257,8 @@ def judge(
 
     A column has drifted when its population stability index reaches `monitor.drift_threshold`
     (the change is large) and the chi-squared test's p-value is below `monitor.significance`
-    divided by the number of columns (Bonferroni: it is no chance, all columns together). The
-    second keeps small windows from crying wolf, the first large ones.
+    divided by the number of columns and one, which is for all of them together (Bonferroni: see
+    outer_loop/monitoring/joint.py). The second keeps small windows from crying wolf, the first large ones.
 
     Rows of one entity go together: both reckon with as many rows as would tell as much if they were independent
     (Rao and Scott, 1981). And a window is compared with all reference rows, with those of its weekdays, and with
@@ -276,7 +276,7 @@ def judge(
     """
     if not tally.rows:
         raise ProjectError("There are no rows to compare with the training data.", hint="Wait until there are some.")
-    level = params.significance / max(len(layout.watched), 1)
+    level = params.significance / (len(layout.watched) + 1)
     features = []
     for watched in layout.watched:
         about, now = _about(reference, "features", watched.name), tally.features[watched.name]

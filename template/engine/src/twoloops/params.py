@@ -154,6 +154,12 @@ class MonitorParams(Section):
     maximum_age_days: int = Field(default=90, ge=1)
     cool_down_hours: float = Field(default=24.0, ge=0)
     labels: str | None = Field(default=None, min_length=1)
+    rows: str | None = Field(default=None, min_length=1)
+
+    @property
+    def labelled_rows(self) -> int:
+        """How many labelled answers are one window of performance: as many as all windows that count have at least."""
+        return self.windows * self.minimum_rows
 
     @model_validator(mode="after")
     def _some_of_all(self) -> MonitorParams:

@@ -12,7 +12,7 @@ from twoloops import artifact, registry
 from twoloops.artifact import Predictor, Scores
 from twoloops.contracts.signature import Signature
 from twoloops.errors import ProjectError
-from twoloops.inner_loop import backtest, calibration, measure, parts, rivals
+from twoloops.inner_loop import backtest, calibration, label_free, measure, parts, rivals
 from twoloops.inner_loop.report import draw_importance, write_model_card
 from twoloops.inner_loop.rule import FAILS, HOLDS, POWER, Rule
 from twoloops.inner_loop.train import newest, read_parts
@@ -114,6 +114,7 @@ def evaluate(params: Params) -> dict[str, Any]:
         "groups": {each.name: each.as_dict(params.gate.minimum_group_ratio, level) for each in groups},
         "calibration": {name: each.as_dict() for name, each in calibrations.items()},
         "latency_ms": latency,
+        "label_free": _label_free(metric, scores, signature, params),
         "backtest": backtest.backtest(
             params, metric, training_records, signature, by_time=lineage["split"]["rule"] == "time"
         ),
@@ -125,6 +126,12 @@ def evaluate(params: Params) -> dict[str, Any]:
     verdict["run_id"] = _track(params, verdict, lineage)
     write_json(paths().verdict, verdict)
     return verdict
+
+
+def _label_free(metric: measure.Metric, scores: Scores, signature: Signature, params: Params) -> dict[str, Any] | None:
+    """Return what the probabilities alone say of the metric: beside it, the monitor tells how far that is off."""
+    found = label_free.estimate(metric, scores, params.seed) if signature.classes else None
+    return found.as_dict() if found else None
 
 
 def _shipped(params: Params, *parts: Any) -> dict[str, Any]:

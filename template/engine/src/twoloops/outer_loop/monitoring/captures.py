@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +26,70 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COMPARED_AGAIN: Final = 1000  # rows of a window that are scored anew
+MOST_SAMPLED: Final = 10_000  # rows of a window that are kept as they came: so memory stays bounded
 
 
 class UnreadableError(Exception):
     """A capture file that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one model was asked and answered, row by row.
+
+    Attributes:
+        values: what is watched, shape [rows, watched].
+        scores: shape [rows, outputs].
+        entities: whom each row is about, as text, shape [rows]; None where that is personal.
+        event_times: as requests told them, of [rows]; None where they did not.
+        moments: when each was answered, UTC, shape [rows]; NaT where that is not known.
+    """
+
+    values: NDArray[Any]
+    scores: Scores
+    entities: NDArray[Any]
+    event_times: NDArray[Any]
+    moments: NDArray[np.datetime64]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.scores)
+
+    def take(self, places: NDArray[Any] | slice) -> Rows:
+        """Return the rows at these places."""
+        return Rows(
+            self.values[places],
+            self.scores[places],
+            self.entities[places],
+            self.event_times[places],
+            self.moments[places],
+        )
+
+    def __add__(self, other: Rows) -> Rows:
+        """Return the rows of both."""
+        return Rows(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.entities, other.entities]),
+            np.concatenate([self.event_times, other.event_times]),
+            np.concatenate([self.moments, other.moments]),
+        )
+
+
+@dataclass
+class Sample:
+    """Some rows of many, drawn evenly while they pass by: those with the smallest of random numbers (Vitter, 1985)."""
+
+    rows: Rows | None = None  # None as long as there is none
+    order: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def add(self, rows: Rows) -> None:
+        """Let further rows pass by."""
+        order = np.concatenate([self.order, self.random.random(len(rows))])
+        whole = self.rows + rows if self.rows else rows
+        kept = np.sort(np.argsort(order, kind="stable")[:MOST_SAMPLED])
+        self.rows, self.order = whole.take(kept), order[kept]
 
 
 @dataclass
@@ -45,6 +105,7 @@ class Window:
     first: datetime | None = None
     last: datetime | None = None
     skew: float = 0.0  # the largest relative difference of captured and recomputed scores
+    sample: Sample = field(default_factory=Sample)
 
     @property
     def rows(self) -> int:
@@ -99,7 +160,7 @@ def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
             table = _read(path)
             mine, others = _split_by_model(table, predictor.identity)
             quality = _quality(table)
-            values, scores = _rows(mine, predictor)
+            rows = _rows(mine, predictor)
         except UnreadableError as error:
             window.unreadable[label(path)] = str(error)
             continue
@@ -108,7 +169,7 @@ def gather(paths: Iterable[Path], predictor: Predictor) -> Window:
         window.refused += quality["refused"]
         window.dropped += quality["dropped"]
         if mine.num_rows:
-            _add(window, mine, values, scores, predictor)
+            _add(window, mine, rows, predictor)
     return window
 
 
@@ -125,36 +186,50 @@ def newest(paths: list[Path], predictor: Predictor, most: int) -> tuple[NDArray[
     """
     found: list[tuple[NDArray[Any], Scores]] = []
     missing = most
-    for path in reversed(paths):
+    for rows in backwards(paths, predictor):
         if missing <= 0:
             break
-        try:
-            mine, _ = _split_by_model(_read(path), predictor.identity)
-            values, scores = _rows(mine, predictor)
-        except UnreadableError:
-            continue
-        found.append((values[-missing:], scores[-missing:]))
-        missing -= len(scores)
+        found.append((rows.values[-missing:], rows.scores[-missing:]))
+        missing -= len(rows)
     if not found:
         return np.empty((0, len(predictor.layout.watched)), np.float32), np.empty((0, len(predictor.layout.outputs)))
     return np.concatenate([each for each, _ in found]), np.concatenate([each for _, each in found])
 
 
-def _add(window: Window, mine: pa.Table, values: NDArray[Any], scores: Scores, predictor: Predictor) -> None:
+def backwards(paths: list[Path], predictor: Predictor) -> Iterator[Rows]:
+    """Yield what a model was asked and answered, file by file, the newest first.
+
+    Args:
+        paths: capture files, oldest first; those that cannot be read are passed over: `gather` tells of them.
+        predictor: the model.
+    """
+    for path in reversed(paths):
+        with contextlib.suppress(UnreadableError):
+            rows = _rows(_split_by_model(_read(path), predictor.identity)[0], predictor)
+            if len(rows):
+                yield rows
+
+
+def _add(window: Window, mine: pa.Table, rows: Rows, predictor: Predictor) -> None:
     import pyarrow.compute as pc
 
     again = max(0, COMPARED_AGAIN - window.rows)
-    inputs = predictor.problem.restore(values[:again]) if again else None
+    inputs = predictor.problem.restore(rows.values[:again]) if again else None
     if inputs is not None:
-        window.skew = max(window.skew, _difference(scores[:again], predictor.score_inputs(inputs)))
-    # Where the entity is personal, captures do not hold it: each such row is taken for another one's.
-    whom = [f"row {place}" if each is None else each for place, each in enumerate(mine["entity"].to_pylist())]
-    moments = pc.fill_null(mine["microseconds"], np.iinfo(np.int64).min).to_numpy().astype("datetime64[us]")
-    tally = drift.count(values, scores, predictor.layout, predictor.reference, np.asarray(whom, dtype=object), moments)
+        window.skew = max(window.skew, _difference(rows.scores[:again], predictor.score_inputs(inputs)))
+    tally = drift.count(
+        rows.values, rows.scores, predictor.layout, predictor.reference, whom(rows.entities), rows.moments
+    )
     window.tally = window.tally + tally if window.tally else tally
+    window.sample.add(rows)
     times = pc.min_max(mine["captured_at"]).as_py()
     window.first = min(each for each in (window.first, times["min"]) if each)
     window.last = max(each for each in (window.last, times["max"]) if each)
+
+
+def whom(entities: NDArray[Any]) -> NDArray[Any]:
+    """Return whom rows are about, shape [rows]: where that is personal, each row is taken for another one's."""
+    return np.asarray([f"row {place}" if each is None else each for place, each in enumerate(entities)], dtype=object)
 
 
 def _difference(captured: Scores, recomputed: Scores) -> float:
@@ -207,21 +282,31 @@ def _quality(table: pa.Table) -> dict[str, int]:
         raise UnreadableError(f"its metadata 'quality' is not what the service writes: {error}") from error
 
 
-def _rows(table: pa.Table, predictor: Predictor) -> tuple[NDArray[Any], Scores]:
-    """Return the watched values, a category as its code, and the captured scores; a score that is null is NaN."""
+def _rows(table: pa.Table, predictor: Predictor) -> Rows:
+    """Return a table of captures as rows; a score that is null is NaN."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     watched, outputs = predictor.layout
     if not table.num_rows:  # of a file about other models, which may have other columns
-        return np.empty((0, len(watched)), np.float32), np.empty((0, len(outputs)))
-    try:
-        columns = [_column(table[FEATURE + each.name], each) for each in watched]
-        scores = np.column_stack([table[SCORE + name].cast(pa.float64()).to_numpy() for name in outputs])
-    except KeyError as error:
-        raise UnreadableError(f"it has no column {error}") from error
-    except pa.ArrowException as error:
-        raise UnreadableError(str(error)) from error
-    return np.column_stack(columns) if columns else np.empty((len(scores), 0), np.float32), scores
+        values, scores = np.empty((0, len(watched)), np.float32), np.empty((0, len(outputs)))
+    else:
+        try:
+            columns = [_column(table[FEATURE + each.name], each) for each in watched]
+            scores = np.column_stack([table[SCORE + name].cast(pa.float64()).to_numpy() for name in outputs])
+        except KeyError as error:
+            raise UnreadableError(f"it has no column {error}") from error
+        except pa.ArrowException as error:
+            raise UnreadableError(str(error)) from error
+        values = np.column_stack(columns) if columns else np.empty((len(scores), 0), np.float32)
+    moments = pc.fill_null(table["microseconds"], np.iinfo(np.int64).min).to_numpy()
+    return Rows(
+        values,
+        scores,
+        np.asarray(table[ENTITY].to_pylist(), dtype=object),
+        np.asarray(table[EVENT_TIME].to_pylist(), dtype=object),
+        moments.astype("datetime64[us]"),
+    )
 
 
 def _column(column: pa.ChunkedArray, watched: Watched) -> NDArray[np.float32]:

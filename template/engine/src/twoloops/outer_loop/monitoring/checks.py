@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from twoloops.drift import Report
+from twoloops.inner_loop.label_free import Estimate
+from twoloops.inner_loop.measure import Interval
 from twoloops.inner_loop.rule import describe_interval
 from twoloops.outer_loop.monitoring.captures import Window
+from twoloops.outer_loop.monitoring.joint import Joint
 from twoloops.outer_loop.monitoring.performance import Performance
+from twoloops.outer_loop.monitoring.skew import Skew
+from twoloops.outer_loop.monitoring.training import NOT_HERE
 from twoloops.params import Params
 
 MOST_NAMED = 5  # columns in a sentence
@@ -29,27 +34,38 @@ class Check:
     training_helps: bool = True  # where it is red: whether a new model may mend it
 
 
-def of_window(window: Window, report: Report | None, performance: Performance | str, params: Params) -> list[Check]:
+def of_window(
+    window: Window,
+    report: Report | None,
+    together: Joint | str | None,
+    skew: Skew | str | None,
+    performance: Performance | str,
+    estimate: str,
+    params: Params,
+) -> list[Check]:
     """Look at everything that one window can show.
 
     Args:
         window: what the captures hold.
         report: the comparison with the training data; None when there are too few rows for it.
+        together: of all columns together; a sentence says why it was not looked at, None that there was no need.
+        skew: of captures and the training table; a sentence says why it was not looked at.
         performance: by labels, or a sentence that says why there is none.
+        estimate: what the metric would be without labels, in words; empty where nothing is known.
         params: the thresholds.
     """
     return [
-        _data_drift(report, params),
+        _data_drift(report, together, params),
         _prediction_drift(report, params),
-        _quality(window, report, params),
-        _performance(performance),
+        _quality(window, report, skew, params),
+        _performance(performance, estimate),
     ]
 
 
 TOO_FEW = ("There are too few rows to compare with the training data.",)
 
 
-def _data_drift(report: Report | None, params: Params) -> Check:
+def _data_drift(report: Report | None, together: Joint | str | None, params: Params) -> Check:
     """Look at the inputs. What the model hardly weighs is told, and is a reason for nothing: it may be the season."""
     if report is None:
         return Check(DATA_DRIFT, "unknown", TOO_FEW)
@@ -62,7 +78,24 @@ def _data_drift(report: Report | None, params: Params) -> Check:
         findings.append(f"Changed too, but the model hardly weighs it: {_join(beside)}.")
     if not drifted:
         findings.append(f"None of {len(report.features)} features has drifted.")
-    return Check(DATA_DRIFT, "red" if weighed else "green", tuple(findings))
+    if together is not None:
+        findings.append(together if isinstance(together, str) else _describe(together))
+    jointly = isinstance(together, Joint) and together.drifted
+    return Check(DATA_DRIFT, "red" if weighed or jointly else "green", tuple(findings))
+
+
+def _describe(together: Joint) -> str:
+    area = f"area under the ROC curve {together.area:.2f}"
+    if together.drifted:
+        by = f", by {_join(list(together.columns))}" if together.columns else ""
+        return (
+            f"All columns together tell the window from training rows, though no single one does{by}: {area}; from "
+            f"{together.least:.2f} on it is drift. How they go together has changed, or many have moved a little."
+        )
+    return (
+        f"All columns together look like training rows too: {area} of {together.rows:,} entities, where 0.5 tells "
+        f"nothing; from {together.shown:.2f} on it would be found."
+    )
 
 
 def _prediction_drift(report: Report | None, params: Params) -> Check:
@@ -96,14 +129,23 @@ def dropped_share(window: Window) -> float:
     return window.dropped / answered if answered else 0.0
 
 
-def _quality(window: Window, report: Report | None, params: Params) -> Check:
-    findings = tuple(_faults(window, report, params))
+def _quality(window: Window, report: Report | None, skew: Skew | str | None, params: Params) -> Check:
+    findings = tuple(_faults(window, report, skew, params))
     if findings:
         return Check(QUALITY, "red", findings)
-    return Check(QUALITY, "green", (f"{refused_share(window):.1%} of the rows broke the contract.",))
+    told = [f"{refused_share(window):.1%} of the rows broke the contract."]
+    if isinstance(skew, str) and skew != NOT_HERE:  # that is said once, beside the drift
+        told.append(skew)
+    elif isinstance(skew, Skew):
+        least = skew.columns[0]
+        told.append(
+            f"Of {skew.rows:,} answers {skew.origin} has the same entity and time; each column is equal in at least "
+            f"{least.share:.1%} of them."
+        )
+    return Check(QUALITY, "green", tuple(told))
 
 
-def _faults(window: Window, report: Report | None, params: Params) -> Iterator[str]:
+def _faults(window: Window, report: Report | None, skew: Skew | str | None, params: Params) -> Iterator[str]:
     limit = params.monitor.maximum_refused_share
     if refused_share(window) > limit:
         yield f"{refused_share(window):.1%} of the rows broke the contract and were refused; {limit:.1%} are allowed."
@@ -113,6 +155,12 @@ def _faults(window: Window, report: Report | None, params: Params) -> Iterator[s
         yield (
             f"Captured scores differ by up to {window.skew:.3g} from those that the model gives for the captured "
             f"values; {params.gate.parity_tolerance:.3g} is allowed. The service computes something else."
+        )
+    if isinstance(skew, Skew) and skew.differing:
+        named = [f"{each.name} (equal in {each.share:.1%})" for each in skew.differing]
+        yield (
+            f"The client computes otherwise than training does: {_join(named)} of {skew.rows:,} answers about whom "
+            f"{skew.origin} has a row of the same time. Or the table was corrected since."
         )
     if report is None:
         return
@@ -125,17 +173,54 @@ def _faults(window: Window, report: Report | None, params: Params) -> Iterator[s
         yield f"Categories that training did not know: {_join(strange)}."
 
 
-def _performance(performance: Performance | str) -> Check:
+NO_ESTIMATE: Final = "Without labels nothing is known of it: an amount says nothing about its own error."
+
+
+def describe_estimate(estimate: Estimate, on_holdout: Interval | None, then: float | None) -> str:
+    """Say what the metric would be without labels, how far that was off on the holdout, and when it is wrong.
+
+    Args:
+        estimate: of the window.
+        on_holdout: the metric, measured at registration; None: not known.
+        then: the same estimate on the holdout; None: not known.
+    """
+    off = ""
+    if on_holdout and then is not None:
+        off = f" At registration this estimate was {then:.4g}, and measured {on_holdout.value:.4g}."
+    return (
+        f"Estimated without labels, from the probabilities alone (CBPE): {estimate.metric} {estimate.value:.4g} on "
+        f"{estimate.rows:,} answers.{off} It does not see that the same inputs mean something else now, and decides "
+        "nothing."
+    )
+
+
+def _performance(performance: Performance | str, estimate: str) -> Check:
     if isinstance(performance, str):
-        return Check(PERFORMANCE, "unknown", (performance,))
+        return Check(PERFORMANCE, "unknown", (performance, *([estimate] if estimate else ())))
     interval = describe_interval(performance.as_dict())
     demand = "at least" if performance.direction == "higher" else "at most"
     sentence = (
-        f"{performance.metric} is {interval} on {performance.rows:,} labelled answers; "
+        f"{performance.metric} is {interval} on the newest {performance.rows:,} labelled answers; "
         f"{demand} {performance.threshold:g} is demanded."
     )
-    sentence = f"{sentence} {performance.left_out}".strip()
-    return Check(PERFORMANCE, performance.state, (sentence, *performance.miscalibrated))
+    findings = [f"{sentence} {performance.left_out}".strip()]
+    if performance.reference is not None:
+        findings.append(_since_registration(performance))
+    return Check(PERFORMANCE, performance.state, (*findings, *performance.miscalibrated))
+
+
+def _since_registration(performance: Performance) -> str:
+    limits = ""
+    if performance.reference_low is not None:
+        limits = f" ({performance.reference_low:.4g} to {performance.reference_high:.4g})"
+    told = f"At registration it was {performance.reference:.4g}{limits}"
+    lost = performance.lost
+    if lost is None:
+        return f"{told}; without both intervals nobody can say whether it is worse since."
+    reach = f"lost since: {lost.value:.2g} ({lost.low:.2g} to {lost.high:.2g})"
+    if lost.beyond_doubt:
+        return f"{told}; {reach}, which is more than {lost.margin:.2g} (gate.champion_margin) beyond doubt."
+    return f"{told}; {reach}. So many answers would show a loss from {lost.shown:.2g} on."
 
 
 def staleness(registered_at: datetime | None, learned_until: datetime | None, params: Params, now: datetime) -> Check:

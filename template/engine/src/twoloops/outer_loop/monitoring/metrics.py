@@ -15,6 +15,9 @@ HELPS = {
     "monitor_window_rows": "Rows of the last window.",
     "monitor_feature_drift": "Population stability index of a feature in the last window.",
     "monitor_score_drift": "Population stability index of an output in the last window.",
+    "monitor_joint_drift_area": "Area under the ROC curve of telling the last window from training rows; 0.5 is none.",
+    "monitor_equal_share": "Share of answers in which a feature equals the training table's, same entity and time.",
+    "monitor_performance_estimated": "The metric by the probabilities alone, without labels: blind to concept drift.",
     "monitor_missing_share": "Share of a feature's values that are missing in the last window.",
     "monitor_refused_share": "Share of the rows that broke the contract in the last window.",
     "monitor_performance": "Metric on labelled answers.",
@@ -64,6 +67,15 @@ def _of_window(report: dict[str, Any]) -> Iterator[Sample]:
             yield Sample("monitor_missing_share", each["missing"], {"feature": each["name"]})
         for each in report["drift"]["scores"]:
             yield Sample("monitor_score_drift", each["psi"], {"output": each["name"]})
+
+    if report.get("together"):
+        yield Sample("monitor_joint_drift_area", report["together"]["area"])
+    if report.get("serving_skew"):
+        for each in report["serving_skew"]["columns"]:
+            yield Sample("monitor_equal_share", each["share"], {"feature": each["name"]})
+    if report.get("estimate"):
+        about = {"metric": report["estimate"]["metric"]}
+        yield Sample("monitor_performance_estimated", report["estimate"]["value"], about)
 
 
 def _seconds(moment: str) -> float:

@@ -8,12 +8,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from twoloops import config, drift, lineage, registry
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
+from twoloops.inner_loop import label_free
 from twoloops.inner_loop.evaluate import primary
 from twoloops.inner_loop.fetch import SIMULATED_FILE
-from twoloops.outer_loop.monitoring import assessment, captures, checks, history, metrics, page, performance
+from twoloops.inner_loop.measure import Interval
+from twoloops.outer_loop.monitoring import (
+    assessment,
+    captures,
+    checks,
+    history,
+    joint,
+    metrics,
+    page,
+    performance,
+    skew,
+    training,
+)
 from twoloops.params import Params
 from twoloops.paths import paths
 from twoloops.storage import read_json, replacing, write_json
@@ -32,32 +47,46 @@ class MonitoredModel:
     predictor: Predictor
     version: str | None  # None: it came from a folder
     registered_at: datetime | None
-    on_holdout: float | None  # the primary metric, when the model was judged
+    judged: Judged
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the verdict and the lineage say of a model."""
+
+    on_holdout: Interval | None  # the primary metric, when the model was judged
     weights: dict[str, float] | None  # what each feature brings, of the most important one's importance
-    learned_until: datetime | None  # the time of the newest training row; None: rows have no time, or are simulated
+    label_free: float | None  # what the probabilities alone said of the metric then
+    until: datetime | None  # the time of the newest training row; None: rows have no time
+    simulated: bool  # then its age says nothing: such rows are of the same days whenever they are made
+
+    @property
+    def learned_until(self) -> datetime | None:
+        """The time from which the age counts; None: it counts from the registration."""
+        return None if self.simulated else self.until
 
 
 def _load_monitored(model: str | None, params: Params) -> MonitoredModel:
     if model and not model.startswith("models:/"):
-        return MonitoredModel(Predictor.load(model), None, None, *_judged(Path(model), params))
+        return MonitoredModel(Predictor.load(model), None, None, _judged(Path(model), params))
     with registry.download(model or registry.find_in_use().uri) as folder:
         predictor, judged = Predictor.load(folder), _judged(folder, params)
     version = registry.find_version("model_identity", predictor.identity)
     if version is None:
-        return MonitoredModel(predictor, None, None, *judged)
-    return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), *judged)
+        return MonitoredModel(predictor, None, None, judged)
+    return MonitoredModel(predictor, version.number, datetime.fromisoformat(version.registered_at), judged)
 
 
-def _judged(folder: Path, params: Params) -> tuple[float | None, dict[str, float] | None, datetime | None]:
+def _judged(folder: Path, params: Params) -> Judged:
     verdict = performance.read_verdict(folder)
     file = folder / lineage.FILE
     until = read_json(file, "train").get("until") if file.exists() else None
-    # The age of simulated rows says nothing: they are of the same days whenever they are made.
-    real = not params.data.source.endswith(SIMULATED_FILE)
-    return (
+    return Judged(
         performance.on_holdout(verdict, primary(params).name),
         performance.weights(verdict),
-        datetime.fromisoformat(until) if until and real else None,
+        (verdict.get("label_free") or {}).get("value"),
+        datetime.fromisoformat(until) if until else None,
+        params.data.source.endswith(SIMULATED_FILE),
     )
 
 
@@ -97,23 +126,20 @@ def monitor(
     window = captures.gather([path for path in files if captures.label(path) not in consumed], watched.predictor)
     measured: performance.Performance | str = NO_LABELS
     if labels:
-        measured = performance.judge(files, labels, watched.predictor, params, watched.on_holdout, now)
-    stale = checks.staleness(watched.registered_at, watched.learned_until, params, now)
+        measured = performance.judge(files, labels, watched.predictor, params, watched.judged.on_holdout, now)
+    stale = checks.staleness(watched.registered_at, watched.judged.learned_until, params, now)
     # Refused rows count: were all of them refused, there would never be a window to say so.
     enough = window.rows + window.refused >= params.monitor.minimum_rows
 
-    report = None
-    if window.tally and window.rows >= params.monitor.minimum_rows:
-        predictor = watched.predictor
-        report = drift.judge(window.tally, predictor.layout, predictor.reference, params.monitor, watched.weights)
-    found = checks.of_window(window, report, measured, params)
+    seen = _look(window, files, watched, params) if enough else Seen()
+    found = checks.of_window(window, seen.report, seen.together, seen.skew, measured, _estimated(watched, seen), params)
     updated = past
     if enough:
-        updated = history.with_window(past, _entry(watched, window, report, measured, found, now), window.files)
+        updated = history.with_window(past, _entry(watched, window, seen.report, measured, found, now), window.files)
     windows = updated.of_model(watched.predictor.identity)
     cooling = past.cooling_until(params.monitor, now)
     decision = assessment.decide(windows, stale, cooling, params)
-    result = _result(params, watched, window, report, measured, [*found, stale], decision, enough, now)
+    result = _result(params, watched, window, seen, measured, [*found, stale], decision, enough, now)
     result["timeline"] = [each.model_dump(mode="json") for each in windows[-SHOWN_WINDOWS:]]
     result["retraining"] = past.retraining.model_dump(mode="json") if past.retraining else None
     if enough:
@@ -126,6 +152,46 @@ def monitor(
         _wait(result, stale)
         metrics.write(paths().monitoring / "monitor.prom", result, _last_report(watched.predictor.identity))
     return result
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a window shows beside labels: a text says why there is nothing, None that nothing was looked at."""
+
+    report: drift.Report | None = None
+    together: joint.Joint | str | None = None
+    skew: skew.Skew | str | None = None
+    estimate: label_free.Estimate | None = None
+
+
+def _look(window: captures.Window, files: list[Path], watched: MonitoredModel, params: Params) -> Seen:
+    rows, predictor, judged = window.sample.rows, watched.predictor, watched.judged
+    if window.tally is None or rows is None or window.rows < params.monitor.minimum_rows:
+        return Seen()
+    report = drift.judge(window.tally, predictor.layout, predictor.reference, params.monitor, judged.weights)
+    estimate = None
+    if predictor.signature.classes:
+        estimate = label_free.estimate(primary(params), rows.scores, params.seed)
+    if not predictor.layout.watched:
+        return Seen(report, estimate=estimate)
+    table = training.read(params, predictor)
+    if isinstance(table, str):
+        return Seen(report, table, table, estimate)
+    together: joint.Joint | str | None = None
+    if not report.weighed_drift:  # else single columns tell already, and better
+        until = judged.until
+        newest = np.datetime64(until.astimezone(UTC).replace(tzinfo=None), "us") if until else None
+        together = joint.look(rows, table, predictor, params, judged.weights, newest)
+    return Seen(report, together, skew.compare(files, table, predictor, params.monitor), estimate)
+
+
+def _estimated(watched: MonitoredModel, seen: Seen) -> str:
+    """Say what the metric would be, by the probabilities alone; empty where nothing was looked at."""
+    if not watched.predictor.signature.classes:
+        return checks.NO_ESTIMATE if seen.report else ""
+    if seen.estimate is None:
+        return ""
+    return checks.describe_estimate(seen.estimate, watched.judged.on_holdout, watched.judged.label_free)
 
 
 def _entry(
@@ -156,7 +222,7 @@ def _result(
     params: Params,
     watched: MonitoredModel,
     window: captures.Window,
-    report: drift.Report | None,
+    seen: Seen,
     measured: performance.Performance | str,
     found: list[checks.Check],
     decision: assessment.Decision,
@@ -165,8 +231,8 @@ def _result(
 ) -> dict[str, Any]:
     # Rows as young as labels need are as new as rows can be: the age counts from then.
     since = watched.registered_at
-    if watched.learned_until:
-        since = watched.learned_until + timedelta(days=params.data.label_days or 0)
+    if watched.judged.learned_until:
+        since = watched.judged.learned_until + timedelta(days=params.data.label_days or 0)
     window_red = assessment.is_red(assessment.assess(found), assessment.is_faulty(found))
     return {
         "at": now.isoformat(timespec="seconds"),
@@ -185,7 +251,7 @@ def _result(
             "identity": watched.predictor.identity,
             "version": watched.version,
             "registered_at": watched.registered_at.isoformat() if watched.registered_at else None,
-            "learned_until": watched.learned_until.isoformat() if watched.learned_until else None,
+            "learned_until": watched.judged.learned_until.isoformat() if watched.judged.learned_until else None,
             "age_seconds": max((now - since).total_seconds(), 0.0) if since else None,
         },
         "window": {
@@ -203,7 +269,10 @@ def _result(
             "unreadable": window.unreadable,
         },
         "checks": [asdict(check) for check in found],
-        "drift": report.as_dict() if report else None,
+        "drift": seen.report.as_dict() if seen.report else None,
+        "together": seen.together.as_dict() if isinstance(seen.together, joint.Joint) else None,
+        "serving_skew": seen.skew.as_dict() if isinstance(seen.skew, skew.Skew) else None,
+        "estimate": seen.estimate.as_dict() | {"on_holdout": watched.judged.label_free} if seen.estimate else None,
         "performance": measured.as_dict() if isinstance(measured, performance.Performance) else None,
         "params": params.monitor.model_dump(),
     }

@@ -1,4 +1,11 @@
-"""How good the answers were, told by the labels that arrived since."""
+"""How good the answers were, told by the labels that arrived since.
+
+The newest labelled answers, `monitor.windows` times `monitor.minimum_rows`, are one window: what was long ago says
+little of now. It is judged twice: against what the gate demands, and against the value at registration, whose own
+interval counts too: a model that had 0.90 and has 0.76 has lost much, though 0.75 is demanded. Worse than at
+registration is what is worse by more than `gate.champion_margin`, beyond doubt (Welch, 1947, for the difference of two
+estimates). What a window of this size can show is said. `benchmarks/judgement.py performance` shows the error rates.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +17,38 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twoloops import artifact
 from twoloops.artifact import Predictor
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import calibration, measure, parts
 from twoloops.inner_loop.evaluate import primary
+from twoloops.inner_loop.rule import POWER
 from twoloops.outer_loop.monitoring import joining
-from twoloops.params import Params
+from twoloops.params import GateParams, Params
 from twoloops.problems import problem
+from twoloops.problems.base import Labels
 
-MOST_ROWS = 10_000  # the newest: what was long ago says little of now, and resampling more takes long
+EARLIER_WINDOWS = 6  # that are shown beside the newest
 MOST_AMBIGUOUS = 0.05  # of the labels: whose answers differ is no matter of chance, and leaving more out misleads
 VERDICT_IN_REGISTRY = Path(artifact.EVALUATION, "verdict.json")  # beside the artifact: see inner_loop/evaluate.py
+
+
+@dataclass(frozen=True)
+class Loss:
+    """By how much answers are worse than at registration, in the metric's unit."""
+
+    value: float  # negative: they are better
+    low: float
+    high: float
+    margin: float  # by so much they may be
+    shown: float  # the loss that so many rows show in 8 of 10 cases
+
+    @property
+    def beyond_doubt(self) -> bool:
+        """Whether it is more than the margin."""
+        return self.low > self.margin
 
 
 @dataclass(frozen=True)
@@ -38,6 +64,10 @@ class Performance:
     high: float | None
     threshold: float
     reference: float | None  # on the holdout, when the model was judged
+    reference_low: float | None = None  # None where it has no interval, as high
+    reference_high: float | None = None
+    lost: Loss | None = None  # since then; None where one of the two has no interval
+    earlier: tuple[float | None, ...] = ()  # the metric of the windows before, each of as many rows, the newest first
     reason: str = ""  # why there is no interval
     left_out: str = ""  # labels that were not joined to an answer, in words
     miscalibrated: tuple[str, ...] = ()  # what gate.calibration_tolerance demands and is missed beyond doubt
@@ -46,10 +76,11 @@ class Performance:
     def state(self) -> Literal["green", "red", "unknown"]:
         """Say "red" when even the better end of the interval misses what the gate demands, else "green".
 
-        Also red are probabilities that do not mean what they say. Without an interval a value that misses the demand is
+        Also red are answers that are worse than at registration by more than gate.champion_margin, beyond doubt, and
+        probabilities that do not mean what they say. Without an interval a value that misses the demand is
         "unknown": a few rows decide.
         """
-        if self.miscalibrated:
+        if self.miscalibrated or (self.lost and self.lost.beyond_doubt):
             return "red"
         sign = 1 if self.direction == "higher" else -1
         better = self.high if self.direction == "higher" else self.low
@@ -68,7 +99,12 @@ class Performance:
 
 
 def judge(
-    paths: list[Path], labels: str, predictor: Predictor, params: Params, reference: float | None, now: datetime
+    paths: list[Path],
+    labels: str,
+    predictor: Predictor,
+    params: Params,
+    reference: measure.Interval | None,
+    now: datetime,
 ) -> Performance | str:
     """Join each label to the answer that it is about, and measure.
 
@@ -78,7 +114,7 @@ def judge(
             URL.
         predictor: the model whose answers count.
         params: the gate and the monitor's least number of rows.
-        reference: the metric's value on the holdout.
+        reference: the metric on the holdout, when the model was judged; None: not known.
         now: from when the age of an answer counts: see data.label_days.
 
     Returns:
@@ -97,7 +133,9 @@ def judge(
         ).strip()
     if joined.ambiguous > MOST_AMBIGUOUS * (joined.ambiguous + len(joined.places)):
         return f"The labels that are left would be a choice, not a sample. {left_out}"
-    finite = np.flatnonzero(np.isfinite(joined.scores[:MOST_ROWS]).all(axis=1))
+    finite = np.flatnonzero(np.isfinite(joined.scores).all(axis=1))
+    size = params.monitor.labelled_rows
+    finite, older = finite[:size], finite[size:]
     answers = joined.scores[finite]
     kept = problem.take(known.records, joined.places[finite].tolist())
     try:
@@ -128,7 +166,11 @@ def judge(
         low=interval.low if interval.known else None,
         high=interval.high if interval.known else None,
         threshold=params.gate.threshold,
-        reference=reference,
+        reference=reference.value if reference else None,
+        reference_low=reference.low if reference and reference.known else None,
+        reference_high=reference.high if reference and reference.known else None,
+        lost=loss(interval, reference, metric.direction, params.gate) if reference else None,
+        earlier=_earlier(known, joined, older, size, metric, predictor),
         reason=interval.reason,
         left_out=left_out,
         miscalibrated=tuple(rule.sentence() for rule in rules if not rule.passed),
@@ -146,10 +188,57 @@ def read_verdict(folder: Path) -> dict[str, Any]:
     return verdict
 
 
-def on_holdout(verdict: Mapping[str, Any], metric: str) -> float | None:
+def loss(now: measure.Interval, before: measure.Interval, direction: str, gate: GateParams) -> Loss | None:
+    """Return by how much a metric is worse than it was; None where one of the two has no interval.
+
+    Args:
+        now: on labelled answers.
+        before: on the holdout: other rows, so the two errors add up.
+        direction: "higher" or "lower" is better.
+        gate: the margin and the confidence.
+    """
+    if not (now.known and before.known):
+        return None
+    value = before.value - now.value if direction == "higher" else now.value - before.value
+    error = float(np.hypot(now.error, before.error))
+    # Degrees of freedom of a difference: Welch and Satterthwaite.
+    parts_of = ((each.error**4) / max(each.carriers - 1, 1) for each in (now, before))
+    carriers = error**4 / sum(parts_of) + 1
+    reach = measure.quantile((1 + gate.confidence) / 2, carriers) * error
+    margin = gate.margin
+    return Loss(value, value - reach, value + reach, margin, margin + reach + measure.quantile(POWER, carriers) * error)
+
+
+def _earlier(
+    labels: Labels,
+    joined: joining.Joined,
+    places: NDArray[Any],
+    size: int,
+    metric: measure.Metric,
+    predictor: Predictor,
+) -> tuple[float | None, ...]:
+    """Return the metric of the windows before the newest one, each of so many rows; None where it is not defined."""
+    found: list[float | None] = []
+    for start in range(0, min(len(places), EARLIER_WINDOWS * size) - size + 1, size):
+        part = places[start : start + size]
+        records = problem.take(labels.records, joined.places[part].tolist())
+        try:
+            value = float(metric.compute(problem.target(records, predictor.signature), joined.scores[part]))
+        except (ProjectError, ValueError):  # of one class alone
+            value = float("nan")
+        found.append(value if np.isfinite(value) else None)
+    return tuple(found)
+
+
+def on_holdout(verdict: Mapping[str, Any], metric: str) -> measure.Interval | None:
     """Return the metric that a model had on the holdout, by its verdict; None where that does not say."""
     known = verdict.get("metrics", {}).get(metric)
-    return float(known["value"]) if known else None
+    if not known:
+        return None
+    limits = {name: known.get(name) for name in ("low", "high", "error")}
+    numbers = {name: float("nan") if value is None else float(value) for name, value in limits.items()}
+    reason = known.get("reason", "") or ("" if np.isfinite(list(numbers.values())).all() else "it was not given")
+    return measure.Interval(float(known["value"]), **numbers, carriers=known.get("carriers", 0.0), reason=reason)
 
 
 def weights(verdict: Mapping[str, Any]) -> dict[str, float] | None:
