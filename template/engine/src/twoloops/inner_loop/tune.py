@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twoloops import params as parameters
 from twoloops import registry
 from twoloops.artifact import Scores
 from twoloops.errors import ProjectError
@@ -23,8 +24,6 @@ from twoloops.storage import replacing, write_json
 if TYPE_CHECKING:
     from optuna import Trial
     from pydantic import BaseModel
-
-NULL = "tag:yaml.org,2002:null"
 
 
 def tune(params: Params, progress: Callable[[int, float], None] | None = None) -> dict[str, Any]:
@@ -158,14 +157,7 @@ def _folds(records: Any, target: measure.Target, params: Params) -> list[folds.F
 
 def apply(best: dict[str, Any]) -> None:
     """Write hyperparameters into the section `model` of params.yaml; comments stay as they are."""
-    from ruamel.yaml import YAML
-
     path = paths().params
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    content["model"].update(best)
-    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
+    text = parameters.edited(path.read_text(encoding="utf-8"), {"model": best})
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
