@@ -17,6 +17,7 @@ import pytest
 import yaml
 from twoloops.problems.tabular import classification, contract
 from twoloops.problems.tabular.drafting import deciding, profiling, suspecting, writing
+from twoloops.verbs import drafting
 
 from commands.answer_space import template
 from tests.engine.problems.ways import project as project_of
@@ -183,6 +184,16 @@ def test_an_answer_that_does_not_fit_is_refused(churn: Path, options: list[str],
     assert words in str(result.exception)
 
 
+def test_a_person_is_asked_until_the_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["lat", "late"])
+    monkeypatch.setattr("typer.prompt", lambda *words, **how: next(typed))
+    asking = drafting._Asking({"entity": "id"}, yes=False)
+    asking.talks = True
+    assert asking(deciding.Question("target", "Which?", None, ["id", "late"])) == "late"
+    assert asking(deciding.Question("entity", "Which?", "none")) == "id", "an option is not asked for"
+    assert next(typed, "") == ""
+
+
 def test_more_than_two_classes_are_refused_in_words(churn: Path) -> None:
     frame = pd.DataFrame({"size": np.arange(90.0), "species": ["a", "b", "c"] * 30})
     result = call("draft", written(churn, frame), "--target", "species", "--yes")
@@ -233,7 +244,9 @@ def test_a_disk_that_fails_leaves_all_as_it_was(churn: Path, monkeypatch: pytest
 def test_a_table_without_a_key_gets_one_of_what_its_rows_say(churn: Path) -> None:
     frame = traps()[["size", "class", "place", "weight", "rooms", "late"]]
     place = written(churn, pd.concat([frame, frame.head(5)]))
-    told = json.loads(call("draft", place, "--target", "late", "--yes", "--json").stdout)
+    outside = str(churn / place)
+    told = json.loads(call("draft", outside, "--target", "late", "--yes", "--json").stdout)
+    assert told["suspicions"][0].startswith(f"{outside} lies outside the project")
     assert (told["entity"], told["made_key"], told["event_time"]) == ("row_key", True, None)
     keys = contract_of(churn).load(place)["row_key"]
     assert keys.head(5).tolist() == keys.tail(5).tolist()

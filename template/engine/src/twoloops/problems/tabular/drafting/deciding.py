@@ -366,6 +366,11 @@ def _useless(profile: Profile) -> Iterator[str]:
 
 def _suspect(plan: Plan) -> None:
     told = plan.suspicions
+    if "://" not in plan.source and plan.source.startswith(("/", "..")):
+        told.append(
+            f"{plan.source} lies outside the project: who else works on it has no such file. Put it below data/raw, "
+            "and name it so."
+        )
     told += [f"{each.name}: left out: {each.reason}." for each in plan.of("left out") if each.reason != BY_HAND]
     target = plan.columns[plan.target].profile
     if target.missing:
@@ -376,17 +381,7 @@ def _suspect(plan: Plan) -> None:
         events = min(count for _, count in target.levels)
         if events < FEW_EVENTS:
             told.append(f"{plan.target}: only {events:,} rows are of the rarer class: little can be told from them.")
-    for column in plan.of("feature"):
-        if (
-            column.profile.numeric
-            and max(abs(column.profile.minimum or 0), abs(column.profile.maximum or 0)) > BEYOND_FLOAT32
-        ):
-            told.append(
-                f"{column.name}: numbers as large as {column.profile.maximum:,.0f} lose their last digits in a model: "
-                "is it a key, a date or a code?"
-            )
-        if column.profile.missing > NEARLY_EMPTY * plan.rows:
-            told.append(f"{column.name}: {column.profile.missing / plan.rows:.1%} of the rows have no value.")
+    _suspect_features(plan)
     if plan.words:
         columns = [name for name, each in plan.columns.items() if each.profile.words]
         told.append(
@@ -401,6 +396,22 @@ def _suspect(plan: Plan) -> None:
             f"No column is the key: load makes {plan.entity!r} of what a row says. Score, which reads a file as it "
             "is, needs it in the file."
         )
+
+
+def _suspect_features(plan: Plan) -> None:
+    for column in plan.of("feature"):
+        if (
+            column.profile.numeric
+            and max(abs(column.profile.minimum or 0), abs(column.profile.maximum or 0)) > BEYOND_FLOAT32
+        ):
+            plan.suspicions.append(
+                f"{column.name}: numbers as large as {column.profile.maximum:,.0f} lose their last digits in a model: "
+                "is it a key, a date or a code?"
+            )
+        if column.profile.missing > NEARLY_EMPTY * plan.rows:
+            plan.suspicions.append(
+                f"{column.name}: {column.profile.missing / plan.rows:.1%} of the rows have no value."
+            )
 
 
 def _find_leaks(plan: Plan) -> None:
