@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from .answer_space import Template, template
@@ -13,6 +14,9 @@ HEAD = """\
 # Which file of a project comes with which layer of template/, but for engine/, which is in every project as it lies in
 # template/engine. `uv run expected-files` writes this, a test compares it with what Copier renders.
 """
+# What tells the verb `draft` whether a file of a project is as the template renders it.
+DRAFTED = "template/engine/src/twoloops/problems/tabular/drafting/rendered.json"
+LAYERS = {"classification": "problem_classification", "regression": "problem_regression"}
 
 
 def main() -> None:
@@ -23,6 +27,8 @@ def main() -> None:
     with template_here() as source:
         text = table(template(source))
         (arguments.into or source / FILE).write_text(text, encoding="utf-8")
+        if not arguments.into:
+            (source / DRAFTED).write_text(fingerprints(source), encoding="utf-8")
     print(f"{text.count(chr(10)) - HEAD.count(chr(10))} files")
 
 
@@ -33,3 +39,31 @@ def table(ours: Template) -> str:
     rows = sorted((file.layer, file.path_for(everywhere) or "") for file in ours.files() if file.layer)
     width = max(len(layer) for layer, _ in rows)
     return HEAD + "".join(f"{layer:{width}}  {path}\n" for layer, path in rows)
+
+
+def fingerprints(source: Path) -> str:
+    """Return the fingerprints of the files that `draft` replaces, by problem type and path, as JSON."""
+    # Only here: who writes the table alone may have no engine installed.
+    from twoloops.problems.tabular.drafting.writing import SIMULATOR, fingerprint  # noqa: PLC0415
+
+    paths = [
+        "src/{package}/problem/data.py",
+        "src/{package}/problem/metrics.py",
+        *SIMULATOR,
+        "tests/example.py",
+        "tests/test_data.py",
+        "tests/test_metrics.py",
+        "tests/test_model.py",
+        "data/README.md",
+    ]
+    found = {}
+    for problem, layer in LAYERS.items():
+        folders = [source / "template" / f"{{{{ layer.{each} }}}}" for each in (layer, "problem_tabular")]
+        found[problem] = {path: fingerprint(_of(path, folders).read_text(encoding="utf-8")) for path in paths}
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _of(path: str, folders: list[Path]) -> Path:
+    named = path.format(package="{{ package_name }}")
+    candidates = [folder / f"{named}{end}" for folder in folders for end in ("", ".jinja")]
+    return next(each for each in candidates if each.exists())

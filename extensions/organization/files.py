@@ -59,7 +59,7 @@ def untidy(name: str, text: str) -> str:
         if line != line.rstrip():
             return f"line {number} ends in white space"
     prose = re.sub(r"^```.*?^```", "(code)", text, flags=re.DOTALL | re.MULTILINE)  # code has rules of its own
-    if "\n\n\n" in prose and not name.endswith(".py") and "LICENSE" not in name:
+    if "\n\n\n" in prose and not name.endswith((".py", ".py.j2")) and "LICENSE" not in name:
         return "it has two blank lines in a row"
     return ""
 

@@ -63,8 +63,8 @@ PROJECTS: list[dict[str, Any]] = [
     {"ci_provider": "azure_devops", "problem_type": "regression", "serving_mode": "batch"},
 ]
 ROOMS = (
-    "inner_loop", "outer_loop", "online", "batch", "stopping", "images", "delivery", "login", "infrastructure",
-    "development", "doctor",
+    "drafting", "inner_loop", "outer_loop", "online", "batch", "stopping", "images", "delivery", "login",
+    "infrastructure", "development", "doctor",
 )  # fmt: skip
 VERBS_OF = {"churn", "spending", "tumours", "visits", "PKG", "PACKAGE", "twoloops"}
 OURS = {"release": release_app, "fleet": fleet_app, "organization": organization_app, "update-template": update_app}

@@ -85,7 +85,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     described = {name for name in names if ".dist-info/" in name}
     pages = {path.relative_to(ENGINE / "src").as_posix() for path in (ENGINE / "src").rglob("*.j2")}
     assert pages
-    assert names - described == {*code, *pages, "twoloops/py.typed", "twoloops/proved.txt"}
+    data = {"twoloops/py.typed", "twoloops/proved.txt", "twoloops/problems/tabular/drafting/rendered.json"}
+    assert names - described == {*code, *pages, *data}
     assert any(name.endswith("licenses/LICENSE") for name in described)
     for kind, name in (("problems", "classification"), ("platforms", "local"), ("hosts", "github")):
         assert f"[twoloops.{kind}]" in points

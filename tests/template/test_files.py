@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
+from twoloops.problems.tabular.drafting.writing import is_rendered
 
 from commands.answer_space import template
-from commands.expected_files import FILE, table
+from commands.expected_files import DRAFTED, FILE, fingerprints, table
 from commands.rendering import TEMPLATE, render
 from tests.support.answers import hostile, single_answers
 
@@ -44,3 +47,18 @@ def test_copier_renders_these_files(name: str, tmp_path: Path) -> None:
     render(tmp_path, BY_COPIER[name])
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert found == expected(BY_COPIER[name])
+
+
+def test_draft_knows_the_files_as_they_are_rendered() -> None:
+    assert (TEMPLATE / DRAFTED).read_text(encoding="utf-8") == fingerprints(TEMPLATE), "if meant: uv run expected-files"
+    known = json.loads((TEMPLATE / DRAFTED).read_text(encoding="utf-8"))
+    for problem, paths in known.items():
+        files = OURS.render(
+            OURS.all_answers({"problem_type": problem, "package_name": "mine"}), origin={"_src_path": "template"}
+        )
+        answers = yaml.safe_load(files[".copier-answers.yml"].content)
+        for path, fingerprint in paths.items():
+            text = files[path.format(package="mine")].content.decode()
+            assert is_rendered(text, fingerprint, answers), path
+            for place in (0, len(text) // 2, len(text)):
+                assert not is_rendered(f"{text[:place]}x{text[place:]}", fingerprint, answers), path

@@ -33,6 +33,7 @@ def rooms() -> list[str]:
     """Return the rooms of verbs that the current project has, in the order in which the help lists them."""
     chosen, offers = config.current(), platform.OFFERS
     return [
+        "drafting",
         "inner_loop",
         "outer_loop",
         *(["online"] if chosen.online else []),
@@ -81,7 +82,7 @@ def command(wanted: Sequence[str]) -> typer.Typer:
 
     found = typer.Typer(
         cls=_Verbs,
-        help="From data to a model in production, one verb a step. Start with: simulate, then run.",
+        help="From data to a model in production, one verb a step. Start with: draft, or simulate; then run.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from twoloops.errors import ProjectError
 from twoloops.paths import paths
 from twoloops.storage import replacing
 
-NULL = "tag:yaml.org,2002:null"
+YAML_NULL = "tag:yaml.org,2002:null"
 CHAMPION_MARGIN = 0.025  # of gate.threshold, where gate.champion_margin says nothing
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Of a class that only the project knows: its code and tests hand it on as that class.
@@ -272,17 +273,10 @@ def check(content: object, origin: str) -> Params:
 
 def change(section: str, values: Mapping[str, object]) -> None:
     """Write values into a section of the current project's params.yaml; comments stay as they are."""
-    from ruamel.yaml import YAML
-
     path = paths().params
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    content[section].update(values)
-    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
+    text = edited(path.read_text(encoding="utf-8"), {section: values})
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
 
 
 def _explain(location: tuple[int | str, ...], message: str, kind: str, value: object) -> str:
@@ -308,6 +302,27 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
     names = list(section.model_fields)
     near = get_close_matches(str(location[-1]), names, n=1)
     return f" (did you mean {near[0]!r}?)" if near else f" (known here: {', '.join(names)})"
+
+
+def edited(text: str, changes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of a params.yaml with other values; comments and order stay as they are.
+
+    Args:
+        text: of the file.
+        changes: by section, the values by key.
+    """
+    from ruamel.yaml import YAML
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(YAML_NULL, "null"))
+    content = editor.load(text)
+    for section, values in changes.items():
+        content[section].update(values)
+    written = io.StringIO()
+    editor.dump(content, written)
+    return written.getvalue()
 
 
 def as_flat(params: Params) -> dict[str, str | int | float | bool | None]:

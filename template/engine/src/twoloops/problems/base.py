@@ -240,6 +240,22 @@ class Problem(ABC):
         """Read prepared records."""
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
+    def draft(self, source: str, ask: Any, *, overwrite: bool) -> Any:
+        """Draft the owner's files from a real source, and write them.
+
+        Args:
+            source: a path or a URL.
+            ask: answers what the source does not say.
+            overwrite: whether files that somebody has edited are written too.
+
+        Returns:
+            What was drafted; `as_dict` tells it.
+
+        Raises:
+            ProjectError: this kind of input cannot be drafted.
+        """
+        raise ProjectError(f"A problem of {self.name} cannot be drafted.", hint="Write problem/data.py by hand.")
+
     # ---------------------------------------------------------------------- learning
 
     def target(self, records: Records, signature: Signature) -> Target:

@@ -160,6 +160,12 @@ class Tabular(Problem):
 
         return pd.read_parquet(path)
 
+    def draft(self, source: str, ask: Any, *, overwrite: bool) -> Any:
+        """Draft the contract, the metrics, the tests and the data sheet from a table."""
+        from twoloops.problems.tabular import drafting
+
+        return drafting.draft(source, ask, overwrite=overwrite)
+
     # ---------------------------------------------------------------------- learning
 
     def target(self, records: Records, signature: BaseSignature) -> Target:

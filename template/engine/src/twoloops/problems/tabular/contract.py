@@ -106,7 +106,7 @@ def _column(name: str, column: pa.Column) -> Column | None:
     if column.regex or column.parsers:
         return None
     if categories := _allowed(name, column):
-        return Column(name, "category", categories)
+        return Column(name, "category", categories, _other(name, column, categories))
     if kind is None or types.is_object_dtype(kind):
         return None
     of_kind: tuple[tuple[Callable[[Any], bool], reading.Kind], ...] = (
@@ -383,8 +383,27 @@ def _feature(name: str, column: pa.Column) -> Feature:
         minimum=0 if kind == "boolean" else _first(limits, "min_value"),
         maximum=1 if kind == "boolean" else _first(limits, "max_value"),
         categories=read.categories if read else (),
+        other=read.other if read else None,
         dtype="integer" if kind == "integer" else "boolean" if kind == "boolean" else "float",
     )
+
+
+def _other(name: str, column: pa.Column, categories: tuple[Any, ...]) -> str | None:
+    """Return the category that stands for every text that is not in the list: metadata={"other": ...}.
+
+    Raises:
+        ProjectError: it is not in the list, or the list does not hold text.
+    """
+    other = (column.metadata or {}).get("other")
+    if other is None:
+        return None
+    if other not in categories or not all(isinstance(each, str) for each in categories):
+        raise ProjectError(
+            f"The metadata of {name!r} says that {other!r} stands for other values, and Check.isin lists "
+            f"{', '.join(map(repr, categories[:MOST_VALUES_SHOWN]))}, …: it has to be one of the list, all of it text.",
+            hint="In problem/data.py append it to the list: Check.isin([..., 'other']), metadata={'other': 'other'}.",
+        )
+    return str(other)
 
 
 def _is_unordered(values: Any) -> bool:

@@ -26,7 +26,7 @@ def encode(table: Table, features: tuple[Feature, ...]) -> Matrix:
     """Turn columns into the matrix that every model of this project reads.
 
     A number is taken as it is (missing: NaN). A category becomes its place in the feature's list,
-    from 1 on; a missing value becomes 0, a value that is not in the list -1.
+    from 1 on; a missing value becomes 0, a value that is not in the list that of `other`, or -1 without one.
 
     Args:
         table: has the features' columns.
@@ -52,8 +52,30 @@ def encode(table: Table, features: tuple[Feature, ...]) -> Matrix:
 
 
 def codes_of(feature: Feature) -> dict[object, float]:
-    """Return the number by which the model knows each category, and None."""
-    return {None: MISSING} | {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
+    """Return the number by which the model knows each category, and None; any other text has that of `other`."""
+    codes: dict[object, float] = {None: MISSING}
+    codes |= {value: float(code) for code, value in enumerate(feature.categories, FIRST_CATEGORY)}
+    return codes if feature.other is None else _WithOther(codes, other=codes[feature.other])
+
+
+class _WithOther(dict[object, float]):
+    """Codes that know every text; an empty one stands for no value, and is none."""
+
+    def __init__(self, codes: Mapping[object, float], other: float) -> None:
+        super().__init__(codes)
+        self.other = other
+
+    def __missing__(self, key: object) -> float:
+        if isinstance(key, str) and key:
+            return self.other
+        raise KeyError(key)
+
+
+def _code(codes: dict[object, float], value: object) -> float:
+    try:
+        return codes[value]
+    except KeyError:
+        return UNKNOWN
 
 
 def row_encoder(features: tuple[Feature, ...]) -> Callable[[list[list[Any]]], Matrix]:
@@ -79,7 +101,7 @@ def _codes(column: ArrayLike, feature: Feature) -> Matrix:
     if hasattr(column, "dictionary_encode"):
         return _codes_of_arrow(column, codes)
     values = _objects(column)
-    return np.asarray([codes.get(value, UNKNOWN) for value in values], dtype=np.float32)
+    return np.asarray([_code(codes, value) for value in values], dtype=np.float32)
 
 
 def _objects(column: Any) -> NDArray[Any]:
@@ -93,12 +115,12 @@ def _objects(column: Any) -> NDArray[Any]:
     return values
 
 
-def _codes_of_arrow(column: Any, codes: Mapping[object, float]) -> Matrix:
+def _codes_of_arrow(column: Any, codes: dict[object, float]) -> Matrix:
     """Look up each different value of an Arrow column once, and not each row's."""
     whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     encoded = whole.dictionary_encode()
     values = [None if value != value else value for value in encoded.dictionary.to_pylist()]  # noqa: PLR0124 - NaN
-    code = np.asarray([*(codes.get(value, UNKNOWN) for value in values), MISSING], dtype=np.float32)
+    code = np.asarray([*(_code(codes, value) for value in values), MISSING], dtype=np.float32)
     places = encoded.indices.cast("int64").fill_null(len(values))  # a row without a value: the last code
     return code[places.to_numpy(zero_copy_only=False)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from twoloops.params import DataParams
 from twoloops.problem import data
 from twoloops.problems import problem
 from twoloops.problems.tabular.encoding import encode
-from twoloops.problems.tabular.signature import Signature
+from twoloops.problems.tabular.signature import Feature, Signature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,12 +64,51 @@ def refuse_leaks(labelled: pd.DataFrame, signature: Signature, params: DataParam
     events = problem.outputs.rarest(target)
     if events is not None and events < FEWEST_EVENTS:
         return  # a few rows come in perfect order by chance
-    matrix = encode(labelled, signature.features).astype(np.float64)
+    entities = problem.entities(labelled)
+    for told in find_telling(encode(labelled, signature.features), signature.features, target, entities, seed):
+        if told.separation >= params.leakage_threshold:
+            by_absence = told.by_absence >= params.leakage_threshold
+            raise ProjectError(
+                f"The feature {told.name!r} alone tells {data.TARGET!r} almost completely"
+                f"{', by whether it is missing' if by_absence else ''} "
+                f"(separation {told.separation:.4f}, data.leakage_threshold {params.leakage_threshold}): the target "
+                "leaks into it.",
+                hint="Take the column out of CONTRACT in problem/data.py if it is known only after the event; "
+                "if it is honest, raise data.leakage_threshold.",
+            )
+
+
+class Telling(NamedTuple):
+    """How well a feature alone tells the target, from 0.5 (not at all) to 1: by all of it, and by its absence."""
+
+    name: str
+    separation: float
+    by_absence: float
+
+
+def find_telling(
+    matrix: NDArray[np.floating[Any]],
+    features: Sequence[Feature],
+    target: NDArray[Any],
+    entities: NDArray[Any],
+    seed: int = 0,
+) -> Iterator[Telling]:
+    """Yield how well each feature alone tells the target, by the two looks of `refuse_leaks`.
+
+    Args:
+        matrix: the encoded features, shape [rows, features].
+        features: of the matrix.
+        target: the encoded target, shape [rows].
+        entities: whom each row is about, shape [rows].
+        seed: draws the rows and the folds of the trees.
+    """
+    matrix = matrix.astype(np.float64)
+    events = problem.outputs.rarest(target)
     random = np.random.default_rng(seed)
     rows = _drawn(target, events is not None, random)
-    _, group = np.unique(problem.entities(labelled)[rows].astype(str), return_inverse=True)
+    _, group = np.unique(entities[rows].astype(str), return_inverse=True)
     folds = random.permutation(np.arange(group.max() + 1) % FOLDS)[group]
-    for column, feature in enumerate(signature.features):
+    for column, feature in enumerate(features):
         values = matrix[:, column]
         known = ~np.isnan(values) if feature.kind == "number" else values != MISSING
         in_order = _separation(values[known], target[known])
@@ -79,17 +119,7 @@ def refuse_leaks(labelled: pd.DataFrame, signature: Signature, params: DataParam
         shallow = feature.kind == "number" and events is not None
         tree = {"max_depth": DEPTH if shallow else None, "min_samples_leaf": LEAF, "random_state": 0}
         by_tree = problem.outputs.told_by_tree(inputs, target[rows], folds, tree)
-        separation = max(in_order, by_tree)
-        if separation >= params.leakage_threshold:
-            by_absence = _separation(flag, target) >= params.leakage_threshold
-            raise ProjectError(
-                f"The feature {feature.name!r} alone tells {data.TARGET!r} almost completely"
-                f"{', by whether it is missing' if by_absence else ''} "
-                f"(separation {separation:.4f}, data.leakage_threshold {params.leakage_threshold}): the target leaks "
-                "into it.",
-                hint="Take the column out of CONTRACT in problem/data.py if it is known only after the event; "
-                "if it is honest, raise data.leakage_threshold.",
-            )
+        yield Telling(feature.name, max(in_order, by_tree), _separation(flag, target))
 
 
 def _separation(values: NDArray[np.float64], target: NDArray[Any]) -> float:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 30
 PART_ROWS = 1 << 20  # that are brought to the contract's types at once
+LEFT_OUT = "the column %s is left out: %s"
 HINT = "A table is a Parquet or CSV file, at a local path or a URL. For training, data.source in params.yaml names it."
 
 
@@ -46,13 +47,39 @@ def read_table(source: str | Path) -> pd.DataFrame:
         ProjectError: the source is missing, unreachable, empty, truncated or of another kind.
     """
     place = str(source)
+    frame = _typed(_parts(place))
+    logger.info("read %s rows of %s columns from %s", *frame.shape, place)
+    return frame
+
+
+def read_columns(source: str | Path) -> dict[str, pa.ChunkedArray]:
+    """Return a table's columns as they stand in the file, by name: no contract is asked, and text stays text.
+
+    Args:
+        source: as of `read_table`.
+
+    Returns:
+        Columns of shape [rows]. Left out are those that have no name, that of another, or types that cannot be
+        brought together.
+
+    Raises:
+        ProjectError: as of `read_table`.
+    """
+    parts = _parts(str(source))
+    found = {}
+    for name in dict.fromkeys(name for part in parts for name in part.schema.names):
+        if name and max(part.schema.names.count(name) for part in parts) == 1:
+            pieces = [part.column(name) if name in part.schema.names else None for part in parts]
+            found[name] = _as_it_stands(name, pieces, parts, guess=False)
+    return {name: column for name, column in found.items() if column is not None}
+
+
+def _parts(place: str) -> list[pa.RecordBatch]:
     with tables.as_project_errors(place, HINT):
         parts = [part for part in _read(place) if part.num_rows]
     if not parts:
         raise ProjectError(f"{place} holds no rows.", hint=HINT)
-    frame = _typed(parts)
-    logger.info("read %s rows of %s columns from %s", *frame.shape, place)
-    return frame
+    return parts
 
 
 def _read(place: str) -> Iterator[pa.RecordBatch]:
@@ -96,7 +123,7 @@ def _typed(parts: list[pa.RecordBatch]) -> pd.DataFrame:
             continue
         pieces = [part.column(name) if name in part.schema.names else None for part in parts]
         found = _as_demanded(pieces, parts, demanded[name]) if name in demanded else None
-        found = _as_it_stands(name, pieces, parts, guess=name not in demanded) if found is None else found
+        found = _as_pandas(name, pieces, parts, guess=name not in demanded) if found is None else found
         if found is not None:
             columns.append(found.rename(name))
     return pd.concat(columns, axis="columns") if columns else pd.DataFrame()
@@ -138,9 +165,23 @@ def _as_demanded(
     return contract.as_pandas(columns.Read(whole, np.zeros(len(whole), dtype=np.bool_), whole), column, declared)
 
 
-def _as_it_stands(
+def _as_pandas(
     name: str, pieces: list[pa.Array | None], parts: list[pa.RecordBatch], *, guess: bool
 ) -> pd.Series[Any] | None:
+    import pyarrow as pa
+
+    column = _as_it_stands(name, pieces, parts, guess=guess)
+    try:
+        series: pd.Series[Any] | None = None if column is None else column.to_pandas()
+    except (pa.ArrowException, NotImplementedError) as error:
+        logger.warning(LEFT_OUT, name, tables.first_line(error))
+        return None
+    return series
+
+
+def _as_it_stands(
+    name: str, pieces: list[pa.Array | None], parts: list[pa.RecordBatch], *, guess: bool
+) -> pa.ChunkedArray | None:
     """Return a column without the contract, or None where its types cannot be brought together.
 
     Args:
@@ -165,12 +206,10 @@ def _as_it_stands(
             ],
             kind,
         )
-        found = _text_of_csv(whole, guess=guess) if is_text else whole
-        series: pd.Series[Any] = found.to_pandas()
+        return _text_of_csv(whole, guess=guess) if is_text else whole
     except (pa.ArrowException, NotImplementedError) as error:
-        logger.warning("the column %s is left out: %s", name, tables.first_line(error))
+        logger.warning(LEFT_OUT, name, tables.first_line(error))
         return None
-    return series
 
 
 def _text_of_csv(column: pa.ChunkedArray, *, guess: bool) -> pa.ChunkedArray:

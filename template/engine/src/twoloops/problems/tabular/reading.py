@@ -8,7 +8,7 @@ spelling in every format. No library of tables is needed, so that the service re
     number    digits, at most one point, an exponent; NaN and infinity are no spellings of a number
     boolean   true and false in any case, 1 and 0
     time      ISO 8601, as 2025-01-31T05:45:00Z; without a zone it is UTC. No numbers, and no 01/02/2025
-    category  a value of the list, read as what the list holds
+    category  a value of the list, read as what the list holds; any other text as `other`, where the list has one
 
 Missing is what is null, NaN, or an empty text, as an empty field of CSV is. No word stands for it.
 """
@@ -65,12 +65,13 @@ class Column:
     name: str
     kind: Kind
     categories: tuple[Any, ...] = ()
+    other: str | None = None  # of the categories: what any other text is read as; None: it cannot be read
 
 
 def of_feature(feature: Feature) -> Column:
     """Return how an input column is read."""
     if feature.kind == "category":
-        return Column(feature.name, "category", feature.categories)
+        return Column(feature.name, "category", feature.categories, feature.other)
     kinds: dict[str, Kind] = {"float": "number", "integer": "integer", "boolean": "boolean"}
     return Column(feature.name, kinds[feature.dtype])
 
@@ -91,7 +92,7 @@ def is_missing(value: object) -> bool:
 def reader(column: Column) -> Callable[[Any], Value]:
     """Return what reads a value, of any type and not missing; it raises ValueError for what is none of the kind."""
     if column.kind == "category":
-        return _category(column.categories)
+        return _category(column.categories, column.other)
     readers: dict[Kind, Callable[[Any], Value]] = {
         "text": key_text,
         "integer": _integer,
@@ -180,7 +181,10 @@ def _time(value: Any) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _category(categories: tuple[Any, ...]) -> Callable[[Any], Value]:
+def _category(categories: tuple[Any, ...], other: str | None) -> Callable[[Any], Value]:
+    if other is not None:
+        known_texts = {each: each for each in categories}
+        return lambda value: known_texts.get(key_text(value), other)
     if all(isinstance(each, str) for each in categories):
         return _one_of({each: each for each in categories}, key_text)
     if all(isinstance(each, bool) for each in categories):

@@ -79,7 +79,7 @@ def bad(signature: Signature, row: Mapping[str, Any]) -> Iterator[tuple[str, Any
             if feature.minimum is not None:
                 below = feature.minimum - abs(feature.minimum) - 1
                 changed["a number below the range"] = ({**row, feature.name: below}, feature.name)
-        elif all(isinstance(value, str) for value in feature.categories):
+        elif feature.other is None and all(isinstance(value, str) for value in feature.categories):
             changed["an unknown category"] = ({**row, feature.name: "no such category"}, feature.name)
         if not feature.nullable:
             changed["no value where one is demanded"] = ({**row, feature.name: None}, feature.name)

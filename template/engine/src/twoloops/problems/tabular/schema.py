@@ -292,6 +292,8 @@ def _problem(feature: Feature, value: Any) -> str:
     """Return what is wrong with a value, or nothing."""
     if value is None:
         return "" if feature.nullable else "must not be null"
+    if feature.other is not None:
+        return "" if isinstance(value, str) and value else "must be text, and not empty"
     if feature.kind == "category":
         # True == 1 in Python, and not in JSON.
         same = [
@@ -366,6 +368,9 @@ def _row(schema: Schema) -> dict[str, Any]:
 
 
 def _column(feature: Feature) -> dict[str, Any]:
+    if feature.other is not None:
+        known = f"One of {len(feature.categories):,} known values; any other text is taken as {feature.other!r}."
+        return {"type": ["string", "null"] if feature.nullable else "string", "minLength": 1, "description": known}
     if feature.kind == "category":
         return {"enum": [*feature.categories, *([None] if feature.nullable else [])]}
     lowest, highest = limits(feature)

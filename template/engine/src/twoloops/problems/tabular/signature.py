@@ -21,6 +21,7 @@ class Feature(BaseModel):
     minimum: float | None = None
     maximum: float | None = None
     categories: tuple[str | int | float | bool, ...] = ()
+    other: str | None = None  # the category that stands for each text that is not in the list; None: it is refused
     dtype: Literal["float", "integer", "boolean"] = "float"  # of a number: which ones there may be
 
 
