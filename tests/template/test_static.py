@@ -43,7 +43,8 @@ def layers() -> set[str]:
 @cache
 def active_layers() -> set[frozenset[str]]:
     """Return every set of layers that a project can have."""
-    found = (OURS.all_answers(given)["layer"] for given in combinations())
+    private = [{"infrastructure": name, "private_network": True} for name in CHOICES["infrastructure"]]
+    found = (OURS.all_answers(given)["layer"] for given in (*combinations(), *private))
     return {frozenset(name for name, place in taken.items() if place) for taken in found}
 
 
