@@ -76,6 +76,34 @@ def test_the_machines_are_what_the_verbs_read(mode: str, project: Make, monkeypa
     assert set(config.current().platform_settings) == {"subscription", "tenant", "region", "private_network"}
 
 
+@MODES
+@pytest.mark.parametrize("private", [False, True])
+def test_the_cost_page_counts_what_is_made(
+    mode: str, private: bool, project: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"serving_mode": mode, "environments": "dev, test, live", "private_network": private}
+    folder = project(answers).folder.parent
+    monkeypatch.chdir(folder)
+    page = (folder / "docs/cost.md").read_text(encoding="utf-8")
+    found, count = machines.load(), len(config.current().environments)
+    hours = 730 * sum(each.count for each in found.serving.values())
+    assert (f"**{hours:d} hours" in page) == ("online" in mode)
+    named = set(re.findall(r"^\| \w[\w ]* \| `(Standard_\w+)`", page, re.MULTILINE))
+    jobs = {each.machine for each in (found.training, found.scoring) if each}
+    assert named == jobs | {each.machine for each in found.serving.values()}
+    assert ("private endpoints" in page) == private
+    if private:
+        # network.tf: two for all, three for each workspace; and the way from its own network to the data.
+        text = (folder / "infra/bootstrap/network.tf").read_text(encoding="utf-8")
+        shared, services = re.findall(r"\{ id = module\.\w+\.id,", text), re.search(r"in \[(.+)\] :", text)
+        assert services is not None
+        rooms = count + 1 if count > 1 else 1
+        endpoints = len(shared) + rooms * (len(services[1].split(",")) + 1)
+        assert f"{endpoints} x 730" in page
+        zones = (folder / "infra/modules/network/main.tf").read_text(encoding="utf-8").count('"privatelink.')
+        assert f"| private DNS zones | {zones} zones" in page
+
+
 def test_every_folder_is_explained() -> None:
     page = (LAYER / "README.md.jinja").read_text(encoding="utf-8")
     for folder in [each for place in LAYERS for each in (*place.iterdir(), *(place / "modules").iterdir())]:
