@@ -21,7 +21,8 @@ from tests.support.answers import hostile
 from tests.support.terraform import Make, layer
 
 FOLDER = TEMPLATE / "template"
-LAYER = layer("azure")
+LAYERS = [layer("azure"), layer("azure_private")]
+LAYER = LAYERS[0]
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"serving_mode": "batch", "ci_provider": "gitlab"},
@@ -75,12 +76,50 @@ def test_the_machines_are_what_the_verbs_read(mode: str, project: Make, monkeypa
     assert set(config.current().platform_settings) == {"subscription", "tenant", "region", "private_network"}
 
 
+@MODES
+@pytest.mark.parametrize("private", [False, True])
+def test_the_cost_page_counts_what_is_made(
+    mode: str, private: bool, project: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"serving_mode": mode, "environments": "dev, test, live", "private_network": private}
+    folder = project(answers).folder.parent
+    monkeypatch.chdir(folder)
+    page = (folder / "docs/cost.md").read_text(encoding="utf-8")
+    found, count = machines.load(), len(config.current().environments)
+    hours = 730 * sum(each.count for each in found.serving.values())
+    assert (f"**{hours:d} hours" in page) == ("online" in mode)
+    named = set(re.findall(r"^\| \w[\w ]* \| `(Standard_\w+)`", page, re.MULTILINE))
+    jobs = {each.machine for each in (found.training, found.scoring) if each}
+    assert named == jobs | {each.machine for each in found.serving.values()}
+    assert ("private endpoints" in page) == private
+    if private:
+        # network.tf: two for all, three for each workspace; and the way from its own network to the data.
+        text = (folder / "infra/bootstrap/network.tf").read_text(encoding="utf-8")
+        shared, services = re.findall(r"\{ id = module\.\w+\.id,", text), re.search(r"in \[(.+)\] :", text)
+        assert services is not None
+        rooms = count + 1 if count > 1 else 1
+        endpoints = len(shared) + rooms * (len(services[1].split(",")) + 1)
+        assert f"{endpoints} x 730" in page
+        zones = (folder / "infra/modules/network/main.tf").read_text(encoding="utf-8").count('"privatelink.')
+        assert f"| private DNS zones | {zones} zones" in page
+
+
 def test_every_folder_is_explained() -> None:
     page = (LAYER / "README.md.jinja").read_text(encoding="utf-8")
-    for folder in [*LAYER.iterdir(), *(LAYER / "modules").iterdir()]:
+    for folder in [each for place in LAYERS for each in (*place.iterdir(), *(place / "modules").iterdir())]:
         if folder.is_dir() and folder.name != "modules":
-            end = "" if folder.parent.name == "modules" else "/"
-            assert f"`{folder.relative_to(LAYER)}{end}`" in page, folder
+            named = f"modules/{folder.name}" if folder.parent.name == "modules" else f"{folder.name}/"
+            assert f"`{named}`" in page, folder
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_network_is_there_where_it_was_chosen(private: bool, project: Make) -> None:
+    """A project holds nothing that its answers do not use; what its pages and files name is there."""
+    folder = project({"private_network": private}).folder
+    assert (folder / "modules/network").exists() == (folder / "bootstrap/network.tf").exists() == private
+    rest = [path for path in folder.rglob("*") if path.suffix in (".tf", ".hcl", ".md") and path.name != "network.tf"]
+    named = [path.name for path in rest if re.search(r"modules/network`|module\.network", path.read_text("utf-8"))]
+    assert named == (["README.md"] if private else [])
 
 
 def test_no_other_layer_knows_this_cloud() -> None:
@@ -93,7 +132,7 @@ def test_no_other_layer_knows_this_cloud() -> None:
 
 
 def test_the_provider_is_pinned_and_only_one_is_needed() -> None:
-    for path in LAYER.glob("**/versions.tf"):
+    for path in (each for place in LAYERS for each in place.glob("**/versions.tf")):
         text = path.read_text(encoding="utf-8")
         pins = re.findall(r'^ {6}(?:source|version) += "(.+)"', text, re.MULTILINE)
         assert pins == ([] if path.parent.name == "project" else ["hashicorp/azurerm", "~> 4.81"])
@@ -103,7 +142,7 @@ def test_the_provider_is_pinned_and_only_one_is_needed() -> None:
 @pytest.mark.parametrize("kind", ["variable", "output"])
 def test_variables_and_outputs_are_described_and_typed(kind: str) -> None:
     found = 0
-    for path in LAYER.rglob("*.tf*"):
+    for path in (each for place in LAYERS for each in place.rglob("*.tf*")):
         if "tests" in path.parts:
             continue
         text = path.read_text(encoding="utf-8")

@@ -34,6 +34,7 @@ ANSWERS: dict[str, Any] = {
     "azure_tenant": TENANT,
 }
 NAMES = Names(SUBSCRIPTION, REGION, "churn", ("staging", "production"))
+TUNED = "infra/environment/environments.auto.tfvars"
 LOGINS = {
     "train": ["train", "deploy/staging", "deploy/production"],
     "monitor": ["train"],
@@ -101,6 +102,7 @@ def test_each_flow_takes_its_roles(provider: str, tmp_path: Path) -> None:
             assert told.succeeded, told.log
             assert logins() == expected
         project.edit("README.md", "# Churn", "# Churn, changed")
+        project.edit(TUNED, "error_percent        = 1 ", "error_percent        = 2 ")
         told = code_host.change()
         assert told.succeeded, told.log
         if provider == "gitlab":

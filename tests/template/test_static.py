@@ -44,7 +44,7 @@ def layers() -> set[str]:
 @cache
 def maps() -> list[dict[str, str | None]]:
     """Return the map of layers for every combination of the answers that decide about it."""
-    rows = questions.combinations(OURS, questions.depends_on(OURS, "layer") & CHOICES.keys())
+    rows = questions.combinations(OURS, questions.depends_on(OURS, "layer") & questions.axes(OURS).keys())
     return [OURS.all_answers(given)["layer"] for given in rows]
 
 

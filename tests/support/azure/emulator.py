@@ -240,6 +240,8 @@ async def put(request: Request, path: str, place: str) -> Response:
     about = {"createdAt": there["systemData"]["createdAt"] if there else now(), "lastModifiedAt": now()}
     made = {"id": path, "name": name, "type": f"{LEARNING}/workspaces/{kinds}", **body}
     made |= {"properties": properties, "systemData": about}
+    if kinds == "models/versions":
+        properties.setdefault("flavors", {})  # Microsoft's SDK wants them of each model
     if kinds.endswith("versions") and there and not _same_asset(there["properties"], properties):
         return refuse(400, "UserError", f"{name} exists, and a version never changes.")
     if kinds == "jobs":
@@ -269,6 +271,8 @@ def put_job(place: str, made: Json, *, exists: bool) -> Response:
 async def post(request: Request, path: str, place: str) -> Response:
     target, _, what = place.rpartition("/")
     if what == "getlogs":
+        if target not in state.resources:
+            return refuse(404, "ResourceNotFound", "The deployment was not found.")
         kept = machines[target].words() if target in machines else state.resources[target].get("log", "")
         return JSONResponse({"content": kept})
     if what == "checknameavailability":
@@ -321,11 +325,12 @@ def put_deployment(method: str, path: str, place: str, body: Json) -> Response:
     if method == "PATCH":
         state.resources[place]["sku"] |= body["sku"]
         return JSONResponse(state.resources[place], 200, headers=begin(place, lambda: None))
-    for named in (body["properties"]["environmentId"], body["properties"]["model"]):
-        if key(named) not in state.resources:
+    for named in (body["properties"].get("environmentId"), body["properties"].get("model")):
+        if not named or key(named) not in state.resources:
             return refuse(400, "BadArgument", f"{named} does not exist.")
     spec = {"id": path, "name": path.rpartition("/")[2], **body}
-    spec["properties"] = {**body["properties"], "provisioningState": "Creating"}
+    chosen = {"scaleSettings": {"scaleType": "Default"}, **body["properties"]}
+    spec["properties"] = {**chosen, "provisioningState": "Creating"}
     state.resources[place] = spec
 
     def work() -> tuple[str, str] | None:

@@ -66,7 +66,7 @@ def _allows(given: Mapping[str, Any], action: str) -> bool:
 def _taken(known: Names) -> Iterator[str]:
     """Tell which name somebody else in the world has; what is ours already is left as it is."""
     storage, registry = "Microsoft.Storage/storageAccounts", "Microsoft.ContainerRegistry/registries"
-    wanted = [(storage, known.storage, None), (registry, known.registry, None)]
+    wanted: list[tuple[str, str, str | None]] = [(storage, known.storage, None), (registry, known.registry, None)]
     wanted += [(VAULTS, known.vault(room), room) for room in {known.group(each): each for each in known.rooms}.values()]
     here = f"/subscriptions/{known.subscription}/providers"
     for kind, name, room in wanted:
