@@ -84,6 +84,7 @@ def deploy(
     """Bring a version into use: trials, approval, canary, all requests. One that does not pass exits with 2."""
     from twoloops import params
     from twoloops.contracts.release import UnfitError
+    from twoloops.delivery.admission import admission
     from twoloops.hosts import host
     from twoloops.outer_loop.deploy import DeploymentRun
 
@@ -101,7 +102,9 @@ def deploy(
             return yes or (not as_json and conversation.ask(question))
 
         try:
-            result = DeploymentRun(platform, checked, approve, conversation.say, conversation.progress).run(version, to)
+            admit = admission(checked.scan, conversation.say)
+            steps = DeploymentRun(platform, checked, approve, conversation.say, conversation.progress, admit)
+            result = steps.run(version, to)
         except UnfitError as error:
             if as_json:
                 typer.echo(json.dumps({"version": version, "deployed": False, "reason": str(error)}))

@@ -23,6 +23,7 @@ from twoloops.hosts.github.host import (
     temporary_folder,
     update_issue,
     variables,
+    verify_attestation,
 )
 from twoloops.hosts.github.identity import identifiers, token
 
@@ -51,6 +52,7 @@ __all__ = [
     "token",
     "update_issue",
     "variables",
+    "verify_attestation",
 ]
 
 
