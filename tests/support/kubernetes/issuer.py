@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
@@ -57,6 +58,36 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the class has it
         pass
+
+
+class Jobs(BaseHTTPRequestHandler):
+    """Gives a job its token, as GitHub does: GET /?subject=SUBJECT&audience=AUDIENCE."""
+
+    issuer: Issuer
+
+    def do_GET(self) -> None:
+        asked = dict(parse_qsl(urlsplit(self.path).query))
+        content = json.dumps({"value": self.issuer.token(asked["subject"], asked["audience"])}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the class has it
+        pass
+
+
+@contextmanager
+def giving(issuer: Issuer) -> Iterator[str]:
+    """Give jobs their tokens meanwhile, at the address that is returned."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Jobs,), {"issuer": issuer}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager

@@ -107,8 +107,10 @@ class Pod:
                     self._tell("Failed" if code else "Succeeded")
                     return
                 self._wait_again(container["name"])
-        except (RefusedError, OSError) as error:
-            self.node.errors.append(f"{self.name}: {error}")
+        except (AssertionError, RefusedError, OSError) as error:
+            # Whoever waits for the pod has to see that it goes no further.
+            self.node.errors.append(f"{self.name}: {error!r}")
+            self._tell("Failed")
 
     def _lay_out(self) -> None:
         """Make the volumes, and lay them where the containers look: below this pod's folder."""
@@ -156,6 +158,7 @@ class Pod:
         name = container["name"]
         before = self.states.get(name, {})
         state = {"initial": initial, "image": container["image"], "restarts": before.get("restarts", -1) + 1}
+        state["state"] = {"waiting": {"reason": "ContainerCreating"}}
         self.states[name] = state
         while self.node.refuses(container["image"]) and not self.ending.is_set():
             message = f'Back-off pulling image "{container["image"]}"'
@@ -163,13 +166,14 @@ class Pod:
             self._tell("Pending")
             time.sleep(LOOK_SECONDS)
         command = container.get("command") or self.node.entrypoint
-        words = [sys.executable if command[0] == "python" else command[0], *command[1:], *container.get("args", [])]
+        words = [self.node.python if command[0] == "python" else command[0], *command[1:], *container.get("args", [])]
         log = self.log(name)
         if log.exists():
             log.rename(self.log(name, previous=True))
         with log.open("wb") as output:
             self.processes[name] = subprocess.Popen(
-                [self._local(word) for word in words],
+                # The image's Python is this machine's, whatever is mounted above it.
+                [word if word == self.node.python else self._local(word) for word in words],
                 cwd=self.node.image,
                 env={**os.environ, **self.node.environment, **self._environment(container)},
                 stdout=output,
@@ -289,7 +293,8 @@ class Node:
         self.api, self.folder, self.image, self.port, self.loopback = api, folder, image, port, loopback
         # Clusters run beside each other.
         self.network = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"
-        self.entrypoint = [sys.executable, "-m", "twoloops"]  # of every image
+        self.python = sys.executable  # of every image
+        self.entrypoint = [self.python, "-m", "twoloops"]  # of every image
         self.environment: dict[str, str] = {}  # of every container, as an image has it
         self.no_image: set[str] = set()  # images that cannot be pulled
         self.pods: dict[str, Pod] = {}

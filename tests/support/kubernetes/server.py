@@ -33,7 +33,7 @@ from .kubelet import Node
 Json = dict[str, Any]
 VERSION = "1.37"  # of the schemas
 TURN_SECONDS = 0.05  # between two looks of the controllers
-USERS = ("admin", "deploy", "train")  # each with a token of the same name
+USERS = ("admin", "deploy", "look", "train")  # each with a token of the same name
 PATH = re.compile(
     r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))(?:/namespaces/(?P<space>[^/]+))?/(?P<kind>[a-z]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<below>[a-z]+)(?P<rest>/.*)?)?\Z"

@@ -50,6 +50,19 @@ locals {
   ]
   workload_rules = !module.project.online ? [] : module.project.kserve ? local.kserve_rules : local.deployment_rules
 
+  # In the namespaces of the other environments: a trial begins with what production runs, and `status` tells of all.
+  look_rules = concat(
+    [
+      { api_groups = [""], resources = ["configmaps"], resource_names = null, verbs = ["get"] },
+      { api_groups = [""], resources = ["pods"], resource_names = null, verbs = ["list"] },
+      { api_groups = [""], resources = ["pods/proxy"], resource_names = null, verbs = ["get"] },
+      { api_groups = ["apps"], resources = ["deployments"], resource_names = null, verbs = ["get"] },
+    ],
+    module.project.kserve ? [
+      { api_groups = ["serving.kserve.io"], resources = ["inferenceservices"], resource_names = null, verbs = ["get"] },
+    ] : [],
+  )
+
   # In the project's own namespace.
   lock_rules = [
     { api_groups = ["coordination.k8s.io"], resources = ["leases"], resource_names = null, verbs = ["get", "create", "update", "patch"] },
@@ -111,6 +124,13 @@ locals {
         "apply/${name}/state"    = { role = "apply/${name}", namespace = module.project.state_namespace, rules = local.state_write_rules }
         "deploy/${name}"         = { role = "deploy/${name}", namespace = namespace, rules = concat(local.deploy_rules, local.workload_rules) }
         "deploy/${name}/lock"    = { role = "deploy/${name}", namespace = module.project.name, rules = concat(local.settings_right, local.lock_rules) }
+      }
+    ]...),
+    merge([
+      for name in keys(local.environments) : {
+        for other, namespace in local.environments : "deploy/${name}/${other}" => {
+          role = "deploy/${name}", namespace = namespace, rules = local.look_rules
+        } if other != name && module.project.online
       }
     ]...),
   )

@@ -124,6 +124,30 @@ def test_who_deploys_with_kserve(by_kserve: Path, running: StandIn, monkeypatch:
     assert {right for right in asked if right[0] != "batch"} == {right for right in may if right[0] != "batch"}
 
 
+def looked(running: StandIn, monkeypatch: pytest.MonkeyPatch) -> set[Right]:
+    """Deploy to production, look at it as who deploys elsewhere does, and return the rights that this took."""
+    kubernetes.deploy(LAST, Deployment(make_release("1")))
+    with monkeypatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(running.kubeconfig("look")))
+        cluster.forget()
+        assert kubernetes.deployment(LAST) is not None
+        assert kubernetes.status(LAST) is not None
+    cluster.forget()
+    kubernetes.remove(LAST)
+    return used(running, "look", own.SPACES[LAST])
+
+
+def test_who_deploys_elsewhere_looks(project: Path, running: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    kserve = {right for right in given("look_rules") if right[1] == "inferenceservices"}
+    assert looked(running, monkeypatch) == given("look_rules") - kserve
+
+
+def test_who_deploys_elsewhere_looks_at_kserve(
+    by_kserve: Path, running: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert looked(running, monkeypatch) == given("look_rules")
+
+
 @pytest.mark.usefixtures("interrupted")
 def test_who_trains(project: Path, running: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PROGRAM", [sys.executable, "-c", "raise SystemExit('no data')"])
