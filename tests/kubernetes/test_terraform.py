@@ -100,3 +100,14 @@ def test_machines_are_what_the_engine_reads(tmp_path: Path) -> None:
     content = yaml.safe_load((tmp_path / "project/infra/machines.yaml").read_text(encoding="utf-8"))
     assert set(content) == {"training", "scoring", "serving"}
     assert set(content["serving"]) == {"staging", "production"}
+
+
+def test_every_query_of_the_dashboard_is_one_that_prometheus_reads_of_this_namespace() -> None:
+    text = (LAYER / "environment/monitoring.tf").read_text(encoding="utf-8")
+    queries = re.findall(r'^ {6}"[^"]+" = "(.*)"$', text.partition("panels = [")[2], re.MULTILINE)
+    assert len(queries) == 7
+    for each in queries:
+        query = each.replace("${local.requests}", "service_requests_total{${local.here}")
+        query = query.replace("${local.here}", 'namespace="churn"').replace('\\"', '"')
+        promql_parser.parse(query.replace("$__rate_interval", "5m"))
+        assert query.count("{") == query.count('{namespace="churn"')

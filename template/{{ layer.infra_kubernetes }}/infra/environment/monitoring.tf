@@ -1,4 +1,4 @@
-# Alerts, and which pods Prometheus reads. page: somebody is wanted at once. ticket: it can wait for the next working day.
+# Alerts, which pods Prometheus reads, and a dashboard. page: somebody is wanted at once. ticket: it can wait for the next working day.
 
 locals {
   monitored = {
@@ -77,6 +77,62 @@ locals {
       podMetricsEndpoints = [{ port = "http", path = "/metrics", interval = "15s" }]
     }
   }
+
+  panels = [
+    { title = "Requests", unit = "reqps", queries = {
+      "{{code}}" = "sum by (code) (rate(${local.requests}, route=\"/predict\"}[$__rate_interval]))"
+    } },
+    { title = "Failed requests", unit = "percentunit", queries = {
+      "5xx" = "sum(rate(${local.requests}, code=~\"5..\", route=\"/predict\"}[$__rate_interval])) / sum(rate(${local.requests}, route=\"/predict\"}[$__rate_interval]))"
+    } },
+    { title = "Time of a request", unit = "s", queries = {
+      "p50" = "histogram_quantile(0.5, sum by (le) (rate(service_request_seconds_bucket{${local.here}, route=\"/predict\"}[$__rate_interval])))"
+      "p99" = "histogram_quantile(0.99, sum by (le) (rate(service_request_seconds_bucket{${local.here}, route=\"/predict\"}[$__rate_interval])))"
+    } },
+    { title = "Pods with a model", unit = "none", queries = {
+      "{{role}}: version {{model_version}}" = "count by (role, model_version) (service_model_info{${local.here}} == 1)"
+    } },
+    { title = "Rows", unit = "rowsps", queries = {
+      "version {{model_version}}" = "sum by (model_version) (rate(service_rows_total{${local.here}}[$__rate_interval]))"
+    } },
+    { title = "Waiting requests", unit = "none", queries = {
+      "{{pod}}" = "service_pending_requests{${local.here}}"
+    } },
+  ]
+
+  prometheus = { type = "prometheus", uid = "$${datasource}" } # the reader's choice; their Grafana has its own names
+
+  # Grafana's sidecar finds it by its label, as kube-prometheus-stack sets it up.
+  dashboard = {
+    apiVersion = "v1"
+    kind       = "ConfigMap"
+    metadata = {
+      name      = "${module.project.name}-dashboard"
+      namespace = local.namespace
+      labels    = merge(local.monitored.labels, { grafana_dashboard = "1" })
+    }
+    data = {
+      "${local.namespace}.json" = jsonencode({
+        uid           = sha1(local.namespace) # as long as Grafana allows
+        title         = "Service in ${local.namespace}"
+        schemaVersion = 42
+        refresh       = "30s"
+        time          = { from = "now-6h", to = "now" }
+        templating    = { list = [{ name = "datasource", type = "datasource", query = "prometheus" }] }
+        panels = [for place, panel in local.panels : {
+          id          = place + 1
+          type        = "timeseries"
+          title       = panel.title
+          datasource  = local.prometheus
+          gridPos     = { h = 8, w = 8, x = 8 * (place % 3), y = 8 * floor(place / 3) }
+          fieldConfig = { defaults = { unit = panel.unit }, overrides = [] }
+          targets = [for number, legend in keys(panel.queries) : {
+            refId = ["A", "B"][number], datasource = local.prometheus, legendFormat = legend, expr = panel.queries[legend]
+          }]
+        }]
+      })
+    }
+  }
 }
 
 # Terraform would want to know kinds that an operator brings before they are there; a chart does not.
@@ -88,7 +144,7 @@ resource "helm_release" "monitoring" {
   chart     = "${path.module}/chart"
 
   values = [jsonencode({
-    manifests = concat([for each in [local.rules] : each if length(local.alerts) > 0], [for each in [local.monitor] : each if module.project.online])
+    manifests = concat([for each in [local.rules] : each if length(local.alerts) > 0], [for each in [local.monitor, local.dashboard] : each if module.project.online])
   })]
 
   depends_on = [terraform_data.environment]
