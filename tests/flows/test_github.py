@@ -94,9 +94,7 @@ def test_permissions_timeouts_and_concurrency(mode: str, rendered: Render) -> No
         "train/train": read,
         "train/attest": {"attestations": "write", "id-token": "write"},
         "train/deploy": read | {"attestations": "read"},
-        **{
-            f"deploy/{name}": read | ({"attestations": "read"} if name == "production" else {}) for name in environments
-        },
+        **{f"deploy/{name}": read | {"attestations": "read"} for name in environments},
         "monitor/monitor": read | {"actions": "write", "issues": "write"},
         "update-template/merge": read,
         "update-template/propose": {"contents": "write", "pull-requests": "write"},

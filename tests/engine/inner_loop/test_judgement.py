@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from twoloops.inner_loop import calibration, parts
 from twoloops.inner_loop.evaluate import gain_as_dict
 from twoloops.inner_loop.measure import FEWEST, Interval, Jackknife, Metric
@@ -68,6 +69,33 @@ def test_rows_may_be_sorted_once_for_all_groups() -> None:
 
     sorted_once = Jackknife(np.arange(500), GATE, 1, order=np.argsort(score)).interval(area)
     assert sorted_once.low == pytest.approx(Jackknife(np.arange(500), GATE, 1).interval(area).low, rel=1e-9)
+
+
+def test_the_area_is_that_of_ranks_to_the_last_bit() -> None:
+    """In any order of the rows, with equal scores, infinite ones and NaN."""
+    random = np.random.default_rng(5)
+
+    def by_ranks(inside: Any, score: Any) -> float:
+        ones = inside.sum()
+        return float((rankdata(score)[inside].sum() - ones * (ones + 1) / 2) / (ones * (len(inside) - ones)))
+
+    for digits in (0, 1, 2, 9) * 25:
+        score = np.round(random.random(random.integers(2, 60)), digits)
+        score[random.random(len(score)) < 0.1] = random.choice([np.inf, -np.inf, 0.5])
+        inside = np.arange(len(score)) % random.integers(2, 5) == 0
+        order = np.argsort(score)
+        expected = by_ranks(inside, score)
+        assert classes.area_under_roc(inside, score) == expected
+        assert classes.area_under_roc(inside[order], score[order]) == expected
+        score[random.integers(len(score))] = np.nan
+        assert np.isnan(by_ranks(inside, score))
+        assert np.isnan(classes.area_under_roc(inside, score))
+
+
+def test_rows_that_come_sorted_are_not_sorted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, score = np.arange(100) % 3 == 0, np.repeat(np.arange(50.0), 2)
+    monkeypatch.setattr(np, "argsort", lambda *_, **__: pytest.fail("sorted"))
+    assert 0 < classes.area_under_roc(target, score) < 1
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def promote(platform: Platform, number: str | None = None, admit: Admit = admit_
         # A version of this machine alone runs nowhere else; a way back is not closed by what was found meanwhile.
         if not _was_champion(platform, version):
             image = platform.image(params.load().scan) if registry.is_shared() else None
-            admit(version.number, version.tags[registry.IDENTITY], image)
+            admit(version.number, version.tags.get(registry.IDENTITY, ""), image)
         make_champion(platform, version, champion)
         return {"champion": version.number, "before": before}
 
