@@ -50,6 +50,7 @@ LOOKED_UP = {
     "project/README.md": "they push to a code host, and open notebooks",
     "project/docs/code-host.md": "they set up a code host",
     "project/docs/cloud.md": "they ask for an account on a cloud; tests/aws goes the way against stand-ins",
+    "project/docs/cost.md": "it asks a list of prices, which is elsewhere and changes",
     "project/docs/runbooks.md": "they are for an emergency",
     "project/docs/your-data.md": "they delete the example; tests/walks/test_your_data.py does so",
     "project/infra/README.md": "they ask for an account on a cloud; tests/aws/test_emulator.py runs the last block",

@@ -77,7 +77,10 @@ def simulate(
 def sample(
     target: Annotated[
         str | None,
-        typer.Argument(help="A folder of an object store that keeps it. Default: beside a URL, otherwise with DVC."),
+        typer.Argument(
+            help="A folder of an object store that keeps it. Default: beside a URL, otherwise with DVC.",
+            callback=from_caller,
+        ),
     ] = None,
     rows: Annotated[int, typer.Option(min=20, help="How many rows, about.")] = 5000,
     as_json: Json = False,
