@@ -190,6 +190,15 @@ def only_the_last_deployment_changes_what_production_runs(shared: list[dict[str,
         policies = [document, bucket]
         may = {path for path, request in PATHS.items() if decides(policies, *request)}
         assert may == MAY.get(role, set()), role
+    # Whoever proposes a change gets the sample, and nothing else of the data.
+    places = (
+        "data/rows.parquet",
+        "data/dvc/files/md5/00/1",
+        "data/sample/rows.parquet",
+        "captures/production/a.parquet",
+    )
+    read = {each for each in places if decides([roles["plan"], bucket], "s3:GetObject", f"{DATA}/{each}")}
+    assert read == {"data/sample/rows.parquet"}
     # And what they have to do, they may.
     model, note = f"{DATA}/models/{'a1' * 32}/model.onnx", f"{DATA}/records/trials/staging/a1/1.json"
     assert decides([roles["training"], bucket], "s3:PutObject", model, NEW)
