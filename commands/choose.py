@@ -41,6 +41,8 @@ ABOUT = {
     "engine/pyproject.toml": "The engine's package and what each of its extras needs.",
     "*/py.typed": "Tells type checkers that the package is typed.",
     "*/__init__.py": "Makes the folder a package.",
+    "engine/*/drafting/*.j2": "What `draft` writes from a table.",
+    "engine/*/drafting/rendered.json": "What files are like as they were rendered: `draft` writes over no others.",
     "*.html.j2": "A page of the reports; a project may have its own in its place.",
     "*/dashboards/*.json": "A dashboard of Grafana.",
     "monitoring/grafana/dashboards/*.yml": "Where Grafana finds the dashboards.",

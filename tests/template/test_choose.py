@@ -18,7 +18,7 @@ from commands.answer_space import Question, template
 from commands.questions import Answers, asked
 from commands.rendering import TEMPLATE
 from extensions.refusal import Refused
-from tests.support.answers import covering_answers
+from tests.support.answers import covering_answers, single_answers
 from tests.support.projects import shared_project
 from tests.support.tools import need
 
@@ -52,6 +52,14 @@ def test_the_sentence_about_a_file_is_its_own_first(path: str, text: str, senten
 def test_a_file_that_says_nothing_of_itself_is_refused() -> None:
     with pytest.raises(Refused, match=r"settings\.yml does not say what it is for"):
         choose.about("settings.yml", "a: 1\n")
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    files: dict[str, bytes] = {}
+    for given in single_answers().values():
+        files |= {path: file.content for path, file in OURS.render(OURS.all_answers(given)).items()}
+    for path, content in files.items():
+        assert choose.about(path, content.decode()).strip(), path
 
 
 def test_what_makes_no_difference_is_left_out() -> None:
