@@ -63,11 +63,11 @@ def around(project: FlowProject) -> Iterator[GitHub]:
 class Deployed:
     """A project whose flow `train` has made version 1 and deployed it; its services are stopped at the end."""
 
-    def __init__(self, project: FlowProject, environment: dict[str, str]) -> None:
-        """Run the flow; a deployment looks up the image's parts in a database of vulnerabilities: OSV_URL."""
-        self.project, self.environment = project, environment
+    def __init__(self, project: FlowProject) -> None:
+        """Run the flow."""
+        self.project = project
         with around(project) as github:
-            self.trained = act.run(project, github, "train", "push", told=PUSHED, environment=environment)
+            self.trained = act.run(project, github, "train", "push", told=PUSHED)
         self.verbs = project.verbs()
         self._made = 0
         # What `train` kept is the model from which the tests make others.
@@ -107,10 +107,9 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with vulnerabilities() as advisories:
-        made = Deployed(make(tmp_path_factory.mktemp("deployed")), {"OSV_URL": advisories})
-        yield made
-        made.project.verb("stop")
+    made = Deployed(make(tmp_path_factory.mktemp("deployed")))
+    yield made
+    made.project.verb("stop")
 
 
 @pytest.fixture
@@ -178,14 +177,7 @@ def test_a_bad_canary_is_rolled_back(deployed: Deployed, github: GitHub) -> None
     old, new = "run: uv run churn deploy --to staging --yes", f'run: echo version={bad} >> "$GITHUB_OUTPUT"'
     deployed.project.edit(".github/workflows/deploy.yml", old, new)
     try:
-        told = act.run(
-            deployed.project,
-            github,
-            "deploy",
-            "workflow_dispatch",
-            told={"inputs": {"version": bad}},
-            environment=deployed.environment,
-        )
+        told = act.run(deployed.project, github, "deploy", "workflow_dispatch", told={"inputs": {"version": bad}})
     finally:
         deployed.project.edit(".github/workflows/deploy.yml", new, old)
     assert told.code != 0

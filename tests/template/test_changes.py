@@ -104,14 +104,3 @@ def test_nothing_is_resolved_in_a_flow(host: str) -> None:
     for path, text in flows.items():
         for use in re.findall(r"uses: (\S+)", text):
             assert use.startswith("$/") or re.search(r"@[0-9a-f]{40}$", use), (path, use)
-
-
-def test_on_aws_the_role_of_a_change_reads_the_sample() -> None:
-    text = render("github", "aws")["infra/modules/identities/main.tf"]
-    plan = text[text.index('data "aws_iam_policy_document" "plan"') : text.index("# ---", text.index('"plan" {'))]
-    resources = re.findall(r"resources = \[(.*buckets\.data.*)\]", plan)
-    assert resources == ["var.buckets.data", '"${var.buckets.data}/${local.read_by_changes}/*"']
-    assert 'read_by_changes = var.changes_read_data ? "data" : "data/sample"' in plan
-    for path in ("bootstrap/variables.tf", "modules/identities/variables.tf"):
-        variable = render("github", "aws")[f"infra/{path}"].partition('variable "changes_read_data" {')[2]
-        assert re.search(r"default +=\s+(\w+)", variable)[1] == "false", path  # type: ignore[index]

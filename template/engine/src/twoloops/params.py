@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -170,29 +169,11 @@ class MonitorParams(Section):
         return self
 
 
-class Accepted(Section):
-    """A finding that somebody has looked at, and until when that holds."""
-
-    id: str = Field(min_length=1)
-    reason: str = Field(min_length=1)
-    until: date
-
-
 class ScanParams(Section):
-    """What is too dangerous to be merged, or to enter the last environment."""
+    """What is too dangerous to be merged."""
 
     fail_on: Literal["low", "moderate", "high", "critical"] = "high"
-    accepted: tuple[str | Accepted, ...] = ()
-
-    @property
-    def tolerated(self) -> frozenset[str]:
-        """The names of findings that are accepted today."""
-        today = datetime.now(UTC).date()
-        return frozenset(
-            each if isinstance(each, str) else each.id
-            for each in self.accepted
-            if isinstance(each, str) or today <= each.until
-        )
+    accepted: tuple[str, ...] = ()
 
 
 class Params(Section):

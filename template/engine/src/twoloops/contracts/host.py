@@ -112,16 +112,6 @@ class CodeHost(Protocol):
             ProjectError: this is no job of a flow.
         """
 
-    def verify_attestation(self, file: Path) -> str:
-        """Demand that the flow `train` of main has stated that it made a file of these bytes, and say what was found.
-
-        Returns:
-            A line: who has stated it; or that this host, or this repository's plan, keeps no such statements.
-
-        Raises:
-            ProjectError: there is no statement where there has to be one, or somebody else made it.
-        """
-
     def add_summary(self, markdown: Path) -> None:
         """Show a page with the run."""
 

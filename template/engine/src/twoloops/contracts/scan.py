@@ -16,8 +16,8 @@ class Scan(Protocol):
         """The level, one of LEVELS, from which on a finding counts."""
 
     @property
-    def tolerated(self) -> frozenset[str]:
-        """The names of findings that somebody has looked at and accepted, until a day that is yet to come."""
+    def accepted(self) -> tuple[str, ...]:
+        """The names of findings that somebody has looked at and accepted."""
 
 
 def level_of(word: str) -> str:
@@ -30,4 +30,4 @@ def refused(findings: Iterable[tuple[str, str]], tolerated: Scan) -> list[str]:
     """Return the names of findings that are not tolerated, each given with a scanner's word for how bad it is."""
     least = LEVELS.index(tolerated.fail_on)
     counting = {name for name, word in findings if LEVELS.index(level_of(word)) >= least}
-    return sorted(counting - tolerated.tolerated)
+    return sorted(counting - set(tolerated.accepted))

@@ -27,7 +27,6 @@ from twoloops.storage import read_json, write_json
 DATABASE = "https://api.osv.dev"
 IMAGE_GROUP = "serve"  # of pyproject.toml: what the Dockerfile puts into the image
 FINDINGS = "findings.json"
-BILL = "sbom.cdx.json"
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,6 @@ class Finding:
     kind: str  # secret, vulnerability or image
     level: str  # one of LEVELS
     about: str
-    fix: bool = False  # whether there is one
-    part: tuple[str, str] | None = None  # of a vulnerability: the package and its version
 
 
 def scan(params: ScanParams, image: str | None) -> dict[str, Any]:
@@ -71,29 +68,6 @@ def scan(params: ScanParams, image: str | None) -> dict[str, Any]:
     return result
 
 
-def refuse_dangerous_parts(params: ScanParams) -> str:
-    """Look up the parts of the image in the database of vulnerabilities, as it is today, and say what was looked at.
-
-    Raises:
-        ProjectError: one is known to be dangerous and fixed in a newer version, or the database is out of reach.
-    """
-    paths().scan.mkdir(parents=True, exist_ok=True)
-    _bill_of_materials()
-    content = read_json(paths().scan / BILL, "scan")
-    parts = {(str(each["name"]), str(each.get("version"))) for each in content.get("components", [])}
-    least = LEVELS.index(params.fail_on)
-    found = [each for each in _vulnerabilities(params)[1] if each.part in parts and LEVELS.index(each.level) >= least]
-    if fixed := [each for each in found if each.fix]:
-        raise ProjectError(
-            f"Of the image's {len(parts)} parts some are known to be dangerous, and there is a fix:\n"
-            + "\n".join(f"  - {each.level}: {each.about}" for each in fixed),
-            hint="Take the newer version: 'uv lock --upgrade-package NAME', commit, and let 'train' make an image. "
-            "What does no harm here goes into scan.accepted, with a reason and the day until which that holds.",
-        )
-    rest = f"; {len(found)} without a fix yet: {', '.join(each.about for each in found)}" if found else ""
-    return f"bill of materials: none of {len(parts)} parts has a {params.fail_on} finding with a fix{rest}"
-
-
 def _secrets() -> list[Finding]:
     found = json.loads(_run([sys.executable, "-m", "detect_secrets", "scan"]))["results"]
     allowed = set()
@@ -118,13 +92,12 @@ def _vulnerabilities(params: ScanParams) -> tuple[int, list[Finding]]:
     findings = []
     for each in found["vulnerabilities"]:
         names = {each["id"], *each["aliases"]}
-        if names & params.tolerated:
+        if names & set(params.accepted):
             continue
         package, level = each["dependency"], _level(client, sorted(names))
         fixed = f"fixed in {', '.join(each['fix_versions'])}" if each["fix_versions"] else "no fix yet"
         about = f"{package['name']} {package['version']}: {each['id']}, {each['summary'] or 'no summary'} ({fixed})"
-        part = (str(package["name"]), str(package["version"]))
-        findings.append(Finding("vulnerability", level, about, bool(each["fix_versions"]), part))
+        findings.append(Finding("vulnerability", level, about))
     return found["summary"]["audited_packages"], findings
 
 
@@ -172,7 +145,7 @@ def _licences() -> None:
 
 
 def _bill_of_materials() -> None:
-    target = paths().scan / BILL
+    target = paths().scan / "sbom.cdx.json"
     features = "--preview-features=sbom-export"
     command = ["uv", "export", features, "--format=cyclonedx1.5", "--no-default-groups", f"--group={IMAGE_GROUP}"]
     _run([*command, f"--output-file={target}"])

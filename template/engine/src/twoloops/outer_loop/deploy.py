@@ -22,8 +22,6 @@ from twoloops.outer_loop.canary import Say, watch
 from twoloops.outer_loop.monitoring import captures
 from twoloops.outer_loop.promote import (
     FOLLOWED,
-    Admit,
-    admit_all,
     check_comparison,
     find_rollback,
     line_of,
@@ -48,16 +46,9 @@ class DeploymentRun:
     """One run of `deploy`: what it needs at every step."""
 
     def __init__(
-        self,
-        platform: Platform,
-        checked: Params,
-        approve: Callable[[str], bool],
-        say: Say,
-        progress: Say,
-        admit: Admit = admit_all,
+        self, platform: Platform, checked: Params, approve: Callable[[str], bool], say: Say, progress: Say
     ) -> None:
-        """Keep where it goes, the parameters, the ways to speak with whoever runs it, and what else has to agree."""
-        self._admit = admit
+        """Keep where it goes, the parameters and the ways to speak with whoever runs it."""
         self._platform = platform
         self._limits: DeployParams = checked.deploy
         self._tolerated = checked.scan
@@ -95,8 +86,6 @@ class DeploymentRun:
                     elif last in targets:
                         _require_trial(self._platform, environment, release, image)
                 result = {"version": release.version, "identity": release.identity, "trials": passed, "deployed": False}
-                if last in targets:
-                    self._admit(release.version, release.identity, image)
                 if last not in targets or not self._approve(f"Bring version {release.version} into {last}?"):
                     return result
                 figures = self._go_live(last, candidate, running, image)

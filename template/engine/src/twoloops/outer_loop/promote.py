@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +9,6 @@ from twoloops import params, registry
 from twoloops.contracts.platform import Platform
 from twoloops.errors import ProjectError
 from twoloops.registry import Version
-
-Admit = Callable[[str, str, str | None], None]
 
 # Tags of a version. The first one tells which champion it followed ("none": no one), and so leads
 # back from champion to champion. It is written once: a rollback goes further back, never in a circle.
@@ -22,17 +19,12 @@ ROLLED_BACK = "rolled_back_at"
 CHAMPIONS = "champions"
 
 
-def admit_all(version: str, identity: str, image: str | None) -> None:
-    """Demand nothing more of a version: what a person brings in by hand."""
-
-
-def promote(platform: Platform, number: str | None = None, admit: Admit = admit_all) -> dict[str, Any]:
+def promote(platform: Platform, number: str | None = None) -> dict[str, Any]:
     """Make a registered version the champion.
 
     Args:
         platform: where the champion is used.
         number: the version; without it, the challenger. An older number rolls back.
-        admit: raises where something else speaks against a version, its identity or its image.
 
     Returns:
         The champion before and after.
@@ -51,9 +43,8 @@ def promote(platform: Platform, number: str | None = None, admit: Admit = admit_
         if number is None and version.number != before:
             check_comparison(version, champion)
         # A version of this machine alone runs nowhere else; a way back is not closed by what was found meanwhile.
-        if not _was_champion(platform, version):
-            image = platform.image(params.load().scan) if registry.is_shared() else None
-            admit(version.number, version.tags.get(registry.IDENTITY, ""), image)
+        if registry.is_shared() and not _was_champion(platform, version):
+            platform.image(params.load().scan)
         make_champion(platform, version, champion)
         return {"champion": version.number, "before": before}
 

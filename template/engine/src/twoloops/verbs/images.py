@@ -23,14 +23,8 @@ def image(
     as_json: Json = False,
 ) -> None:
     """Build and push the images that serve and that train; those that the registry has are left as they are."""
-    from twoloops.delivery.admission import write_image
-    from twoloops.paths import paths
     from twoloops.platforms import platform
-    from twoloops.platforms.shared.images import SERVE
 
     found = platform.push_images(engine.value if engine else None, lambda line: typer.echo(line, err=as_json))
-    artifacts = paths().shipped.parent
-    artifacts.mkdir(exist_ok=True)
-    write_image(artifacts, found[SERVE])  # which the flow `train` attests
     lines = [f"{kind}: {reference}" for kind, reference in found.items()]
     tell(found, as_json, lines, verb("run --submit"))

@@ -84,7 +84,6 @@ def deploy(
     """Bring a version into use: trials, approval, canary, all requests. One that does not pass exits with 2."""
     from twoloops import params
     from twoloops.contracts.release import UnfitError
-    from twoloops.delivery.admission import admission
     from twoloops.hosts import host
     from twoloops.outer_loop.deploy import DeploymentRun
 
@@ -102,9 +101,7 @@ def deploy(
             return yes or (not as_json and conversation.ask(question))
 
         try:
-            admit = admission(checked.scan, conversation.say)
-            steps = DeploymentRun(platform, checked, approve, conversation.say, conversation.progress, admit)
-            result = steps.run(version, to)
+            result = DeploymentRun(platform, checked, approve, conversation.say, conversation.progress).run(version, to)
         except UnfitError as error:
             if as_json:
                 typer.echo(json.dumps({"version": version, "deployed": False, "reason": str(error)}))

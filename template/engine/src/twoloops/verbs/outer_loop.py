@@ -37,11 +37,9 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make the challenger, or the version named, the champion."""
-    from twoloops import params
-    from twoloops.delivery.admission import admission
     from twoloops.outer_loop.promote import promote as step
 
-    result = step(platform, version, admission(params.load().scan, lambda line: typer.echo(line, err=True)))
+    result = step(platform, version)
     if result["champion"] == result["before"]:
         lines = [f"Version {result['champion']} is the champion already; nothing has changed."]
     else:

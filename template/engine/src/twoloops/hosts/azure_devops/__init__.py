@@ -23,7 +23,6 @@ from twoloops.hosts.azure_devops.host import (
     temporary_folder,
     update_issue,
     variables,
-    verify_attestation,
 )
 from twoloops.hosts.azure_devops.identity import identifiers, token
 
@@ -52,7 +51,6 @@ __all__ = [
     "token",
     "update_issue",
     "variables",
-    "verify_attestation",
 ]
 
 

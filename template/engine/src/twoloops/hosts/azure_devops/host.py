@@ -124,11 +124,6 @@ def _demand_flow() -> None:
         raise ProjectError(f"This is no job on {NAME}.", hint="Flows run it; log in here by your own means.")
 
 
-def verify_attestation(file: Path) -> str:
-    """Say that Azure DevOps keeps no statements about what a job has made: the notes of trials stand in for them."""
-    return f"{file.name}: {NAME} attests nothing; that it passed its trials, in this image, their notes say"
-
-
 def add_summary(markdown: Path) -> None:
     """Show a page with the run; does nothing outside a flow."""
     if in_flow():

@@ -112,28 +112,6 @@ def _hand_on(file: str, name: str, value: str) -> None:
         opened.write(f"{name}<<{end}\n{value}\n{end}\n")
 
 
-def verify_attestation(file: Path) -> str:
-    """Demand that the flow `train` of main has attested a file of these bytes; the flow sets ATTESTED where it does.
-
-    Raises:
-        ProjectError: GitHub has no such statement, or none by that flow.
-    """
-    if os.environ.get("ATTESTED") != "true":
-        return f"{file.name}: nothing is attested here (the variable ATTEST, docs/code-host.md), so nothing is verified"
-    signer = f"{repository()}/.github/workflows/train.yml"
-    wanted = ["--repo", repository(), "--signer-workflow", signer, "--source-ref", f"refs/heads/{MAIN}"]
-    command = ["gh", "attestation", "verify", str(file), *wanted, "--deny-self-hosted-runners"]
-    hint = "Let the flow 'train' make the version anew, and see that its job 'attest' is green."
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ProjectError(f"gh could not be started: {error}", hint="Install GitHub's gh on this machine.") from error
-    if done.returncode:
-        said = " ".join(done.stderr.split())[-500:]
-        raise ProjectError(f"{file.name} is not attested by the flow 'train' of {MAIN}: {said}", hint=hint)
-    return f"{file.name}: attested by {signer} on {MAIN}"
-
-
 def add_summary(markdown: Path) -> None:
     """Show a page with the run; does nothing outside a flow."""
     if in_flow():

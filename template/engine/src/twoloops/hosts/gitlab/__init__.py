@@ -23,7 +23,6 @@ from twoloops.hosts.gitlab.host import (
     temporary_folder,
     update_issue,
     variables,
-    verify_attestation,
 )
 from twoloops.hosts.gitlab.identity import identifiers, token
 
@@ -52,7 +51,6 @@ __all__ = [
     "token",
     "update_issue",
     "variables",
-    "verify_attestation",
 ]
 
 

@@ -131,11 +131,6 @@ def temporary_folder() -> Path:
     return folder
 
 
-def verify_attestation(file: Path) -> str:
-    """Say that GitLab keeps no statements about what a job has made: the notes of trials stand in for them."""
-    return f"{file.name}: {NAME} attests nothing; that it passed its trials, in this image, their notes say"
-
-
 def add_summary(markdown: Path) -> None:
     """Show a page in the job's log, folded: GitLab has no other place for it. Outside of a flow nothing is done."""
     if not in_flow():

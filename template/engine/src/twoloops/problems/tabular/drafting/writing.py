@@ -451,7 +451,7 @@ def fingerprint(template: str) -> dict[str, Any]:
     lines = template.replace("\r\n", "\n").splitlines()
     return {
         "lines": {str(place): line for place, line in enumerate(lines) if "{{" in line},
-        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "sha256": _digest(lines),
     }
 
 
@@ -470,7 +470,13 @@ def is_rendered(text: str, known: Mapping[str, Any], answers: Mapping[str, Any])
         if number >= len(lines) or lines[number] != filled:
             return False
         lines[number] = line
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest() == known["sha256"]
+    return _digest(lines) == known["sha256"]
+
+
+def _digest(lines: list[str]) -> str:
+    """Return the SHA-256 of lines, in groups: scanners take 64 hexadecimal digits in a row for a secret."""
+    whole = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return " ".join(whole[place : place + 8] for place in range(0, 64, 8))
 
 
 def find_edited(config: Config, texts: Mapping[str, str], gone: list[str]) -> list[str]:
