@@ -25,7 +25,7 @@ from twoloops.inner_loop.measure import Interval, Jackknife, Metric, quantile
 from twoloops.inner_loop.rule import FAILS, UNDECIDED
 from twoloops.inner_loop.tune import judge_gain
 from twoloops.outer_loop.canary import LONGER, fault, is_suspect
-from twoloops.outer_loop.monitoring import joint, performance, skew
+from twoloops.outer_loop.monitoring import joint, performance, skew, training
 from twoloops.params import DeployParams, GateParams, MonitorParams
 from twoloops.problems.outputs.classes import area_under_roc, rarest
 from twoloops.problems.tabular.judging import report_features
@@ -588,7 +588,7 @@ def _look_together(
         if of:
             values += np.float32(change.get("all", 0.0))
             values[:, 1] += change.get("one", 0.0)
-        sides.append(joint.Side(values, whom, times))
+        sides.append(training.Side(values, whom, times))
     before, now = sides
     scores = [np.full((len(each.values), 1), 0.5) for each in sides]
     known = reference.describe(before.values, layout.watched, scores[0], layout.outputs, before.entities, before.times)

@@ -294,11 +294,14 @@ class Question:
         if message:
             raise RefusedError(f"{self.name} is {answers[self.name]!r}: {message}")
 
+    def listed(self, answers: Mapping[str, Any]) -> Any:
+        """Return the choices as they are written for the answers before: a list, or by what people read."""
+        choices = self.settings.get("choices")
+        return yaml.safe_load(self.template.text(choices, answers)) if isinstance(choices, str) else choices
+
     def choices(self, answers: Mapping[str, Any]) -> list[Any] | None:
         """Return the values that can be chosen; None when the question takes any."""
-        choices = self.settings.get("choices")
-        if isinstance(choices, str):
-            choices = yaml.safe_load(self.template.text(choices, answers))
+        choices = self.listed(answers)
         if not choices:
             return None
         rows = choices.items() if isinstance(choices, dict) else choices

@@ -22,7 +22,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import jinja2
-import yaml
 
 from extensions.git import git
 from extensions.refusal import Refused
@@ -139,9 +138,7 @@ def questions(template: Template) -> Iterator[dict[str, Any]]:
 
 def labels(question: Question, answers: Answers) -> dict[str, str]:
     """Return what Copier shows in place of each value, by the value as JSON."""
-    choices = question.settings.get("choices")
-    if isinstance(choices, str):
-        choices = yaml.safe_load(question.template.text(choices, answers))
+    choices = question.listed(answers)
     if isinstance(choices, dict):
         return {json.dumps(value): label for label, value in choices.items()}
     return {"true": "Yes", "false": "No"} if kind(question.settings) == "bool" else {}

@@ -44,18 +44,9 @@ def table(ours: Template) -> str:
 def fingerprints(source: Path) -> str:
     """Return the fingerprints of the files that `draft` replaces, by problem type and path, as JSON."""
     # Only here: who writes the table alone may have no engine installed.
-    from twoloops.problems.tabular.drafting.writing import SIMULATOR, fingerprint  # noqa: PLC0415
+    from twoloops.problems.tabular.drafting.writing import SIMULATOR, TEMPLATES, fingerprint  # noqa: PLC0415
 
-    paths = [
-        "src/{package}/problem/data.py",
-        "src/{package}/problem/metrics.py",
-        *SIMULATOR,
-        "tests/example.py",
-        "tests/test_data.py",
-        "tests/test_metrics.py",
-        "tests/test_model.py",
-        "data/README.md",
-    ]
+    paths = [*TEMPLATES, *SIMULATOR]
     found = {}
     for problem, layer in LAYERS.items():
         folders = [source / "template" / f"{{{{ layer.{each} }}}}" for each in (layer, "problem_tabular")]

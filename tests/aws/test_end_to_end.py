@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.conftest import Installed, install, need
 from tests.support import podman
@@ -23,7 +22,7 @@ from tests.support.aws.harness import bootstrap, emulator, left, prepared, tell
 from tests.support.aws.policies import FREE, RENAMED, allows
 from tests.support.aws.registry import Registry, registry
 from tests.support.models import LENIENT, QUICK
-from tests.support.projects import commit_all
+from tests.support.projects import change, commit_all
 from tests.support.servers import tracking_server
 from tests.support.terraform import Terraform
 
@@ -44,11 +43,8 @@ def project(tmp_path: Path) -> Installed:
     """Return a project with simulated data, and trials that are short."""
     need("podman")
     found = install(tmp_path / "project", ANSWERS)
-    parameters = found.folder / "params.yaml"
-    content = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    content["gate"] |= LENIENT
-    content["deploy"] |= QUICK
-    parameters.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    change(found, "gate", **LENIENT)
+    change(found, "deploy", **QUICK)
     found.verb("simulate", "--rows", str(ROWS))
     return found
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from twoloops.platforms.azure.account import Names
 from twoloops.platforms.azure.registry import tracking_uri
 
@@ -30,7 +29,7 @@ from tests.support.azure.subscription import (
     emulated_subscription,
 )
 from tests.support.models import LENIENT, QUICK
-from tests.support.projects import commit_all
+from tests.support.projects import change, commit_all
 
 # In CI the conformance suite and test_loop.py of engine/platforms/azure show its parts.
 pytestmark = [pytest.mark.slow, pytest.mark.twin]
@@ -79,12 +78,9 @@ def there(tmp_path: Path) -> Iterator[There]:
     """Yield a project with simulated data and short trials, in a subscription in which infra/ is applied."""
     demand_azurite()
     project = install(tmp_path / "project", ANSWERS)
-    parameters = project.folder / "params.yaml"
-    content = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    content["gate"] |= LENIENT
-    content["deploy"] |= QUICK
-    content["serve"] |= {"capture_seconds": 1.0}
-    parameters.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    change(project, "gate", **LENIENT)
+    change(project, "deploy", **QUICK)
+    change(project, "serve", capture_seconds=1.0)
     project.verb("simulate", "--rows", str(ROWS))
     commit_all(project)
     python = str(project.folder / ".venv/bin/python")

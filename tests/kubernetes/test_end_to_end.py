@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-import yaml
 from twoloops.platforms.kubernetes.login import AUTHORITY
 
 from tests.support.kubernetes import stores
@@ -26,7 +25,7 @@ from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.issuer import giving
 from tests.support.kubernetes.roles import REPOSITORY, Roles
 from tests.support.models import LENIENT, QUICK
-from tests.support.projects import Installed, commit_all, install
+from tests.support.projects import Installed, change, commit_all, install
 from tests.support.servers import tracking_server
 
 # In CI the stand-in beside the engine shows its parts.
@@ -93,11 +92,8 @@ def project(running: Cluster, registry: stores.Registry, tmp_path: Path) -> Inst
         "image_repository": registry.repository,
     }
     found = install(tmp_path / "project", answers)
-    parameters = found.folder / "params.yaml"
-    content = yaml.safe_load(parameters.read_text(encoding="utf-8"))
-    content["gate"] |= LENIENT
-    content["deploy"] |= QUICK
-    parameters.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    change(found, "gate", **LENIENT)
+    change(found, "deploy", **QUICK)
     found.verb("simulate", "--rows", str(ROWS))
     commit_all(found)
     return found

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 from commands import choose
 from commands.answer_space import Question, template
-from commands.questions import Answers, asked
+from commands.questions import Answers, asked, offers
 from commands.rendering import TEMPLATE
 from extensions.refusal import Refused
 from tests.support.answers import covering_answers, single_answers
@@ -135,8 +135,8 @@ def what_copier_offers(answers: Answers) -> dict[str, list[str]]:
     found = {}
     for name, settings in asked(OURS).items():
         question = Question(OURS, name, settings)
-        values = [True, False] if settings["type"] == "bool" else question.choices(answers)
-        if question.asked(answers) and values:
+        values = offers(question, answers) if question.asked(answers) else None
+        if values:
             found[name] = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from twoloops.problems.tabular.drafting.writing import is_rendered
+from twoloops.problems.tabular.drafting.writing import AS_RENDERED, is_rendered
 
 from commands.answer_space import template
 from commands.expected_files import DRAFTED, FILE, fingerprints, table
@@ -57,6 +57,9 @@ def test_draft_knows_the_files_as_they_are_rendered() -> None:
             OURS.all_answers({"problem_type": problem, "package_name": "mine"}), origin={"_src_path": "template"}
         )
         answers = yaml.safe_load(files[".copier-answers.yml"].content)
+        params = yaml.safe_load(files["params.yaml"].content)
+        for section, values in AS_RENDERED.items():
+            assert {key: params[section][key] for key in values} == values, section
         for path, fingerprint in paths.items():
             text = files[path.format(package="mine")].content.decode()
             assert is_rendered(text, fingerprint, answers), path

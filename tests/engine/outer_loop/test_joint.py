@@ -7,7 +7,8 @@ import pytest
 from twoloops import drift, reference
 from twoloops.contracts.watched import Layout, Watched
 from twoloops.outer_loop.monitoring import joint
-from twoloops.outer_loop.monitoring.joint import Joint, Side
+from twoloops.outer_loop.monitoring.joint import Joint
+from twoloops.outer_loop.monitoring.training import Side
 from twoloops.params import MonitorParams
 
 COLUMNS = 4

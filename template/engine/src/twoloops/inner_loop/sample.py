@@ -17,10 +17,11 @@ import numpy as np
 from twoloops import params as parameters
 from twoloops.errors import ProjectError
 from twoloops.inner_loop import fetch
+from twoloops.inner_loop.train import read_parts
 from twoloops.params import Params
 from twoloops.paths import RELATIVE, paths
 from twoloops.problems import problem
-from twoloops.storage import WEB_SCHEMES, read_json, replacing, require, write_json
+from twoloops.storage import WEB_SCHEMES, read_json, replacing, write_json
 
 ROWS: Final = 5000
 SMALLEST: Final = 20  # that data.minimum_rows may demand
@@ -46,7 +47,7 @@ def make(params: Params, rows: int, target: str | None, upload: Upload) -> dict[
     Raises:
         ProjectError: nothing is prepared, nothing keeps the sample, or it does not keep the contract.
     """
-    parts = [problem.read(require_prepared(path)) for path in (paths().train, paths().holdout)]
+    parts = read_parts()
     chosen = _draw([problem.entities(part) for part in parts], rows, params.seed)
     records = problem.without_people([problem.take(part, places) for part, places in zip(parts, chosen, strict=True)])
     problem.write(records, paths().sample)
@@ -62,12 +63,6 @@ def make(params: Params, rows: int, target: str | None, upload: Upload) -> dict[
     record = {"table": table, "sha256": digest, "rows": len(records), "prepared_rows": sum(map(len, parts))}
     write_json(paths().sample_record, record)
     return record
-
-
-def require_prepared(path: Path) -> Path:
-    """Return the path, if `prepare` has written it."""
-    require(path, "prepare")
-    return path
 
 
 def _draw(entities: list[Any], rows: int, seed: int) -> list[list[int]]:

@@ -26,7 +26,7 @@ from twoloops import drift
 from twoloops.artifact import Predictor
 from twoloops.contracts.watched import Watched
 from twoloops.outer_loop.monitoring import captures
-from twoloops.outer_loop.monitoring.training import TrainingRows
+from twoloops.outer_loop.monitoring.training import Side, TrainingRows
 from twoloops.params import MonitorParams, Params
 
 MOST_ROWS: Final = 2_000  # of each side: with more the trees tell little more, and take longer
@@ -71,25 +71,6 @@ class Joint:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Side:
-    """Rows to be told from others.
-
-    Attributes:
-        values: shape [rows, columns].
-        entities: whom they are about, shape [rows].
-        times: when they were, UTC, shape [rows]; None where that is not known.
-    """
-
-    values: NDArray[Any]
-    entities: NDArray[Any]
-    times: NDArray[np.datetime64] | None = None
-
-    def take(self, places: NDArray[Any]) -> Side:
-        """Return the rows at these places."""
-        return Side(self.values[places], self.entities[places], None if self.times is None else self.times[places])
-
-
 def look(
     window: captures.Rows,
     training: TrainingRows,
@@ -115,7 +96,7 @@ def look(
     weighed = [place for place, each in enumerate(watched) if drift.is_weighed((weights or {}).get(each.name))]
     if len(weighed) < 2:
         return NOTHING
-    learned = Side(training.values, training.entities, training.times)
+    learned = training.rows
     if learned.times is not None and until is not None:
         learned = learned.take(np.flatnonzero(learned.times <= until))
     newest = learned
@@ -253,20 +234,15 @@ def tell_apart(
 
         def judge(place: int | None = None) -> tuple[float, float]:
             """Return the area and its standardized distance from one half, with one column shuffled."""
-            wins = pairs = expected = variance = 0.0
+            found = []
             for fold, model in enumerate(models):
                 rows, inside = values[folds == fold], is_now[folds == fold] == 1
                 if place is not None:
                     rows = rows.copy()
                     rows[:, place] = random.permutation(rows[:, place])
-                more = _wins(model.predict_proba(rows)[:, 1], inside)
-                wins, pairs, expected, variance = (
-                    wins + more[0],
-                    pairs + more[1],
-                    expected + more[1] / 2,
-                    variance + more[2],
-                )
-            return wins / pairs, (wins - expected) / math.sqrt(variance) if variance else 0.0
+                found.append(_wins(model.predict_proba(rows)[:, 1], inside))
+            wins, pairs, variance = (sum(each) for each in zip(*found, strict=True))
+            return wins / pairs, (wins - pairs / 2) / math.sqrt(variance) if variance else 0.0
 
         area, distance = judge()
         level = params.significance / comparisons

@@ -78,14 +78,11 @@ def compare(paths: list[Path], training: TrainingRows, predictor: Predictor, par
     Returns:
         What was found, or a sentence that says why there is nothing.
     """
-    if training.times is None:
+    held_rows = training.rows
+    if held_rows.times is None:
         return NO_TIME
-    known = {
-        key: place
-        for place, key in enumerate(
-            zip(training.entities.tolist(), training.times.astype(np.int64).tolist(), strict=True)
-        )
-    }
+    moments = held_rows.times.astype(np.int64).tolist()
+    known = {key: place for place, key in enumerate(zip(held_rows.entities.tolist(), moments, strict=True))}
     asked: list[NDArray[Any]] = []
     held: list[int] = []
     seen: set[str] = set()
@@ -100,7 +97,7 @@ def compare(paths: list[Path], training: TrainingRows, predictor: Predictor, par
             break
     if not held:
         return NONE.format(training.origin)
-    return judge(np.stack(asked), training.values[held], predictor.layout.watched, training.origin, params)
+    return judge(np.stack(asked), held_rows.values[held], predictor.layout.watched, training.origin, params)
 
 
 def judge(

@@ -24,25 +24,35 @@ NOT_HERE = "No training rows are at hand: `monitor.rows` names a table of them, 
 
 
 @dataclass(frozen=True)
+class Side:
+    """Rows to be told from others.
+
+    Attributes:
+        values: shape [rows, columns].
+        entities: whom they are about, shape [rows].
+        times: when they were, UTC, shape [rows]; None where that is not known.
+    """
+
+    values: NDArray[Any]
+    entities: NDArray[Any]
+    times: NDArray[np.datetime64] | None = None
+
+    def take(self, places: NDArray[Any]) -> Side:
+        """Return the rows at these places."""
+        return Side(self.values[places], self.entities[places], None if self.times is None else self.times[places])
+
+
+@dataclass(frozen=True)
 class TrainingRows:
     """Rows of the training table, as a model reads them.
 
     Attributes:
         origin: where they come from.
-        values: what is watched of them, shape [rows, watched].
-        entities: whom each is about, as text, shape [rows].
-        times: when each was, UTC, shape [rows]; None where rows have no time.
+        rows: what is watched of them, and whom they are about, as text.
     """
 
     origin: str
-    values: NDArray[Any]
-    entities: NDArray[Any]
-    times: NDArray[np.datetime64] | None
-
-    def take(self, places: NDArray[Any]) -> TrainingRows:
-        """Return the rows at these places."""
-        times = None if self.times is None else self.times[places]
-        return TrainingRows(self.origin, self.values[places], self.entities[places], times)
+    rows: Side
 
 
 def read(params: Params, predictor: Predictor) -> TrainingRows | str:
@@ -63,6 +73,5 @@ def read(params: Params, predictor: Predictor) -> TrainingRows | str:
         values = problem.watch(problem.encode(records, predictor.signature))
     except ProjectError as error:
         return f"The training rows cannot be used. {error}"
-    return TrainingRows(
-        source, values, np.asarray([str(each) for each in problem.entities(records)], object), problem.times(records)
-    )
+    entities = np.asarray([str(each) for each in problem.entities(records)], object)
+    return TrainingRows(source, Side(values, entities, problem.times(records)))

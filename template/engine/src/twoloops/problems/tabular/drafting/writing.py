@@ -39,6 +39,16 @@ RENDERED: Final = "rendered.json"
 PARAMS: Final = "params.yaml"
 ANSWERS: Final = ".copier-answers.yml"
 SIMULATOR: Final = ("src/{package}/problem/sample.py", "tests/test_sample.py")
+# What is drafted besides params.yaml, by its path in the project.
+TEMPLATES: Final[Mapping[str, str]] = {
+    "src/{package}/problem/data.py": "data.py.j2",
+    "src/{package}/problem/metrics.py": "metrics_{task}.py.j2",
+    "tests/example.py": "example.py.j2",
+    "tests/test_data.py": "test_data.py.j2",
+    "tests/test_metrics.py": "test_metrics_{task}.py.j2",
+    "tests/test_model.py": "test_model_{task}.py.j2",
+    "data/README.md": "data_sheet.md.j2",
+}
 # How params.yaml comes: what has another value, somebody has set.
 AS_RENDERED: Final[Mapping[str, Mapping[str, Any]]] = {
     "data": {"source": "data/raw/simulated.parquet", "minimum_rows": 500, "label_days": 30},
@@ -61,15 +71,7 @@ def render(plan: Plan, package: str) -> dict[str, str]:
     environment = _environment()
     texts = {
         path.format(package=package): environment.get_template(template.format(task=plan.task)).render(**values)
-        for path, template in {
-            "src/{package}/problem/data.py": "data.py.j2",
-            "src/{package}/problem/metrics.py": "metrics_{task}.py.j2",
-            "tests/example.py": "example.py.j2",
-            "tests/test_data.py": "test_data.py.j2",
-            "tests/test_metrics.py": "test_metrics_{task}.py.j2",
-            "tests/test_model.py": "test_model_{task}.py.j2",
-            "data/README.md": "data_sheet.md.j2",
-        }.items()
+        for path, template in TEMPLATES.items()
     }
     return texts | _formatted({path: text for path, text in texts.items() if path.endswith(".py")})
 
