@@ -146,6 +146,13 @@ class Pod:
         is_mounted = any(word == path or word.startswith(f"{path}/") for path in self.mounts)
         return f"{self.folder}/root{word}" if is_mounted else word
 
+    def _words(self, container: Json) -> list[str]:
+        """Return a container's command. What the image itself holds is this machine's, whatever is mounted above it."""
+        command, arguments = container.get("command"), container.get("args", [])
+        pythons = ("python", self.node.python)
+        said = [self.node.python if word in pythons else self._local(word) for word in (*(command or ()), *arguments)]
+        return said if command else [*self.node.entrypoint, *said]
+
     def _environment(self, container: Json) -> dict[str, str]:
         found = {"SERVE_HOST": self.address, "PROJECT_STATE": str(self.folder / "state")}
         for source in container.get("envFrom", []):
@@ -165,15 +172,13 @@ class Pod:
             state["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
             self._tell("Pending")
             time.sleep(LOOK_SECONDS)
-        command = container.get("command") or self.node.entrypoint
-        words = [self.node.python if command[0] == "python" else command[0], *command[1:], *container.get("args", [])]
+        words = self._words(container)
         log = self.log(name)
         if log.exists():
             log.rename(self.log(name, previous=True))
         with log.open("wb") as output:
             self.processes[name] = subprocess.Popen(
-                # The image's Python is this machine's, whatever is mounted above it.
-                [word if word == self.node.python else self._local(word) for word in words],
+                words,
                 cwd=self.node.image,
                 env={**os.environ, **self.node.environment, **self._environment(container)},
                 stdout=output,
